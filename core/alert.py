@@ -1,0 +1,551 @@
+"""From the bytes of an alert to a canonical signal, or to a refusal that names the field and the rule."""
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
+from difflib import SequenceMatcher
+from functools import partial
+from typing import Any, Never, TypeVar
+
+from core.errors import Refused
+from core.models import ALL_LAYERS, PRICE_LIMIT, Signal, SignalType, layer_number
+from core.numbers import price as rounded_price
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_DEPTH = 8
+MAX_TEXT = 1000  # of a string, a field's name and a number's literal
+MAX_ECHO = 60
+MAX_LOTS = 10**9 - 1  # fits INTEGER
+MAX_SEQUENCE = 10**15 - 1  # exact in every JSON reader
+YEARS = range(2000, 2101)
+
+KNOWN_FIELDS = (
+    "type",
+    "instrument",
+    "position",
+    "price",
+    "stop",
+    "lots",
+    "atr",
+    "er",
+    "supertrend",
+    "roc",
+    "reason",
+    "timestamp",
+    "bar_time",
+    "secret",
+    "portfolio",
+    "seq",
+    "position_size",
+    "market_position",
+)
+
+_ENTRY_NEEDS = frozenset({"position", "stop", "atr", "er"})
+_NEEDS = {
+    SignalType.BASE_ENTRY: _ENTRY_NEEDS,
+    SignalType.PYRAMID: _ENTRY_NEEDS,
+    SignalType.EXIT: frozenset({"position"}),
+    SignalType.MARKET_DATA: frozenset({"atr"}),
+}
+
+# The closing quote is optional and the repetitions possessive, so that no body costs more than one pass.
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_PLACEHOLDER = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_INSTRUMENT = re.compile(r"[A-Za-z0-9_]{1,29}", re.ASCII)
+_PORTFOLIO = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,29}", re.ASCII)
+_LAYER = re.compile(r"(long|short)_([1-9])", re.ASCII | re.IGNORECASE)
+_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?"
+    r" ?(?:([Zz])|([+-])([01]\d|2[0-3])(?::?([0-5]\d))?)?",
+    re.ASCII,
+)
+_PRICE_DIGITS = 10  # before the point: NUMERIC(18,8)
+_SAFE_INTEGER_LENGTH = 15
+_SUGGESTIONS_FROM = 50
+_NEAR = 0.6
+
+T = TypeVar("T")
+
+
+class AlertRefused(Refused):
+    """the alert is malformed; `code` and `field` say where, the message names the rule and never holds the secret"""
+
+    def __init__(self, message: str = "", *, code: str = "malformed", field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        # A name as sent can be long or hold what no encoder takes; the answer has to carry it.
+        self.field = None if field is None else _printable(field)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One alert as read: the signal, where it goes, what authorises it, and the canonical body to keep.
+
+    `payload` is JSON-able, equal for two bodies that mean the same, free of secrets and, but for its size, a valid
+    body: known fields canonical (absent where null), unknown ones as they came, fractions as strings.
+    `warnings` are the names of the unknown fields.
+    """
+
+    signal: Signal
+    portfolio: str | None = None
+    secret: str | None = field(default=None, repr=False)
+    payload: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def parse_alert(body: bytes, *, instruments: Collection[str], naive_timezone: tzinfo, max_layers: int = 6) -> Alert:
+    """The alert that `body` holds, whatever its Content-Type said; AlertRefused names the first problem.
+
+    A time without an offset is of `naive_timezone`; there, an hour that comes twice is the earlier one and an hour
+    that is skipped is read with the offset before the change. `max_layers` (at most 9) includes the base.
+    """
+    given = read_object(body)
+    _refuse_placeholders(given)
+    unknown = tuple(name for name in given if name not in KNOWN_FIELDS)
+    fields = _Fields(given, unknown, frozenset())
+    signal_type = fields.required("type", _type)
+    fields = _Fields(given, unknown, _NEEDS[signal_type])
+    signal = _signal(signal_type, fields, instruments=instruments, zone=naive_timezone, max_layers=max_layers)
+    secret = _secret(given.get("secret"))
+    portfolio = fields.optional("portfolio", _portfolio)
+    extras = {
+        "portfolio": portfolio,
+        "seq": fields.optional("seq", partial(_whole, most=MAX_SEQUENCE)),
+        "position_size": fields.optional("position_size", _number),
+        "market_position": fields.optional("market_position", _text),
+    }
+    return Alert(
+        signal=signal,
+        portfolio=portfolio,
+        secret=secret,
+        payload=canonical_payload(signal, extras) | _kept({name: given[name] for name in unknown}),
+        warnings=unknown,
+    )
+
+
+def canonical_payload(signal: Signal, extras: Mapping[str, Decimal | str | int | None] | None = None) -> dict[str, Any]:
+    """The known fields as they are kept: decimals as plain strings without surplus zeros, times UTC, nothing null."""
+    values = {
+        "type": signal.type.value,
+        "instrument": signal.instrument,
+        "position": signal.layer or None,
+        "price": signal.price,
+        "stop": signal.stop,
+        "lots": signal.lots,
+        "atr": signal.atr,
+        "er": signal.er,
+        "supertrend": signal.supertrend,
+        "roc": signal.roc,
+        "reason": signal.reason,
+        "timestamp": signal.timestamp,
+        "bar_time": signal.bar_time,
+    } | dict(extras or {})
+    return {name: _canonical(value) for name, value in values.items() if value is not None}
+
+
+# --- bytes to a checked object ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Literal:
+    """A JSON number as written (or NaN, Infinity): converted only where its field is known and its length bounded."""
+
+    text: str
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`, strictly: UTF-8 (a leading mark is skipped), no duplicate keys, bounded, storable."""
+    if len(body) > MAX_BODY_BYTES:
+        raise AlertRefused(f"the body is larger than {MAX_BODY_BYTES} bytes", code="too_large")
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AlertRefused(f"the body is not UTF-8 (byte {error.start})") from None
+    _refuse_depth(text)
+    try:
+        value = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        # The error holds the body, and so the secret: it must not become this one's cause.
+        raise AlertRefused(f"the body is not JSON: {error.msg} (line {error.lineno} column {error.colno})") from None
+    if not isinstance(value, dict):
+        raise AlertRefused(f"the body must be one JSON object, not {_kind(value)}")
+    _check(value, "")
+    return value
+
+
+def _refuse_depth(text: str) -> None:
+    # Before json.loads: it recurses, and a body can be nested 32,000 deep.
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        found = match[0]
+        if found in "[{":
+            depth += 1
+        elif found in "]}":
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise AlertRefused(f"the body is nested deeper than {MAX_DEPTH}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in result:
+            raise AlertRefused(f"{_quoted(name)} is given twice", field=name)
+        result[name] = value
+    return result
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_Literal, parse_int=_Literal, parse_constant=_Literal
+)
+
+
+def _check(value: Any, path: str) -> None:
+    """Refuse, by path and without echo (it may be a secret), what could not be stored or is out of bounds."""
+    match value:
+        case dict():
+            for name, member in value.items():
+                _check_text(name, f"the name of {_quoted(name)}", path or None)
+                _check(member, f"{path}.{name}" if path else name)
+        case list():
+            for index, member in enumerate(value):
+                _check(member, f"{path}[{index}]")
+        case _Literal():
+            _check_literal(value.text, path)
+        case str():
+            _check_text(value, _quoted(path), path)
+        case _:  # true, false and null hold nothing to check
+            pass
+
+
+def _check_text(text: str, what: str, path: str | None) -> None:
+    if len(text) > MAX_TEXT:
+        raise AlertRefused(f"{what} is longer than {MAX_TEXT} characters", field=path)
+    if "\0" in text:
+        raise AlertRefused(f"{what} contains a NUL character", field=path)
+    if _SURROGATE.search(text):
+        raise AlertRefused(f"{what} contains half of a surrogate pair", field=path)
+
+
+def _check_literal(text: str, path: str) -> None:
+    if len(text) > MAX_TEXT:
+        raise AlertRefused(f"{_quoted(path)} has too many digits", field=path)
+    if text.endswith(("NaN", "Infinity")):
+        raise AlertRefused(f"{_quoted(path)} must be a finite number, not {text}", field=path)
+
+
+def _refuse_placeholders(given: Mapping[str, Any]) -> None:
+    for name in KNOWN_FIELDS:
+        value = given.get(name)
+        # The secret may hold what it likes: it is compared, never read, and must not be echoed.
+        if name != "secret" and isinstance(value, str) and (found := _PLACEHOLDER.search(value)):
+            raise AlertRefused(
+                f"`{name}` holds the placeholder {_printable(found[0])}, which was not filled in: check its spelling",
+                field=name,
+            )
+
+
+# --- fields -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """The given object, read field by field; null and blank text count as absent."""
+
+    given: Mapping[str, Any]
+    unknown: tuple[str, ...]
+    needs: frozenset[str]
+
+    def optional(self, name: str, read: Callable[[str, Any], T]) -> T | None:
+        """The field's value, None where it is absent and the signal's type does not need it."""
+        value = self.given.get(name)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            if name in self.needs:
+                self.missing(name)
+            return None
+        return read(name, value)
+
+    def required(self, name: str, read: Callable[[str, Any], T]) -> T:
+        """The field's value; refused where it is absent."""
+        value = self.optional(name, read)
+        return self.missing(name) if value is None else value
+
+    def missing(self, *names: str) -> Never:
+        """Refuse for want of one of `names`, suggesting the unknown field whose name is nearest."""
+        message = " or ".join(f"`{name}`" for name in names) + " is required"
+        # Bounded, because comparing thousands of names would cost more than the answer is worth.
+        candidates = [name for name in self.unknown[:_SUGGESTIONS_FROM] if len(name) <= MAX_ECHO]
+        near = max((_nearest(name, candidates) for name in names), default=(0.0, ""), key=lambda pair: pair[0])
+        if near[0] >= _NEAR:
+            message += f"; did you mean it by {_quoted(near[1])}?"
+        raise AlertRefused(message, field=names[0])
+
+
+def _signal(
+    signal_type: SignalType, fields: _Fields, *, instruments: Collection[str], zone: tzinfo, max_layers: int
+) -> Signal:
+    instrument = fields.required("instrument", partial(_instrument, known=instruments))
+    layer = _layer_of(signal_type, fields, max_layers)
+    is_entry = signal_type in (SignalType.BASE_ENTRY, SignalType.PYRAMID)
+    price = fields.required("price", _above_zero)
+    stop = fields.optional("stop", _above_zero if is_entry else _not_negative)
+    lots = fields.optional("lots", partial(_whole, most=MAX_LOTS))
+    atr = fields.optional("atr", _above_zero)
+    er = fields.optional("er", _ratio)
+    supertrend = fields.optional("supertrend", _number)
+    roc = fields.optional("roc", _number)
+    reason = fields.optional("reason", _text)
+    timestamp = fields.optional("timestamp", partial(_time, zone=zone))
+    bar_time = fields.optional("bar_time", partial(_time, zone=zone))
+    if timestamp is None and bar_time is None:
+        fields.missing("timestamp", "bar_time")
+    return Signal(
+        type=signal_type,
+        instrument=instrument,
+        layer=layer,
+        price=price,
+        stop=stop,
+        lots=lots,
+        atr=atr,
+        er=er,
+        supertrend=supertrend,
+        roc=roc,
+        reason=reason,
+        timestamp=timestamp,
+        bar_time=bar_time,
+    )
+
+
+def _layer_of(signal_type: SignalType, fields: _Fields, max_layers: int) -> str:
+    if signal_type is SignalType.MARKET_DATA:
+        return ""  # a bar concerns all layers: a position given with it is no part of what it says
+    return fields.required("position", partial(_layer, signal_type=signal_type, max_layers=max_layers))
+
+
+def _type(name: str, value: Any) -> SignalType:
+    text = _text(name, value)
+    # upper() makes I of a dotless i: other alphabets must not become ours.
+    if not text.isascii() or text.upper() not in SignalType.__members__:
+        _refuse(name, f"one of {', '.join(SignalType)}", value)
+    return SignalType[text.upper()]
+
+
+def _instrument(name: str, value: Any, *, known: Collection[str]) -> str:
+    text = _text(name, value)
+    if not _INSTRUMENT.fullmatch(text):
+        _refuse(name, "1 to 29 letters, digits or underscores", value)
+    instrument = text.upper()
+    if instrument not in known:
+        ratio, near = _nearest(instrument, known)
+        suggestion = f"; did you mean {near}?" if ratio >= _NEAR else ""
+        raise AlertRefused(
+            f"`{name}` {instrument} is not configured{suggestion}", code="unknown_instrument", field=name
+        )
+    return instrument
+
+
+def _layer(name: str, value: Any, *, signal_type: SignalType, max_layers: int) -> str:
+    text = _text(name, value)
+    if signal_type is SignalType.EXIT and text.isascii() and text.upper() == ALL_LAYERS:
+        return ALL_LAYERS
+    first, last, rule = {
+        SignalType.BASE_ENTRY: (1, 1, "Long_1 or Short_1 for a BASE_ENTRY"),
+        SignalType.PYRAMID: (
+            2,
+            max_layers,
+            f"Long_2 to Long_{max_layers} or Short_2 to Short_{max_layers} for a PYRAMID",
+        ),
+    }.get(
+        signal_type, (1, max_layers, f"Long_1 to Long_{max_layers}, Short_1 to Short_{max_layers} or ALL for an EXIT")
+    )
+    if not _LAYER.fullmatch(text) or not first <= layer_number(text) <= last:
+        _refuse(name, rule, value)
+    return text.capitalize()
+
+
+def _secret(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise AlertRefused("`secret` must be a string", field="secret")
+    return value or None
+
+
+def _portfolio(name: str, value: Any) -> str:
+    text = _text(name, value)
+    if not _PORTFOLIO.fullmatch(text):
+        _refuse(name, "a letter and up to 29 letters, digits or underscores", value)
+    return text.lower()
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        _refuse(name, "a string", value)
+    return value.strip()
+
+
+def _exact(name: str, value: Any) -> Decimal:
+    """The number as written, in a JSON number or a string."""
+    text = value.text if isinstance(value, _Literal) else value
+    if not isinstance(text, str) or not _NUMBER.fullmatch(text.strip()):
+        _refuse(name, "a number", value)
+    return Decimal(text.strip())
+
+
+def _number(name: str, value: Any) -> Decimal:
+    """Rounded half-even to the 8 decimals of the columns; the rules then apply to what is kept."""
+    exact = _exact(name, value)
+    # Looked at before rounding, which cannot hold 1e999, and after it, which can carry into an eleventh digit.
+    fits = exact.is_zero() or exact.adjusted() < _PRICE_DIGITS
+    number = rounded_price(exact) if fits else PRICE_LIMIT
+    if abs(number) >= PRICE_LIMIT:
+        raise AlertRefused(
+            f"`{name}` has too many digits: at most {_PRICE_DIGITS} before the point, not {_shown(value)}", field=name
+        )
+    return number.copy_abs() if number.is_zero() else number
+
+
+def _above_zero(name: str, value: Any) -> Decimal:
+    number = _number(name, value)
+    if number <= 0:
+        _refuse(name, "above 0", value)
+    return number
+
+
+def _not_negative(name: str, value: Any) -> Decimal:
+    number = _number(name, value)
+    if number < 0:
+        _refuse(name, "0 or above", value)
+    return number
+
+
+def _ratio(name: str, value: Any) -> Decimal:
+    number = _number(name, value)
+    if not 0 <= number <= 1:
+        _refuse(name, "0 to 1", value)
+    return number
+
+
+def _whole(name: str, value: Any, *, most: int) -> int:
+    exact = _exact(name, value)
+    # The range first: only then is int() of 1e999 not asked for.
+    if not 0 <= exact <= most or exact != int(exact):
+        _refuse(name, f"a whole number from 0 to {most}", value)
+    return int(exact)
+
+
+def _time(name: str, value: Any, *, zone: tzinfo) -> datetime:
+    parts = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
+    if parts is None:
+        _refuse(name, "an ISO 8601 string such as 2026-01-14T06:15:00Z", value)
+    year, month, day, hour, minute = (int(part) for part in parts.group(1, 2, 3, 4, 5))
+    second, microsecond = int(parts[6] or 0), int((parts[7] or "")[:6].ljust(6, "0"))
+    # The year is looked at before the conversion, which the years 1 and 9999 can overflow, and after it.
+    if year not in YEARS:
+        _refuse_year(name, value)
+    try:
+        # fold stays 0: of an hour that comes twice the first, deterministically.
+        local = datetime(year, month, day, hour, minute, second, microsecond, tzinfo=_zone(parts, zone))
+    except ValueError:
+        _refuse(name, "a time that exists", value)
+    time = local.astimezone(UTC)
+    if time.year not in YEARS:
+        _refuse_year(name, value)
+    return time
+
+
+def _zone(parts: re.Match[str], naive: tzinfo) -> tzinfo:
+    if parts[8]:
+        return UTC
+    if not parts[9]:
+        return naive
+    offset = timedelta(hours=int(parts[10]), minutes=int(parts[11] or 0))
+    return timezone(-offset if parts[9] == "-" else offset)
+
+
+# --- what is kept -------------------------------------------------------------------------------------------------
+
+
+def _canonical(value: datetime | Decimal | str | int) -> str | int:
+    match value:
+        case datetime():
+            return value.replace(tzinfo=None).isoformat() + "Z"
+        case Decimal():
+            text = f"{value:f}"
+            return text.rstrip("0").rstrip(".") if "." in text else text
+        case _:
+            return value
+
+
+def _kept(value: Any) -> Any:
+    """An unknown field as it came: fractions, and integers not exact in every reader, as strings; secrets dropped."""
+    match value:
+        case _Literal(text):
+            is_small_integer = text.lstrip("-").isdigit() and len(text) <= _SAFE_INTEGER_LENGTH
+            return int(text) if is_small_integer else text
+        case dict():
+            return {name: _kept(member) for name, member in value.items() if not _is_secret(name)}
+        case list():
+            return [_kept(member) for member in value]
+        case _:
+            return value
+
+
+def _is_secret(name: str) -> bool:
+    # Also `webhook_secret` and the like: what the caller meant to hide is not kept under a name we do not know.
+    return "secret" in name.lower()
+
+
+# --- words of refusal ---------------------------------------------------------------------------------------------
+
+
+def _refuse(name: str, rule: str, value: Any) -> Never:
+    raise AlertRefused(f"`{name}` must be {rule}, not {_shown(value)}", field=name)
+
+
+def _refuse_year(name: str, value: Any) -> Never:
+    _refuse(name, f"in the years {YEARS[0]} to {YEARS[-1]}", value)
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case _Literal():
+            return value.text[:MAX_ECHO]
+        case str():
+            return repr(value[:MAX_ECHO])
+        case _:
+            return _kind(value)
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _Literal():
+            return "a number"
+        case _:
+            return "a string"
+
+
+def _printable(text: str) -> str:
+    # repr escapes what would break a log line or an encoder: line ends, control characters, lone surrogates.
+    return repr(text[:MAX_ECHO])[1:-1]
+
+
+def _quoted(name: str) -> str:
+    return f"`{_printable(name)}`"
+
+
+def _nearest(name: str, candidates: Iterable[str]) -> tuple[float, str]:
+    """How near (0..1, whatever the case) the nearest candidate is, and which one: the first of equals."""
+    rated = ((SequenceMatcher(None, name.lower(), other.lower()).ratio(), other) for other in candidates)
+    return max(rated, default=(0.0, ""), key=lambda pair: pair[0])

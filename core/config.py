@@ -1,0 +1,155 @@
+"""Where settings come from: the configuration file, the environment, database_config.json."""
+
+import json
+import os
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from core.contracts import PositiveMoney, Settled
+from core.errors import ConfigurationError
+from core.settings import Drawdown, Limits, PaperFills, Pyramiding, Settings, Sizing, Timing
+
+DEFAULT_CAPITAL = Decimal(5_000_000)
+DEFAULT_INSTRUMENTS = Path(__file__).parent / "data" / "instruments.json"
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def default_instruments() -> dict[str, Any]:
+    """The shipped instruments, as data."""
+    loaded: dict[str, Any] = json.loads(DEFAULT_INSTRUMENTS.read_text(encoding="utf-8"), parse_float=Decimal)
+    return loaded
+
+
+def default_settings() -> Settings:
+    """The settings that hold when nobody says otherwise."""
+    return Settings.model_validate({"instruments": default_instruments()})
+
+
+class FileSettings(BaseSettings):
+    """The configuration file and `PORTFOLIO_` variables over it: Settings, and what only the shell needs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PORTFOLIO_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    initial_capital: PositiveMoney | None = None
+    naive_timezone: str = "Asia/Kolkata"
+    allowed_addresses: tuple[str, ...] = ()
+    webhook_secret: str | None = Field(default=None, min_length=8, repr=False)
+    operator_token: str | None = Field(default=None, min_length=16, repr=False)
+    limits: Limits = Limits()
+    drawdown: Drawdown = Drawdown()
+    sizing: Sizing = Sizing()
+    pyramiding: Pyramiding = Pyramiding()
+    timing: Timing = Timing()
+    paper: PaperFills = PaperFills()
+    instruments: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(  # noqa: D102 - pydantic-settings' own hook: the environment goes over the file
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @property
+    def settings(self) -> Settings:
+        """What decides: the file's settings over the defaults, instrument by instrument."""
+        instruments = default_instruments()
+        for name, changes in self.instruments.items():
+            instruments[name] = {**instruments.get(name, {}), **changes}
+        parts = {name: getattr(self, name) for name in Settings.model_fields if name != "instruments"}
+        return validated(Settings, {**parts, "instruments": instruments}, "the configuration")
+
+
+def validated(model: type[_Model], values: dict[str, Any], source: str) -> _Model:
+    """Build `model`, or raise ConfigurationError that names each wrong key and what is allowed."""
+    try:
+        return model.model_validate(values) if not issubclass(model, BaseSettings) else model(**values)
+    except ValidationError as error:
+        raise ConfigurationError(f"{source}: {_problems(error)}") from error
+    except SettingsError as error:
+        raise ConfigurationError(f"{source}: {error}") from error
+
+
+def _problems(error: ValidationError) -> str:
+    # Never the input itself: it may be a secret.
+    return "; ".join(
+        f"`{'.'.join(map(str, item['loc'])) or 'file'}`: {item['msg']}" for item in error.errors(include_input=False)
+    )
+
+
+def load_file_settings(path: Path | None) -> FileSettings:
+    """The configuration file at `path` (none: the defaults) with the environment's variables over it.
+
+    Raises ConfigurationError naming the file, the key and what is allowed there.
+    """
+    values = {} if path is None else read_json_object(path)
+    file_settings = validated(FileSettings, values, str(path or "environment"))
+    _ = file_settings.settings  # an invalid instrument is an error of the file too
+    return file_settings
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON file that must hold an object; numbers with a point come as Decimal. Raises ConfigurationError."""
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigurationError(f"{path}: must hold a JSON object, not a {type(loaded).__name__}")
+    return loaded
+
+
+class DatabaseSettings(Settled):
+    """Where PostgreSQL is, and how long to wait for it. Hosts may be several, separated by commas."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[str, Field(pattern=r"^[0-9]{1,5}(,[0-9]{1,5})*$", coerce_numbers_to_str=True)] = "5432"
+    database: str = Field(default="portfolio_manager", min_length=1)
+    user: str = Field(default="pm_user", min_length=1)
+    password: str | None = Field(default=None, repr=False)
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    pool_size: int = Field(default=4, ge=1, le=100)
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def load_database_settings(path: Path, environment: str) -> DatabaseSettings:
+    """One environment's entry of database_config.json with `${VAR}` replaced from the process environment.
+
+    Raises ConfigurationError for an unknown environment, an unset variable or a wrong key.
+    """
+    entries = read_json_object(path)
+    entry = entries.get(environment)
+    if not isinstance(entry, dict):
+        known = ", ".join(sorted(entries)) or "none"
+        raise ConfigurationError(f"{path}: has no environment `{environment}`; it has: {known}")
+    source = f"{path}: {environment}"
+    substituted = {key: _substituted(value, f"{source}.{key}") for key, value in entry.items()}
+    return validated(DatabaseSettings, substituted, source)
+
+
+def _substituted(value: Any, source: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    missing = [name for name in _VARIABLE.findall(value) if name not in os.environ]
+    if missing:
+        raise ConfigurationError(f"{source}: the environment variable {missing[0]} is not set")
+    return _VARIABLE.sub(lambda match: os.environ[match.group(1)], value)

@@ -1,0 +1,399 @@
+"""DatabaseStateManager: the portfolio's committed state. Writes through to PostgreSQL, shows it only afterwards."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from typing import Any, Self, TypeVar
+from uuid import uuid4
+
+import immutables
+import msgspec
+from msgspec import Struct
+from msgspec.structs import asdict, replace
+from psycopg2.extensions import connection as Connection
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from core.config import DatabaseSettings
+from core.decide.command import decide_save
+from core.errors import CommitUnknown, DatabaseAway, DataRefused, LeadershipLost, StaleVersion
+from core.inputs import SaveRow
+from core.journal import Batch, Entry
+from core.models import PortfolioState, Position, PyramidingState, Signal
+from core.numbers import ZERO
+from core.portfolio import Portfolio
+from core.postgres.cache import Committed, StateCache
+from core.postgres.connections import ReaderPool, connect, dsn_of, require_portfolio_name
+from core.postgres.errors import translated
+from core.postgres.reads import Reads, Row
+from core.postgres.rows import batch_rows, position_from_row, position_to_row, pyramiding_from_row, state_from_row
+from core.postgres.writer import AlreadyClaimed, Writer
+from core.settings import Settings
+
+CONNECT_FOR_SECONDS = 10.0
+RETRY_FOR_SECONDS = 5.0
+RECEIVED_AT_ONCE = 1000
+_Result = TypeVar("_Result")
+
+
+class Loaded(Struct, frozen=True, kw_only=True):
+    """What a start reads: O(open positions), whatever the history. `state` None: the journal is empty."""
+
+    positions: tuple[Position, ...]
+    state: PortfolioState | None
+    pyramiding: tuple[PyramidingState, ...]
+    settings: dict[str, Any] | None
+    last_seq: int
+
+
+class DatabaseStateManager:
+    """The facade over core/postgres: the batch that the engine commits, and the first specification's single calls.
+
+    `database` is a libpq string, DatabaseSettings or a mapping of them. Raises DatabaseAway when no connection can be
+    had within `connect_for` seconds, UnsafeServer where the server would lose what it acknowledges.
+    """
+
+    def __init__(
+        self,
+        database: str | DatabaseSettings | Mapping[str, Any],
+        *,
+        portfolio: str = "main",
+        instance_id: str | None = None,
+        pool_size: int = 4,
+        connect_for: float = CONNECT_FOR_SECONDS,
+    ) -> None:
+        self.portfolio = require_portfolio_name(portfolio)
+        self.instance_id = instance_id or f"manager-{uuid4().hex[:12]}"
+        self.dsn = dsn_of(database)
+        self.cache = StateCache()
+        self._write_lock = threading.RLock()
+        self._term: int | None = None
+        self._last_seq = 0
+        self._in_doubt: tuple[int, Batch] | None = None
+        self._pool = ReaderPool(self.dsn, portfolio, f"portfolio-manager {portfolio} read", pool_size)
+        self._writer = Writer(
+            partial(connect, self.dsn, portfolio, f"portfolio-manager {portfolio} write {self.instance_id}")
+        )
+        self.reads = Reads(self._pool)
+        self._retried(self._pool_answers, connect_for)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._write_lock:
+            self._writer.close()
+        self._pool.close()
+
+    # --- connections
+
+    @contextmanager
+    def get_connection(self) -> Iterator[Connection]:
+        """A pooled connection for the block; what is not committed there is rolled back. Waits, bounded, for a free one."""
+        with self._pool.connection() as connection, translated():
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction: committed at the block's end, rolled back by an exception. State belongs to commit() instead."""
+        with self.get_connection() as connection:
+            yield connection
+            connection.commit()
+
+    def run_transaction(
+        self, work: Callable[[Connection], _Result], *, retry_for: float = RETRY_FOR_SECONDS
+    ) -> _Result:
+        """Run `work` in a transaction, as a whole again where the database was away. `work` must have no other effect."""
+
+        def once() -> _Result:
+            with self.transaction() as connection:
+                return work(connection)
+
+        return self._retried(once, retry_for)
+
+    def pool_in_use(self) -> tuple[int, int]:
+        """How many pooled connections are out, and how many there may be."""
+        return self._pool.in_use, self._pool.size
+
+    # --- leadership and loading
+
+    @property
+    def term(self) -> int | None:
+        """The term this manager writes under; None until it took one."""
+        return self._term
+
+    def take_term(self) -> int:
+        """Become the writer. From here on every older manager's write raises LeadershipLost."""
+        with self._write_lock:
+            self._term = self._writer.take_term(self.instance_id)
+            self._last_seq = self._read_last_seq()
+            return self._term
+
+    def load(self) -> Loaded:
+        """Read the state anew and show it. Take the term first: a reader that is not the writer may read what is stale."""
+        with self._write_lock:
+            loaded = Loaded(
+                positions=tuple(map(position_from_row, self.reads.all("load_positions"))),
+                state=self._read_state(),
+                pyramiding=tuple(map(pyramiding_from_row, self.reads.all("load_pyramiding"))),
+                settings=(self.reads.one("last_settings") or {}).get("settings"),
+                last_seq=self._read_last_seq(),
+            )
+            self._last_seq = loaded.last_seq
+            self.cache.publish(
+                Committed(
+                    positions=immutables.Map({row.position_id: row for row in loaded.positions}),
+                    state=loaded.state,
+                    pyramiding=immutables.Map({row.instrument: row for row in loaded.pyramiding}),
+                )
+            )
+            return loaded
+
+    # --- the batch
+
+    def commit(self, batch: Batch) -> int:
+        """Keep a batch in one transaction, then show it; the journal seq of its first entry.
+
+        Raises AlreadyClaimed (some of its signals were decided before), StaleVersion (reload, decide again),
+        LeadershipLost, DataRefused, DatabaseAway: nothing was changed. Raises CommitUnknown: call settle().
+        """
+        with self._write_lock:
+            if self._in_doubt is not None:
+                raise CommitUnknown
+            term = self._held_term()
+            first_seq = self._last_seq + 1
+            rows = batch_rows(batch, first_seq=first_seq, term=term, instance_id=self.instance_id)
+            try:
+                self._writer.write(msgspec.json.encode(rows), partial(_require_effect, rows))
+            except CommitUnknown:
+                self._in_doubt = (first_seq, batch)
+                raise
+            except DataRefused as error:
+                if error.constraint == "pk_decision_journal":
+                    raise StaleVersion("the journal has moved on since it was read; nothing was changed") from error
+                raise
+            self._show(first_seq, batch)
+            return first_seq
+
+    def settle(self) -> int | None:
+        """What became of the batch whose COMMIT was unknown: the seq of its first entry, None if it never took place.
+
+        Raises DatabaseAway (ask again) while that cannot be known.
+        """
+        with self._write_lock:
+            if self._in_doubt is None:
+                return None
+            first_seq, batch = self._in_doubt
+            try:
+                landed = self._writer.landed(first_seq + len(batch.entries) - 1, self._held_term())
+            except CommitUnknown as error:
+                raise DatabaseAway(str(error)) from error
+            self._in_doubt = None
+            if not landed:
+                return None
+            self._show(first_seq, batch)
+            return first_seq
+
+    def _show(self, first_seq: int, batch: Batch) -> None:
+        self._last_seq = first_seq + len(batch.entries) - 1
+        after = batch.after
+        for position in after.closed.values():
+            self.cache.keep_closed(position)
+        state = after.state if after.state.version else None
+        self.cache.publish(Committed(positions=after.positions, state=state, pyramiding=after.pyramiding))
+
+    # --- positions
+
+    def save_position(self, position: Position) -> bool:
+        """Write one whole position, journalled as `manual`. `position.version` is the one it was read with, 0 for a new one.
+
+        Raises StaleVersion when the row has moved on; nothing is changed then.
+        """
+        return self._save(SaveRow(position=position), position.position_id)
+
+    def get_position(self, position_id: str) -> Position | None:
+        """A position, open or closed: from the cache, else from the database; None if there is none."""
+        found = self.cache.find(position_id)
+        if found is not None:
+            return found
+        row = self.reads.one("get_position", position_id=position_id)
+        if row is None:
+            return None
+        position = position_from_row(row)
+        if not position.is_open:
+            self.cache.keep_closed(position)
+        return position
+
+    def get_all_open_positions(self) -> dict[str, Position]:
+        """Every open and partial position by its id, read anew from the database and shown."""
+        return {position.position_id: position for position in self.load().positions}
+
+    # --- the portfolio's row
+
+    def save_portfolio_state(self, state: PortfolioState) -> bool:
+        """Write the portfolio's whole row, journalled as `manual`; StaleVersion as for a position."""
+        return self._save(SaveRow(state=state), None)
+
+    def get_portfolio_state(self) -> dict[str, Any] | None:
+        """The portfolio's row by its columns' names; None before the first start."""
+        state = self.cache.current.state
+        if state is None:
+            self.cache.misses += 1
+            state = self._read_state()
+        else:
+            self.cache.hits += 1
+        return None if state is None else asdict(state)
+
+    # --- pyramiding
+
+    def save_pyramiding_state(
+        self, instrument: str, last_pyramid_price: Any, base_position_id: str | None, frozen_reason: str | None = None
+    ) -> bool:
+        """Write an instrument's pyramiding row, journalled as `manual`."""
+        row = PyramidingState(
+            instrument=instrument,
+            last_pyramid_price=last_pyramid_price,
+            base_position_id=base_position_id,
+            frozen_reason=frozen_reason,
+        )
+        return self._save(SaveRow(pyramiding=row), None)
+
+    def get_pyramiding_state(self) -> dict[str, dict[str, Any]]:
+        """Every instrument's pyramiding row by its columns' names."""
+        if not self.cache.loaded:
+            self.load()
+        return {instrument: asdict(row) for instrument, row in self.cache.current.pyramiding.items()}
+
+    # --- signals
+
+    def check_duplicate_signal(self, fingerprint: str) -> bool:
+        """Whether a signal of this fingerprint is known, decided or not."""
+        return self.find_signal(fingerprint) is not None
+
+    def find_signal(self, fingerprint: str) -> Row | None:
+        """What became of a signal: id, processing_status, outcome, payload."""
+        return self.reads.one("find_signal", fingerprint=fingerprint)
+
+    def log_signal(
+        self, signal: Signal, fingerprint: str, *, received_at: datetime, payload: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Keep a signal as `received`, to be decided at the next start. False: its fingerprint is known already."""
+        rows = self.reads.run(
+            "insert_received",
+            instrument=signal.instrument,
+            signal_type=signal.type.value,
+            position=signal.layer,
+            signal_timestamp=signal.time,
+            bar_time=signal.bar_time,
+            fingerprint=fingerprint,
+            received_at=received_at,
+            payload=msgspec.json.encode(payload or {}).decode(),
+        )
+        return bool(rows)
+
+    def count_delivery(self, fingerprint: str) -> None:
+        """Note that a signal came again."""
+        self.reads.run("count_delivery", fingerprint=fingerprint)
+
+    def received_signals(self) -> list[Row]:
+        """What was kept and not yet decided, oldest first, at most a thousand."""
+        return self.reads.all("load_received", limit=RECEIVED_AT_ONCE)
+
+    def find_request(self, request_id: str) -> Row | None:
+        """An operator's command by its request id: seq, kind, input, outcome."""
+        return self.reads.one("find_request", request_id=request_id)
+
+    # --- rows and objects
+
+    @staticmethod
+    def _position_to_dict(position: Position) -> dict[str, Any]:
+        return position_to_row(position)
+
+    @staticmethod
+    def _dict_to_position(row: Mapping[str, Any]) -> Position:
+        return position_from_row(row)
+
+    # --- inside
+
+    def _save(self, given: SaveRow, position_id: str | None) -> bool:
+        with self._write_lock:
+            self._held_term()
+            before = self._before_save(given, position_id)
+            decision = decide_save(before, given)
+            entry = Entry(given=given, decision=decision, decided_at=None)
+            try:
+                self.commit(Batch(before=before, after=decision.portfolio, entries=(entry,)))
+            except CommitUnknown:
+                if self._retried(self.settle, RETRY_FOR_SECONDS) is None:
+                    raise
+        return True
+
+    def _before_save(self, given: SaveRow, position_id: str | None) -> Portfolio:
+        """The committed state, with the row's own version as the one that has to be there still."""
+        if not self.cache.loaded:
+            self.load()
+        current = self.cache.current
+        state = given.state if given.state is not None else current.state or _no_state()
+        before = Portfolio(
+            name=self.portfolio, settings=Settings(instruments={}), state=state, pyramiding=current.pyramiding
+        )
+        if given.position is None or position_id is None:
+            return replace(before, positions=current.positions)
+        positions = current.positions.delete(position_id) if position_id in current.positions else current.positions
+        if given.position.version == 0:
+            return replace(before, positions=positions)
+        return replace(before, positions=positions.set(position_id, given.position))
+
+    def _held_term(self) -> int:
+        return self._term if self._term is not None else self.take_term()
+
+    def _read_state(self) -> PortfolioState | None:
+        row = self.reads.one("load_state")
+        return None if row is None else state_from_row(row)
+
+    def _read_last_seq(self) -> int:
+        row = self.reads.one("last_seq")
+        return 0 if row is None else int(row["seq"])
+
+    def _pool_answers(self) -> None:
+        with self._pool.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+    @staticmethod
+    def _retried(work: Callable[[], _Result], seconds: float) -> _Result:
+        retrying = Retrying(
+            retry=retry_if_exception_type(DatabaseAway),
+            stop=stop_after_delay(seconds),
+            wait=wait_random_exponential(multiplier=0.05, max=1),
+            reraise=True,
+        )
+        return retrying(work)
+
+
+def _no_state() -> PortfolioState:
+    return PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
+
+
+def _require_effect(rows: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Every part of the batch took effect, or none may."""
+    if not result["fenced"]:
+        raise LeadershipLost
+    unclaimed = {signal["fingerprint"] for signal in rows["signals"]} - set(result["claimed"])
+    if unclaimed:
+        raise AlreadyClaimed(unclaimed)
+    wanted = {
+        "opened": len(rows["opened"]),
+        "changed": len(rows["changed"]),
+        "states": len(rows["state_started"]) + len(rows["state_changed"]),
+        "pyramids": len(rows["pyramiding"]),
+        "journalled": len(rows["journal"]),
+        "flowed": len(rows["flows"]),
+    }
+    met = {name: result[name] for name in wanted}
+    if met != wanted:
+        raise StaleVersion(f"a row has moved on since it was read; nothing was changed (wanted {wanted}, met {met})")

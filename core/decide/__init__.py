@@ -1,0 +1,79 @@
+"""decide: all branching of the engine, pure. `decide(portfolio, input, now) -> Decision`; what happened is in its events."""
+
+from datetime import datetime
+from typing import assert_never
+
+from core.decide.bar import decide_bar
+from core.decide.command import (
+    decide_capital,
+    decide_close,
+    decide_halt,
+    decide_resume,
+    decide_save,
+    decide_settings,
+    decide_start,
+)
+from core.decide.decision import Decision, Outcome, failed
+from core.decide.entry import decide_base_entry
+from core.decide.exit import decide_exit
+from core.decide.pyramid import decide_pyramid
+from core.decide.timing import timing_refusal
+from core.inputs import (
+    ChangeSettings,
+    ClosePositions,
+    Halt,
+    Input,
+    MoveCapital,
+    Resume,
+    SaveRow,
+    SignalInput,
+    StartPortfolio,
+    StartTerm,
+)
+from core.models import SignalType, Status
+from core.portfolio import Portfolio
+
+__all__ = ["Decision", "Outcome", "decide", "failed"]
+
+
+def decide(portfolio: Portfolio, given: Input, now: datetime) -> Decision:
+    """What `given` does to `portfolio`. `now` (aware UTC) decides age and is an operator's exit time, nothing else."""
+    match given:
+        case SignalInput():
+            return _decide_signal(portfolio, given, now)
+        case Halt():
+            return decide_halt(portfolio, given)
+        case Resume():
+            return decide_resume(portfolio, given)
+        case ClosePositions():
+            return decide_close(portfolio, given, now)
+        case MoveCapital():
+            return decide_capital(portfolio, given)
+        case StartPortfolio():
+            return decide_start(portfolio, given)
+        case ChangeSettings():
+            return decide_settings(portfolio, given)
+        case StartTerm():
+            return Decision(outcome=Outcome(status=Status.EXECUTED), portfolio=portfolio)
+        case SaveRow():
+            return decide_save(portfolio, given)
+        case _:
+            assert_never(given)
+
+
+def _decide_signal(portfolio: Portfolio, given: SignalInput, now: datetime) -> Decision:
+    signal = given.signal
+    refusal = timing_refusal(portfolio, given, now)
+    if refusal is not None:
+        return refusal
+    match signal.type:
+        case SignalType.BASE_ENTRY:
+            return decide_base_entry(portfolio, signal, given.fingerprint)
+        case SignalType.PYRAMID:
+            return decide_pyramid(portfolio, signal, given.fingerprint)
+        case SignalType.EXIT:
+            return decide_exit(portfolio, signal)
+        case SignalType.MARKET_DATA:
+            return decide_bar(portfolio, signal)
+        case _:
+            assert_never(signal.type)

@@ -1,0 +1,95 @@
+"""A bar's close: mark what is older than it, trail the stops, close what is beyond its stop, peel off what grew too large."""
+
+from decimal import Decimal
+
+from core.decide.decision import Decision, Draft, rejected
+from core.decide.exit import clear_if_flat, sell
+from core.events import PositionMarked
+from core.fills import gross_pnl, risk_amount, volatility_amount
+from core.models import Signal
+from core.peel_off import lots_to_peel
+from core.portfolio import Portfolio, sizing_equity
+from core.stops import best_close, stop_is_hit, trailed_stop
+
+STOP_REASON = "STOP"
+PEEL_OFF_REASON = "PEEL_OFF"
+
+
+def decide_bar(portfolio: Portfolio, signal: Signal) -> Decision:
+    """MARKET_DATA: `signal.price` is the bar's close, `signal.atr` its ATR, both in points."""
+    open_positions = portfolio.positions_of(signal.instrument)
+    older = [position.position_id for position in open_positions if position.mark_time < signal.bar]
+    if open_positions and not older:
+        return rejected(portfolio, "no newer bar")
+    draft = Draft(portfolio)
+    # A pyramid whose base is gone keeps the stop it has.
+    trails = portfolio.base_of(signal.instrument) is not None
+    for position_id in older:
+        _mark(draft, position_id, signal, trails=trails)
+    stopped = [position_id for position_id in older if _stop_out(draft, position_id, signal)]
+    peeled = _peel(draft, [position_id for position_id in older if position_id not in stopped], signal)
+    clear_if_flat(draft, signal.instrument)
+    figures = {"marked": len(older), "stopped": len(stopped), "peeled": len(peeled)}
+    return draft.executed(positions=(*stopped, *peeled), sizing=figures)
+
+
+def _mark(draft: Draft, position_id: str, signal: Signal, *, trails: bool) -> None:
+    position = draft.portfolio.positions[position_id]
+    atr = _atr(signal)
+    best = best_close(position.side, position.highest_close, signal.price)
+    stop = position.current_stop
+    instrument = draft.portfolio.settings.instruments.get(position.instrument)
+    if trails and stop is not None and instrument is not None:
+        stop = trailed_stop(position.side, stop, best, atr, instrument.trailing_stop_atr)
+    draft.apply(
+        PositionMarked(
+            position_id=position_id,
+            mark_price=signal.price,
+            mark_time=signal.bar,
+            atr=atr,
+            highest_close=best,
+            current_stop=stop,
+            unrealized_pnl=gross_pnl(
+                position.side, position.entry_price, signal.price, position.lots, position.point_value
+            ),
+            risk_contribution=risk_amount(
+                position.side, position.entry_price, stop, position.lots, position.point_value
+            ),
+            vol_contribution=volatility_amount(atr, position.lots, position.point_value),
+        )
+    )
+
+
+def _atr(signal: Signal) -> Decimal:
+    assert signal.atr is not None  # noqa: S101 - intake refuses a MARKET_DATA without one
+    return signal.atr
+
+
+def _stop_out(draft: Draft, position_id: str, signal: Signal) -> bool:
+    position = draft.portfolio.positions[position_id]
+    if position.current_stop is None or not stop_is_hit(position.side, position.current_stop, signal.price):
+        return False
+    sell(draft, position, position.lots, signal.price, signal.time, STOP_REASON)
+    return True
+
+
+def _peel(draft: Draft, position_ids: list[str], signal: Signal) -> list[str]:
+    instrument = draft.portfolio.settings.instruments.get(signal.instrument)
+    # One equity for all layers of the bar: the marks and stop-outs are in it, the peeling itself is not.
+    equity = sizing_equity(draft.portfolio)
+    if instrument is None or equity <= 0:
+        return []
+    peeled = []
+    for position in map(draft.portfolio.positions.__getitem__, position_ids):
+        lots = lots_to_peel(
+            lots=position.lots,
+            risk_amount=position.risk_contribution,
+            volatility_amount=position.vol_contribution,
+            equity=equity,
+            ongoing_risk_percent=instrument.ongoing_risk_percent,
+            ongoing_volatility_percent=instrument.ongoing_volatility_percent,
+        )
+        if lots:
+            sell(draft, position, lots, signal.price, signal.time, PEEL_OFF_REASON)
+            peeled.append(position.position_id)
+    return peeled

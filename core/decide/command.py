@@ -1,0 +1,100 @@
+"""What an operator may do, and what starts a portfolio or changes its settings."""
+
+from datetime import datetime
+
+from core.decide.decision import Decision, Draft, Outcome, rejected
+from core.decide.exit import NO_OPEN_POSITION, clear_if_flat, sell
+from core.events import (
+    CapitalMoved,
+    EntriesUnfrozen,
+    Event,
+    PortfolioStarted,
+    PositionSaved,
+    PyramidingSaved,
+    SettingsChanged,
+    StateSaved,
+    TradingHalted,
+    TradingResumed,
+)
+from core.evolve import evolve
+from core.inputs import ChangeSettings, ClosePositions, Halt, MoveCapital, Resume, SaveRow, StartPortfolio
+from core.models import ALL_LAYERS, Status
+from core.numbers import money
+from core.portfolio import Portfolio
+
+
+def decide_halt(portfolio: Portfolio, given: Halt) -> Decision:
+    """No entries from here on; again is no error."""
+    draft = Draft(portfolio)
+    draft.apply(TradingHalted(reason=given.reason))
+    return draft.executed()
+
+
+def decide_resume(portfolio: Portfolio, given: Resume) -> Decision:
+    """Entries again, or the end of one instrument's freeze."""
+    draft = Draft(portfolio)
+    if given.instrument is None:
+        draft.apply(TradingResumed())
+        return draft.executed()
+    if portfolio.pyramiding_of(given.instrument).frozen_reason is None:
+        return rejected(portfolio, "instrument is not frozen")
+    draft.apply(EntriesUnfrozen(instrument=given.instrument))
+    return draft.executed()
+
+
+def decide_close(portfolio: Portfolio, given: ClosePositions, now: datetime) -> Decision:
+    """Close one position or all of them, at the given price or at their marks; the exit time is `now`."""
+    if given.position_id == ALL_LAYERS:
+        closing = sorted(portfolio.positions.values(), key=lambda position: position.position_id)
+    else:
+        closing = [p for p in (portfolio.positions.get(given.position_id),) if p is not None]
+    if not closing:
+        return rejected(portfolio, NO_OPEN_POSITION)
+    draft = Draft(portfolio)
+    for position in closing:
+        reference = position.mark_price if given.price is None else given.price
+        sell(draft, position, position.lots, reference, now, given.reason)
+    for instrument in sorted({position.instrument for position in closing}):
+        clear_if_flat(draft, instrument)
+    ids = tuple(position.position_id for position in closing)
+    one = None if given.position_id == ALL_LAYERS else ids[0]
+    return draft.executed(position_id=one, positions=ids, lots=sum(position.lots for position in closing))
+
+
+def decide_capital(portfolio: Portfolio, given: MoveCapital) -> Decision:
+    """A deposit or withdrawal; it moves closed equity and its high alike."""
+    amount = money(given.amount)
+    if amount == 0:
+        return rejected(portfolio, "amount is 0")
+    if portfolio.state.closed_equity + amount < 0:
+        return rejected(portfolio, "withdrawal exceeds closed equity", closed_equity=portfolio.state.closed_equity)
+    draft = Draft(portfolio)
+    draft.apply(CapitalMoved(amount=amount, note=given.note))
+    return draft.executed()
+
+
+def decide_start(portfolio: Portfolio, given: StartPortfolio) -> Decision:
+    """The first entry of a journal."""
+    draft = Draft(portfolio)
+    draft.apply(PortfolioStarted(initial_capital=money(given.initial_capital)))
+    return draft.executed()
+
+
+def decide_settings(portfolio: Portfolio, given: ChangeSettings) -> Decision:
+    """Other settings from here on; margin and percentages follow them."""
+    draft = Draft(portfolio)
+    draft.apply(SettingsChanged(settings=given.settings))
+    return draft.executed()
+
+
+def decide_save(portfolio: Portfolio, given: SaveRow) -> Decision:
+    """A whole row written through the manager: kept as it is, nothing else follows from it."""
+    event: Event
+    if given.position is not None:
+        event = PositionSaved(position=given.position)
+    elif given.state is not None:
+        event = StateSaved(state=given.state)
+    else:
+        assert given.pyramiding is not None  # noqa: S101 - the manager fills exactly one of the three
+        event = PyramidingSaved(pyramiding=given.pyramiding)
+    return Decision(outcome=Outcome(status=Status.EXECUTED), portfolio=evolve(portfolio, event), events=(event,))

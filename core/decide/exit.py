@@ -1,0 +1,80 @@
+"""Exits: one layer or all of them, whole; and the selling of lots that stops, peel-off and operators share."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from core.decide.decision import Decision, Draft, rejected
+from core.events import PositionExited, PyramidingChanged
+from core.fills import average_price, entry_costs_due, gross_pnl, paper_fill, risk_amount, side_costs, volatility_amount
+from core.models import ALL_LAYERS, Position, Signal, status_of
+from core.numbers import price, product
+from core.portfolio import Portfolio
+
+NO_OPEN_POSITION = "no open position"
+EXIT_PREDATES = "exit predates position"
+
+
+def decide_exit(portfolio: Portfolio, signal: Signal) -> Decision:
+    """Close what was entered before this EXIT: its layer, or every layer."""
+    named = [p for p in portfolio.positions_of(signal.instrument) if signal.layer in (ALL_LAYERS, p.layer)]
+    if not named:
+        return rejected(portfolio, NO_OPEN_POSITION)
+    closing = [p for p in named if _entered_before(p, signal, intrabar=portfolio.settings.timing.intrabar_exits)]
+    if not closing:
+        return rejected(portfolio, EXIT_PREDATES)
+    draft = Draft(portfolio)
+    for position in closing:
+        sell(draft, position, position.lots, signal.price, signal.time, signal.reason or "EXIT")
+    clear_if_flat(draft, signal.instrument)
+    ids = tuple(position.position_id for position in closing)
+    one = ids[0] if signal.layer != ALL_LAYERS else None
+    return draft.executed(position_id=one, positions=ids, lots=sum(position.lots for position in closing))
+
+
+def sell(draft: Draft, position: Position, lots: int, reference: Decimal, time: datetime, reason: str) -> None:
+    """Sell `lots` of an open position on the paper broker near `reference`; all of them: it is closed."""
+    settings = draft.portfolio.settings
+    fill = paper_fill(position.side, reference, settings.paper.slippage_percent, entering=False)
+    sold_before, left = position.entry_lots - position.lots, position.lots - lots
+    # An instrument taken out of the configuration can still be sold; its own costs went with it.
+    known = position.instrument in settings.instruments
+    exit_costs = side_costs(
+        settings.costs_of(position.instrument) if known else settings.paper.costs, fill, lots, position.point_value
+    )
+    costs = exit_costs + entry_costs_due(position.entry_costs, position.entry_lots, sold_before, lots)
+    draft.apply(
+        PositionExited(
+            position_id=position.position_id,
+            lots_sold=lots,
+            fill_price=fill,
+            pnl=gross_pnl(position.side, position.entry_price, fill, lots, position.point_value) - costs,
+            costs=costs,
+            status=status_of(left, position.entry_lots),
+            lots=left,
+            quantity=price(product(position.lot_size, left)),
+            exit_timestamp=time,
+            exit_price=average_price(position.exit_price, sold_before, fill, lots),
+            exit_reason=reason,
+            unrealized_pnl=gross_pnl(position.side, position.entry_price, fill, left, position.point_value),
+            risk_contribution=risk_amount(
+                position.side, position.entry_price, position.current_stop, left, position.point_value
+            ),
+            vol_contribution=volatility_amount(position.atr, left, position.point_value),
+        )
+    )
+
+
+def clear_if_flat(draft: Draft, instrument: str) -> None:
+    """Once an instrument is flat, its next trade is measured against nothing of this one."""
+    row = draft.portfolio.pyramiding_of(instrument)
+    if draft.portfolio.positions_of(instrument) or (row.last_pyramid_price is None and row.base_position_id is None):
+        return
+    draft.apply(PyramidingChanged(instrument=instrument, last_pyramid_price=None, base_position_id=None))
+
+
+def _entered_before(position: Position, signal: Signal, *, intrabar: bool) -> bool:
+    if position.entry_bar_time is not None and signal.bar_time is not None:
+        if intrabar:
+            return position.entry_bar_time <= signal.bar_time
+        return position.entry_bar_time < signal.bar_time
+    return position.entry_timestamp <= signal.time

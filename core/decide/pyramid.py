@@ -1,0 +1,93 @@
+"""A pyramid: another layer on an open base, where the gates allow it."""
+
+from decimal import Decimal
+
+from msgspec.structs import replace
+
+from core.decide.decision import Decision, blocked, rejected
+from core.decide.entry import (
+    LAYER_ALREADY_OPEN,
+    WRONG_SIDE,
+    drawdown_factor,
+    entry_refusal,
+    limit_refusal,
+    lot_figures,
+    open_position,
+    portfolio_room,
+    with_context,
+)
+from core.fills import gross_pnl
+from core.models import Position, Signal, layer_number
+from core.numbers import ZERO, money, product
+from core.portfolio import Portfolio, drawdown_percent
+from core.position_sizer import Sized, size_pyramid
+from core.pyramid_gate import GateResult, pyramid_gate
+
+
+def decide_pyramid(portfolio: Portfolio, signal: Signal, fingerprint: str) -> Decision:
+    """Add a layer to the open base of its instrument and side, if the gates hold and a lot fits."""
+    base = portfolio.base_of(signal.instrument)
+    refusal = (
+        entry_refusal(portfolio, signal) or _state_refusal(portfolio, signal, base) or limit_refusal(portfolio, signal)
+    )
+    if refusal is not None:
+        return refusal
+    assert base is not None  # noqa: S101 - held by _state_refusal
+    gate = _gate(portfolio, signal, base)
+    if gate.failed is not None:
+        return blocked(portfolio, gate.failed, figures=gate.figures)
+    sized = _size(portfolio, signal, base)
+    sized = replace(sized, figures={**sized.figures, **gate.figures})
+    if sized.lots == 0:
+        return blocked(portfolio, sized.limiter, limiter=sized.limiter, figures=sized.figures)
+    return open_position(portfolio, signal, fingerprint, sized)
+
+
+def _state_refusal(portfolio: Portfolio, signal: Signal, base: Position | None) -> Decision | None:
+    if base is None:
+        return rejected(portfolio, "no base position")
+    if base.side is not signal.side:
+        return rejected(portfolio, WRONG_SIDE)
+    if any(position.layer == signal.layer for position in portfolio.positions_of(signal.instrument)):
+        return rejected(portfolio, LAYER_ALREADY_OPEN)
+    return None
+
+
+def _gate(portfolio: Portfolio, signal: Signal, base: Position) -> GateResult:
+    positions = portfolio.positions_of(signal.instrument)
+    last_entry = portfolio.pyramiding_of(signal.instrument).last_pyramid_price
+    return pyramid_gate(
+        side=signal.side,
+        price=signal.price,
+        atr=signal.atr or ZERO,
+        base_entry=base.entry_price,
+        initial_risk_points=base.initial_risk_points or ZERO,
+        last_entry=base.entry_price if last_entry is None else last_entry,
+        open_pyramids=sum(not position.is_base_position for position in positions),
+        max_pyramids=portfolio.settings.instruments[signal.instrument].max_pyramids,
+        instrument_pnl=_instrument_pnl(positions, signal),
+        rules=portfolio.settings.pyramiding,
+    )
+
+
+def _instrument_pnl(positions: list[Position], signal: Signal) -> Decimal:
+    pnls = (gross_pnl(p.side, p.entry_price, signal.price, p.lots, p.point_value) for p in positions)
+    return sum(pnls, ZERO)
+
+
+def _size(portfolio: Portfolio, signal: Signal, base: Position) -> Sized:
+    settings, positions = portfolio.settings, portfolio.positions_of(signal.instrument)
+    lot = lot_figures(signal, settings.instruments[signal.instrument])
+    previous = max(positions, key=lambda position: (position.entry_timestamp, layer_number(position.layer)))
+    sized = size_pyramid(
+        portfolio_room(portfolio),
+        lot,
+        settings.limits,
+        previous_entry_lots=previous.entry_lots,
+        discipline_share=settings.pyramiding.discipline_share,
+        profit=_instrument_pnl(positions, signal),
+        base_risk=money(product(base.initial_risk_points or ZERO, base.lots, base.point_value)),
+        profit_share=settings.pyramiding.profit_share,
+        drawdown_factor=drawdown_factor(drawdown_percent(portfolio.state), settings.drawdown),
+    )
+    return with_context(portfolio, lot, sized)

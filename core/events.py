@@ -1,0 +1,149 @@
+"""What can happen to a portfolio: a closed union. An event holds the new values, already rounded; evolve assigns and adds."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from msgspec import Struct
+
+from core.models import PortfolioState, Position, PositionStatus, PyramidingState
+
+
+class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
+    pass
+
+
+class PortfolioStarted(_Event, kw_only=True, tag="portfolio_started"):
+    """The first entry of a journal: the capital it starts from."""
+
+    initial_capital: Decimal
+
+
+class SettingsChanged(_Event, kw_only=True, tag="settings_changed"):
+    """All that decides, in full (core.settings.Settings as JSON)."""
+
+    settings: dict[str, Any]
+
+
+class PositionOpened(_Event, kw_only=True, tag="position_opened"):
+    """A new layer, as it stands after its entry's fill."""
+
+    position: Position
+
+
+class PositionMarked(_Event, kw_only=True, tag="position_marked"):
+    """A bar's close reached an open layer: mark, ATR, best close, stop and what follows from them."""
+
+    position_id: str
+    mark_price: Decimal
+    mark_time: datetime
+    atr: Decimal
+    highest_close: Decimal
+    current_stop: Decimal | None
+    unrealized_pnl: Decimal
+    risk_contribution: Decimal
+    vol_contribution: Decimal
+
+
+class PositionExited(_Event, kw_only=True, tag="position_exited"):
+    """Lots of a layer were sold (all of them: it is closed). `pnl` and `costs` are this exit's own, `exit_price` the average."""
+
+    position_id: str
+    lots_sold: int
+    fill_price: Decimal
+    pnl: Decimal
+    costs: Decimal
+    status: PositionStatus
+    lots: int
+    quantity: Decimal
+    exit_timestamp: datetime
+    exit_price: Decimal
+    exit_reason: str
+    unrealized_pnl: Decimal
+    risk_contribution: Decimal
+    vol_contribution: Decimal
+
+
+class PyramidingChanged(_Event, kw_only=True, tag="pyramiding_changed"):
+    """What the instrument's next pyramid is measured against; None for both once it is flat."""
+
+    instrument: str
+    last_pyramid_price: Decimal | None
+    base_position_id: str | None
+
+
+class EntriesFrozen(_Event, kw_only=True, tag="entries_frozen"):
+    """No entry of this instrument until an operator lifts it."""
+
+    instrument: str
+    reason: str
+
+
+class EntriesUnfrozen(_Event, kw_only=True, tag="entries_unfrozen"):
+    """The operator lifted the freeze."""
+
+    instrument: str
+
+
+class CapitalMoved(_Event, kw_only=True, tag="capital_moved"):
+    """A deposit (positive) or withdrawal (negative), in money."""
+
+    amount: Decimal
+    note: str | None
+
+
+class TradingHalted(_Event, kw_only=True, tag="trading_halted"):
+    """No entries at all; exits go on."""
+
+    reason: str | None
+
+
+class TradingResumed(_Event, kw_only=True, tag="trading_resumed"):
+    """Entries are decided again."""
+
+
+class PortfolioMeasured(_Event, kw_only=True, tag="portfolio_measured"):
+    """The portfolio's figures after everything else this input did."""
+
+    equity_high: Decimal
+    total_risk_amount: Decimal
+    total_risk_percent: Decimal | None
+    total_vol_amount: Decimal
+    margin_used: Decimal
+
+
+class PositionSaved(_Event, kw_only=True, tag="position_saved"):
+    """A whole row written by hand through the manager."""
+
+    position: Position
+
+
+class StateSaved(_Event, kw_only=True, tag="state_saved"):
+    """The portfolio's whole row written by hand through the manager."""
+
+    state: PortfolioState
+
+
+class PyramidingSaved(_Event, kw_only=True, tag="pyramiding_saved"):
+    """An instrument's whole row written by hand through the manager."""
+
+    pyramiding: PyramidingState
+
+
+Event = (
+    PortfolioStarted
+    | SettingsChanged
+    | PositionOpened
+    | PositionMarked
+    | PositionExited
+    | PyramidingChanged
+    | EntriesFrozen
+    | EntriesUnfrozen
+    | CapitalMoved
+    | TradingHalted
+    | TradingResumed
+    | PortfolioMeasured
+    | PositionSaved
+    | StateSaved
+    | PyramidingSaved
+)

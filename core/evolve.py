@@ -1,0 +1,181 @@
+"""evolve: the only way that state changes, live, in recovery, in `verify` and in replay. It assigns and adds, no more."""
+
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from core.events import (
+    CapitalMoved,
+    EntriesFrozen,
+    EntriesUnfrozen,
+    Event,
+    PortfolioMeasured,
+    PortfolioStarted,
+    PositionExited,
+    PositionMarked,
+    PositionOpened,
+    PositionSaved,
+    PyramidingChanged,
+    PyramidingSaved,
+    SettingsChanged,
+    StateSaved,
+    TradingHalted,
+    TradingResumed,
+)
+from core.models import PortfolioState, Position, PositionStatus, PyramidingState, Statistics
+from core.numbers import ZERO
+from core.portfolio import Portfolio
+from core.settings import Settings
+
+
+def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
+    """The portfolio after `event`. Each row that it touches rises by one version."""
+    match event:
+        case PositionOpened() | PositionMarked() | PositionExited() | PositionSaved():
+            return _evolve_position(portfolio, event)
+        case PyramidingChanged() | EntriesFrozen() | EntriesUnfrozen() | PyramidingSaved():
+            row = _evolve_pyramiding(portfolio.pyramiding_of(_instrument_of(event)), event)
+            return replace(portfolio, pyramiding=portfolio.pyramiding.set(row.instrument, row))
+        case SettingsChanged():
+            return portfolio.with_settings(Settings.model_validate(event.settings))
+        case (
+            PortfolioStarted()
+            | CapitalMoved()
+            | TradingHalted()
+            | TradingResumed()
+            | PortfolioMeasured()
+            | StateSaved()
+        ):
+            return replace(portfolio, state=_evolve_state(portfolio.state, event))
+        case _:
+            assert_never(event)
+
+
+def _evolve_position(
+    portfolio: Portfolio, event: PositionOpened | PositionMarked | PositionExited | PositionSaved
+) -> Portfolio:
+    match event:
+        case PositionOpened() | PositionSaved():
+            return portfolio.with_position(replace(event.position, version=event.position.version + 1))
+        case PositionMarked():
+            return portfolio.with_position(_marked(portfolio.positions[event.position_id], event))
+        case PositionExited():
+            position = _exited(portfolio.positions[event.position_id], event)
+            return replace(portfolio.with_position(position), state=_realized(portfolio.state, position, event))
+        case _:
+            assert_never(event)
+
+
+def _marked(position: Position, event: PositionMarked) -> Position:
+    return replace(
+        position,
+        mark_price=event.mark_price,
+        mark_time=event.mark_time,
+        atr=event.atr,
+        highest_close=event.highest_close,
+        current_stop=event.current_stop,
+        unrealized_pnl=event.unrealized_pnl,
+        risk_contribution=event.risk_contribution,
+        vol_contribution=event.vol_contribution,
+        version=position.version + 1,
+    )
+
+
+def _exited(position: Position, event: PositionExited) -> Position:
+    return replace(
+        position,
+        status=event.status,
+        lots=event.lots,
+        quantity=event.quantity,
+        mark_price=event.fill_price,
+        unrealized_pnl=event.unrealized_pnl,
+        realized_pnl=position.realized_pnl + event.pnl,
+        costs=position.costs + event.costs,
+        exit_timestamp=event.exit_timestamp,
+        exit_price=event.exit_price,
+        exit_reason=event.exit_reason,
+        risk_contribution=event.risk_contribution,
+        vol_contribution=event.vol_contribution,
+        version=position.version + 1,
+    )
+
+
+def _realized(state: PortfolioState, position: Position, event: PositionExited) -> PortfolioState:
+    return replace(
+        state,
+        closed_equity=state.closed_equity + event.pnl,
+        realized_total=state.realized_total + event.pnl,
+        statistics=_counted(state.statistics, position, event),
+        version=state.version + 1,
+    )
+
+
+def _counted(statistics: Statistics, position: Position, event: PositionExited) -> Statistics:
+    costs = statistics.costs + event.costs
+    if event.status is not PositionStatus.CLOSED:
+        return replace(statistics, costs=costs)
+    earned = position.realized_pnl
+    return Statistics(
+        trades_closed=statistics.trades_closed + 1,
+        trades_won=statistics.trades_won + (earned > 0),
+        gross_profit=statistics.gross_profit + max(ZERO, earned),
+        gross_loss=statistics.gross_loss - min(ZERO, earned),
+        costs=costs,
+    )
+
+
+def _instrument_of(event: PyramidingChanged | EntriesFrozen | EntriesUnfrozen | PyramidingSaved) -> str:
+    return event.pyramiding.instrument if isinstance(event, PyramidingSaved) else event.instrument
+
+
+def _evolve_pyramiding(
+    row: PyramidingState, event: PyramidingChanged | EntriesFrozen | EntriesUnfrozen | PyramidingSaved
+) -> PyramidingState:
+    match event:
+        case PyramidingChanged():
+            return replace(row, last_pyramid_price=event.last_pyramid_price, base_position_id=event.base_position_id)
+        case EntriesFrozen():
+            return replace(row, frozen_reason=event.reason)
+        case EntriesUnfrozen():
+            return replace(row, frozen_reason=None)
+        case PyramidingSaved():
+            return event.pyramiding
+        case _:
+            assert_never(event)
+
+
+def _evolve_state(
+    state: PortfolioState,
+    event: PortfolioStarted | CapitalMoved | TradingHalted | TradingResumed | PortfolioMeasured | StateSaved,
+) -> PortfolioState:
+    version = state.version + 1
+    match event:
+        case PortfolioStarted():
+            capital = event.initial_capital
+            return PortfolioState(initial_capital=capital, closed_equity=capital, equity_high=capital, version=version)
+        case CapitalMoved():
+            return replace(
+                state,
+                closed_equity=state.closed_equity + event.amount,
+                equity_high=state.equity_high + event.amount,
+                flows_total=state.flows_total + event.amount,
+                version=version,
+            )
+        case TradingHalted():
+            return replace(state, halted=True, version=version)
+        case TradingResumed():
+            return replace(state, halted=False, version=version)
+        case PortfolioMeasured():
+            return replace(
+                state,
+                equity_high=event.equity_high,
+                total_risk_amount=event.total_risk_amount,
+                total_risk_percent=event.total_risk_percent,
+                total_vol_amount=event.total_vol_amount,
+                margin_used=event.margin_used,
+                version=version,
+            )
+        case StateSaved():
+            return replace(event.state, version=event.state.version + 1)
+        case _:
+            assert_never(event)

@@ -1,0 +1,83 @@
+"""What the engine decides on: a closed union. All of it is journalled in full, because all of it changes decisions."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from msgspec import Struct
+
+from core.models import PortfolioState, Position, PyramidingState, Signal
+
+
+class _Input(Struct, frozen=True, kw_only=True, tag_field="kind"):
+    pass
+
+
+class SignalInput(_Input, kw_only=True, tag="signal"):
+    """An alert. `received_at` is when it was first kept or came in; age runs from it where the alert has no timestamp."""
+
+    signal: Signal
+    fingerprint: str
+    received_at: datetime
+
+
+class Halt(_Input, kw_only=True, tag="halt"):
+    """Operator: no entries until resumed."""
+
+    request_id: str | None = None
+    reason: str | None = None
+
+
+class Resume(_Input, kw_only=True, tag="resume"):
+    """Operator: entries again; with `instrument`, lift only that instrument's freeze."""
+
+    request_id: str | None = None
+    instrument: str | None = None
+
+
+class ClosePositions(_Input, kw_only=True, tag="close"):
+    """Operator: close one position, or every one (`ALL`), at `price` or, without it, at each one's mark."""
+
+    request_id: str | None = None
+    position_id: str
+    price: Decimal | None = None
+    reason: str = "OPERATOR"
+
+
+class MoveCapital(_Input, kw_only=True, tag="capital"):
+    """Operator: a deposit (positive) or withdrawal (negative), in money."""
+
+    request_id: str | None = None
+    amount: Decimal
+    note: str | None = None
+
+
+class StartPortfolio(_Input, kw_only=True, tag="genesis"):
+    """The first input of all."""
+
+    initial_capital: Decimal
+
+
+class ChangeSettings(_Input, kw_only=True, tag="settings"):
+    """What decides from here on (core.settings.Settings as JSON)."""
+
+    settings: dict[str, Any]
+
+
+class StartTerm(_Input, kw_only=True, tag="term"):
+    """An instance became the writer."""
+
+    term: int
+    instance_id: str
+
+
+class SaveRow(_Input, kw_only=True, tag="manual"):
+    """A whole row written through the manager, outside the engine."""
+
+    position: Position | None = None
+    state: PortfolioState | None = None
+    pyramiding: PyramidingState | None = None
+
+
+Command = Halt | Resume | ClosePositions | MoveCapital
+Input = SignalInput | Command | StartPortfolio | ChangeSettings | StartTerm | SaveRow

@@ -1,0 +1,107 @@
+"""The journal's entries: every input with its decision, as one record each."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
+
+from core.decide.decision import Decision
+from core.events import CapitalMoved, PositionExited, PositionMarked, PositionOpened, PositionSaved
+from core.inputs import Input, SignalInput
+from core.portfolio import Portfolio
+
+FORMAT = 1
+RULES_VERSION = 1
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One input, what was decided, and when. `payload` is the alert's body without secrets; `decided_at` None = the server's clock."""
+
+    given: Input
+    decision: Decision
+    decided_at: datetime | None
+    payload: dict[str, Any] = {}
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What makes a signal the same signal; None for what is no signal."""
+        return self.given.fingerprint if isinstance(self.given, SignalInput) else None
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """What one transaction keeps: the entries that lead from `before` to `after`."""
+
+    before: Portfolio
+    after: Portfolio
+    entries: tuple[Entry, ...]
+
+
+def kind_of(given: Input) -> str:
+    """The journal's `kind` of an input."""
+    return str(given.__struct_config__.tag)
+
+
+def journal_record(entry: Entry, seq: int, term: int) -> dict[str, Any]:
+    """The columns of an entry's row in decision_journal."""
+    outcome = entry.decision.outcome
+    return {
+        "seq": seq,
+        "format": FORMAT,
+        "kind": kind_of(entry.given),
+        "fingerprint": entry.fingerprint,
+        "request_id": getattr(entry.given, "request_id", None),
+        "input": entry.given,
+        "figures": outcome.sizing,
+        "outcome": asdict(replace(outcome, sizing={})),
+        "events": entry.decision.events,
+        "term": term,
+        "rules_version": RULES_VERSION,
+        "decided_at": entry.decided_at,
+    }
+
+
+def signal_record(entry: Entry, given: SignalInput) -> dict[str, Any]:
+    """The columns of a decided signal's row in signal_log."""
+    signal, outcome = given.signal, entry.decision.outcome
+    return {
+        "instrument": signal.instrument,
+        "signal_type": signal.type,
+        "position": signal.layer,
+        "signal_timestamp": signal.time,
+        "bar_time": signal.bar_time,
+        "fingerprint": given.fingerprint,
+        "received_at": given.received_at,
+        "processing_status": outcome.status,
+        "outcome": outcome,
+        "payload": entry.payload,
+    }
+
+
+def signals_of(entries: Sequence[Entry]) -> Iterator[tuple[Entry, SignalInput]]:
+    """The entries that are signals."""
+    for entry in entries:
+        if isinstance(entry.given, SignalInput):
+            yield entry, entry.given
+
+
+def touched_positions(entries: Sequence[Entry]) -> list[str]:
+    """The positions that the entries' events opened, changed or closed, in order."""
+    found: dict[str, None] = {}
+    for event in (event for entry in entries for event in entry.decision.events):
+        if isinstance(event, PositionOpened | PositionSaved):
+            found[event.position.position_id] = None
+        elif isinstance(event, PositionMarked | PositionExited):
+            found[event.position_id] = None
+    return list(found)
+
+
+def capital_flows(entries: Sequence[Entry], first_seq: int) -> list[dict[str, Any]]:
+    """The columns of the entries' rows in capital_flows."""
+    return [
+        {"journal_seq": seq, "amount": event.amount, "note": event.note, "flowed_at": entry.decided_at}
+        for seq, entry in enumerate(entries, first_seq)
+        for event in entry.decision.events
+        if isinstance(event, CapitalMoved)
+    ]

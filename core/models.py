@@ -1,0 +1,321 @@
+"""What the kernel speaks of: signals, positions, the portfolio's row, pyramids. Frozen, exact, valid from birth."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+from core.numbers import MONEY_SCALE, PRICE_SCALE, ZERO, decimals_of
+
+MONEY_LIMIT = Decimal(10) ** 16  # NUMERIC(20,4)
+PRICE_LIMIT = Decimal(10) ** 10  # NUMERIC(18,8)
+
+
+class SignalType(StrEnum):
+    """What an alert asks for."""
+
+    BASE_ENTRY = "BASE_ENTRY"
+    PYRAMID = "PYRAMID"
+    EXIT = "EXIT"
+    MARKET_DATA = "MARKET_DATA"
+
+
+class Side(StrEnum):
+    """Which way a position earns."""
+
+    LONG = "long"
+    SHORT = "short"
+
+    @property
+    def sign(self) -> int:
+        """+1 long, -1 short."""
+        return 1 if self is Side.LONG else -1
+
+
+class PositionStatus(StrEnum):
+    """partial = some lots sold, some left."""
+
+    OPEN = "open"
+    PARTIAL = "partial"
+    CLOSED = "closed"
+
+
+class RolloverStatus(StrEnum):
+    """Where a position is on its way to the next contract."""
+
+    NONE = "none"
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    ROLLED = "rolled"
+    FAILED = "failed"
+
+
+class Status(StrEnum):
+    """What became of a signal; all but `received` are final."""
+
+    RECEIVED = "received"
+    ACCEPTED = "accepted"
+    PROPOSED = "proposed"
+    REJECTED = "rejected"
+    BLOCKED = "blocked"
+    EXECUTED = "executed"
+    FAILED = "failed"
+
+
+ALL_LAYERS = "ALL"
+
+
+def layer_side(layer: str) -> Side:
+    """The side that a layer's name tells: `Long_2` is long."""
+    return Side.LONG if layer.startswith("Long_") else Side.SHORT
+
+
+def layer_number(layer: str) -> int:
+    """1 for the base, 2 and more for the pyramids: `Long_3` is 3."""
+    return int(layer.rpartition("_")[2])
+
+
+def require_utc(owner: str, **times: datetime | None) -> None:
+    """Refuse a naive time or one of another zone; ValueError names the field."""
+    for name, value in times.items():
+        if value is not None and value.tzinfo is not UTC:
+            raise ValueError(f"{owner}.{name} must be an aware UTC datetime, not {value!r}")
+
+
+def _require_exact(owner: Any, names: Iterable[str], scale: int, limit: Decimal) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if value is None:
+            continue
+        if not isinstance(value, Decimal):
+            raise TypeError(f"{type(owner).__name__}.{name} must be a Decimal, not {type(value).__name__}")
+        if not value.is_finite() or abs(value) >= limit:
+            raise ValueError(f"{type(owner).__name__}.{name} is out of range: {value}")
+        exponent = value.as_tuple().exponent
+        if isinstance(exponent, int) and exponent < -scale and decimals_of(value) > scale:
+            raise ValueError(f"{type(owner).__name__}.{name} has more than {scale} decimals: {value}")
+
+
+class Signal(Struct, frozen=True, kw_only=True):
+    """One alert in canonical form. Prices, stop, ATR in points; times aware UTC; `layer` is `` for MARKET_DATA."""
+
+    type: SignalType
+    instrument: str
+    layer: str = ""
+    price: Decimal
+    stop: Decimal | None = None
+    lots: int | None = None
+    atr: Decimal | None = None
+    er: Decimal | None = None
+    supertrend: Decimal | None = None
+    roc: Decimal | None = None
+    reason: str | None = None
+    timestamp: datetime | None = None
+    bar_time: datetime | None = None
+
+    def __post_init__(self) -> None:
+        require_utc("Signal", timestamp=self.timestamp, bar_time=self.bar_time)
+        _require_exact(self, ("price", "stop", "atr", "er", "supertrend", "roc"), PRICE_SCALE, PRICE_LIMIT)
+        if self.timestamp is None and self.bar_time is None:
+            raise ValueError("Signal needs a timestamp or a bar_time: without either two alerts cannot be told apart")
+        if self.price <= 0:
+            raise ValueError("Signal.price must be above 0")
+
+    @property
+    def bar(self) -> datetime:
+        """Identity and order: the time of the bar that fired the alert, else the time it fired."""
+        time = self.bar_time or self.timestamp
+        assert time is not None  # noqa: S101 - held by __post_init__
+        return time
+
+    @property
+    def time(self) -> datetime:
+        """The signal's own time, kept as entry and exit time: when it fired, else its bar."""
+        return self.timestamp or self.bar
+
+    @property
+    def side(self) -> Side:
+        """The side of its layer; meaningless for `ALL` and MARKET_DATA."""
+        return layer_side(self.layer)
+
+
+class Position(Struct, frozen=True, kw_only=True):
+    """One layer from entry to close: the columns of `portfolio_positions` but its two wall-clock ones.
+
+    Prices, stops and ATR in points, money in the instrument's currency, `lots` and `quantity` what is open now.
+    `unrealized_pnl` is before costs, `realized_pnl` net of them and with rolls; `costs` is what has been booked so far.
+    `risk_contribution` and `vol_contribution` are money: max(0, s x (entry - stop)) x lots x pv and ATR x lots x pv.
+    """
+
+    position_id: str
+    instrument: str
+    layer: str
+    side: Side
+    status: PositionStatus = PositionStatus.OPEN
+    strategy_id: str | None = None
+    entry_timestamp: datetime
+    entry_bar_time: datetime | None = None
+    entry_price: Decimal
+    entry_lots: int
+    entry_costs: Decimal = ZERO
+    lots: int
+    quantity: Decimal
+    lot_size: Decimal
+    point_value: Decimal
+    initial_stop: Decimal | None
+    current_stop: Decimal | None
+    highest_close: Decimal
+    atr: Decimal | None
+    mark_price: Decimal
+    mark_time: datetime
+    unrealized_pnl: Decimal = ZERO
+    realized_pnl: Decimal = ZERO
+    costs: Decimal = ZERO
+    exit_timestamp: datetime | None = None
+    exit_price: Decimal | None = None
+    exit_reason: str | None = None
+    rollover_status: RolloverStatus = RolloverStatus.NONE
+    original_expiry: date | None = None
+    original_strike: Decimal | None = None
+    original_entry_price: Decimal | None = None
+    rollover_timestamp: datetime | None = None
+    rollover_pnl: Decimal = ZERO
+    rollover_count: int = 0
+    strike: Decimal | None = None
+    expiry: date | None = None
+    pe_symbol: str | None = None
+    ce_symbol: str | None = None
+    pe_order_id: str | None = None
+    ce_order_id: str | None = None
+    pe_entry_price: Decimal | None = None
+    ce_entry_price: Decimal | None = None
+    contract_month: str | None = None
+    futures_symbol: str | None = None
+    futures_order_id: str | None = None
+    limiter: str | None = None
+    risk_contribution: Decimal = ZERO
+    vol_contribution: Decimal = ZERO
+    is_base_position: bool = False
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        _require_exact(self, POSITION_PRICES, PRICE_SCALE, PRICE_LIMIT)
+        _require_exact(self, POSITION_MONEY, MONEY_SCALE, MONEY_LIMIT)
+        require_utc(
+            "Position",
+            entry_timestamp=self.entry_timestamp,
+            entry_bar_time=self.entry_bar_time,
+            mark_time=self.mark_time,
+            exit_timestamp=self.exit_timestamp,
+            rollover_timestamp=self.rollover_timestamp,
+        )
+        if self.entry_lots <= 0 or not 0 <= self.lots <= self.entry_lots:
+            raise ValueError(
+                f"Position.lots must be 0..entry_lots and entry_lots above 0: {self.lots}/{self.entry_lots}"
+            )
+        if self.status is not status_of(self.lots, self.entry_lots):
+            raise ValueError(f"Position.status {self.status} does not fit {self.lots} of {self.entry_lots} lots")
+        if self.quantity != self.lots * self.lot_size:
+            raise ValueError(f"Position.quantity {self.quantity} is not {self.lots} lots of {self.lot_size}")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any lot is left."""
+        return self.lots > 0
+
+    @property
+    def initial_risk_points(self) -> Decimal | None:
+        """R: the initial risk per unit in points, abs(entry - initial_stop); None for a position without a stop."""
+        return None if self.initial_stop is None else abs(self.entry_price - self.initial_stop)
+
+
+POSITION_PRICES = (
+    "entry_price",
+    "quantity",
+    "lot_size",
+    "point_value",
+    "initial_stop",
+    "current_stop",
+    "highest_close",
+    "atr",
+    "mark_price",
+    "exit_price",
+    "original_strike",
+    "original_entry_price",
+    "strike",
+    "pe_entry_price",
+    "ce_entry_price",
+)
+POSITION_MONEY = (
+    "entry_costs",
+    "unrealized_pnl",
+    "realized_pnl",
+    "costs",
+    "rollover_pnl",
+    "risk_contribution",
+    "vol_contribution",
+)
+
+
+def status_of(lots: int, entry_lots: int) -> PositionStatus:
+    """open = nothing sold, partial = some left, closed = none left."""
+    if lots == 0:
+        return PositionStatus.CLOSED
+    return PositionStatus.OPEN if lots == entry_lots else PositionStatus.PARTIAL
+
+
+class Statistics(Struct, frozen=True, kw_only=True):
+    """Counts and sums over closed positions, kept in `portfolio_state.statistics`. Money net of costs."""
+
+    trades_closed: int = 0
+    trades_won: int = 0
+    gross_profit: Decimal = ZERO
+    gross_loss: Decimal = ZERO
+    costs: Decimal = ZERO
+
+
+class PortfolioState(Struct, frozen=True, kw_only=True):
+    """The one row of `portfolio_state`. Money; percentages are of the sizing equity, None where that is not positive."""
+
+    initial_capital: Decimal
+    closed_equity: Decimal
+    realized_total: Decimal = ZERO
+    flows_total: Decimal = ZERO
+    equity_high: Decimal
+    total_risk_amount: Decimal = ZERO
+    total_risk_percent: Decimal | None = ZERO
+    total_vol_amount: Decimal = ZERO
+    margin_used: Decimal = ZERO
+    halted: bool = False
+    statistics: Statistics = Statistics()
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        _require_exact(self, STATE_MONEY, MONEY_SCALE, MONEY_LIMIT)
+
+
+STATE_MONEY = (
+    "initial_capital",
+    "closed_equity",
+    "realized_total",
+    "flows_total",
+    "equity_high",
+    "total_risk_amount",
+    "total_vol_amount",
+    "margin_used",
+)
+
+
+class PyramidingState(Struct, frozen=True, kw_only=True):
+    """What an instrument's next pyramid is measured against, and whether its entries are frozen."""
+
+    instrument: str
+    last_pyramid_price: Decimal | None = None
+    base_position_id: str | None = None
+    frozen_reason: str | None = None
+
+    def __post_init__(self) -> None:
+        _require_exact(self, ("last_pyramid_price",), PRICE_SCALE, PRICE_LIMIT)

@@ -1,0 +1,73 @@
+"""Exact decimals at the scales of the columns: money, prices, percentages, figures for show."""
+
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
+from fractions import Fraction
+
+MONEY_SCALE = 4
+PRICE_SCALE = 8
+PERCENT_SCALE = 6
+FIGURE_SCALE = 6
+HIGHEST_PERCENT = Decimal("999999.999999")
+ZERO = Decimal(0)
+
+# A context of our own: the thread's default of 28 digits would round a product of price, lots and point value.
+_EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
+_QUANTA = {scale: Decimal(1).scaleb(-scale) for scale in (MONEY_SCALE, PRICE_SCALE, PERCENT_SCALE)}
+
+
+def product(*factors: Decimal | int) -> Decimal:
+    """The exact product, whatever the thread's decimal context is."""
+    result = Decimal(1)
+    for factor in factors:
+        result = _EXACT.multiply(result, Decimal(factor))
+    return result
+
+
+def quotient(dividend: Decimal, divisor: Decimal | int) -> Decimal:
+    """The quotient to 80 digits, half-even; round it with money() or price()."""
+    return _EXACT.divide(dividend, Decimal(divisor))
+
+
+def money(value: Decimal) -> Decimal:
+    """An amount of money at the scale of the columns: 4 decimals, half-even."""
+    return _EXACT.quantize(value, _QUANTA[MONEY_SCALE])
+
+
+def price(value: Decimal) -> Decimal:
+    """A price, stop or ATR in points at the scale of the columns: 8 decimals, half-even."""
+    return _EXACT.quantize(value, _QUANTA[PRICE_SCALE])
+
+
+def percent_of(part: Decimal, whole: Decimal) -> Decimal | None:
+    """`part` in per cent of `whole`: 6 decimals, capped at 999999.999999; None where `whole` is not positive."""
+    if whole <= 0:
+        return None
+    return min(HIGHEST_PERCENT, _EXACT.quantize(quotient(product(part, 100), whole), _QUANTA[PERCENT_SCALE]))
+
+
+def figure(value: Fraction | Decimal | int) -> Decimal:
+    """A figure for show: 6 decimals, half-even. Never decided on."""
+    fraction = Fraction(value)
+    scaled = _EXACT.divide(Decimal(fraction.numerator), Decimal(fraction.denominator))
+    return _EXACT.quantize(scaled, _QUANTA[PERCENT_SCALE])
+
+
+def whole_lots(lots: Fraction) -> int:
+    """Floors: the only rounding that a size ever gets. Negative sizes are 0."""
+    return max(0, lots.numerator // lots.denominator)
+
+
+def lots_to_cover(excess: Fraction) -> int:
+    """Ceils: how many whole lots must be sold so that at least `excess` lots are gone."""
+    return max(0, -(-excess.numerator // excess.denominator))
+
+
+def decimals_of(value: Decimal) -> int:
+    """How many decimals a finite number carries, trailing zeros aside (2 for 1.230)."""
+    exponent = value.normalize(_EXACT).as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def floor_to(value: Decimal, step: Decimal) -> Decimal:
+    """The largest multiple of `step` that is not above `value`."""
+    return _EXACT.multiply(_EXACT.divide(value, step).to_integral_value(ROUND_FLOOR), step)

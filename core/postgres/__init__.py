@@ -1,0 +1,1 @@
+"""How the kernel is kept in PostgreSQL: the only place for psycopg2, SQL and threads."""

@@ -1,0 +1,195 @@
+"""Connections: how they are made, checked, bounded in number and in time."""
+
+import json
+import re
+import select
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import psycopg2
+from psycopg2 import extensions, extras
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+
+from core.config import DatabaseSettings, validated
+from core.errors import ConfigurationError, DatabaseAway, PoolExhausted, UnsafeServer
+from core.postgres.errors import translated
+from core.postgres.statements import statement
+
+# RELIABILITY.md: a dead server is noticed in seconds, a read-only one is not taken, several hosts are tried in any order.
+_DEFAULTS = {
+    "connect_timeout": "2",
+    "keepalives_idle": "2",
+    "keepalives_interval": "1",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "3000",
+    "target_session_attrs": "read-write",
+    "load_balance_hosts": "random",
+}
+_SESSION = "-c timezone=UTC -c statement_timeout=30s -c idle_in_transaction_session_timeout=3s -c client_encoding=UTF8"
+POOL_WAIT_SECONDS = 2.0
+SAFE_SYNCHRONOUS_COMMIT = {"on", "remote_apply", "remote_write", "local"}
+
+
+def schema_of(portfolio: str) -> str:
+    """The schema that a portfolio's tables live in: `main` in public, any other in its own name's."""
+    return "public" if portfolio == "main" else portfolio
+
+
+_PORTFOLIO = re.compile(r"^[a-z][a-z0-9_]{0,29}$")
+_RESERVED = re.compile(r"^(public|book|risk|information_schema|pg_.*)$")
+
+
+def require_portfolio_name(portfolio: str) -> str:
+    """`portfolio` if it may name a schema of ours; ConfigurationError says what is allowed."""
+    if not _PORTFOLIO.match(portfolio) or _RESERVED.match(portfolio):
+        raise ConfigurationError(
+            f"`portfolio`: {portfolio!r} is not allowed; a letter, then up to 29 of a-z, 0-9 and _, "
+            "and not public, book, risk, information_schema or pg_*"
+        )
+    return portfolio
+
+
+def dsn_of(database: str | DatabaseSettings | Mapping[str, Any]) -> str:
+    """The libpq connection string of a database given as one, as settings, or as a mapping of settings."""
+    if isinstance(database, str):
+        return database
+    settings = (
+        database if isinstance(database, DatabaseSettings) else validated(DatabaseSettings, dict(database), "database")
+    )
+    parts = {
+        "host": settings.host,
+        "port": settings.port,
+        "dbname": settings.database,
+        "user": settings.user,
+        "password": settings.password,
+        "sslmode": settings.sslmode,
+    }
+    return extensions.make_dsn(**{key: value for key, value in parts.items() if value is not None})
+
+
+def connect(dsn: str, portfolio: str, application_name: str) -> Connection:
+    """A connection to the portfolio's schema, in UTC, on a server that keeps what it acknowledges.
+
+    Raises DatabaseAway where it cannot be had now, UnsafeServer where a crash there could lose acknowledged commits.
+    """
+    given = extensions.parse_dsn(dsn)
+    options = f"{given.pop('options', '')} {_SESSION} -c search_path={schema_of(portfolio)}".strip()
+    with translated():
+        connection = psycopg2.connect(
+            **{**_DEFAULTS, **given, "options": options, "application_name": application_name[:63]}
+        )
+    try:
+        extras.register_default_jsonb(connection, loads=partial(json.loads, parse_float=Decimal))
+        _require_safe(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _require_safe(connection: Connection) -> None:
+    with translated(), connection.cursor() as cursor:
+        cursor.execute(statement("safety_settings"))
+        synchronous_commit, fsync, full_page_writes = cursor.fetchone() or ("off", "off", "off")
+        connection.rollback()
+    wrong = [f"synchronous_commit = {synchronous_commit}"] if synchronous_commit not in SAFE_SYNCHRONOUS_COMMIT else []
+    wrong += [
+        f"{name} = off" for name, value in (("fsync", fsync), ("full_page_writes", full_page_writes)) if value != "on"
+    ]
+    if wrong:
+        raise UnsafeServer(
+            f"the server runs with {', '.join(wrong)}: a crash would lose commits it has acknowledged. "
+            "Turn it on in postgresql.conf (or ALTER ROLE/DATABASE ... RESET) and start again"
+        )
+
+
+def is_dead(connection: Connection) -> bool:
+    """Whether an idle connection is known to be lost: closed here, or the server has hung up."""
+    if connection.closed:
+        return True
+    # An idle connection has nothing to say: what can be read from it is the end, or a last error.
+    readable, _, _ = select.select([connection.fileno()], [], [], 0)
+    return bool(readable)
+
+
+class ReaderPool:
+    """Connections for reading, outside the writer. Waits (bounded) for a free one, and never hands out one known dead."""
+
+    def __init__(self, dsn: str, portfolio: str, application_name: str, size: int) -> None:
+        self.size = size
+        self._make = partial(connect, dsn, portfolio, application_name)
+        self._free = threading.BoundedSemaphore(size)
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._used = 0
+        self._closed = False
+        self.wait_seconds = POOL_WAIT_SECONDS
+
+    @property
+    def in_use(self) -> int:
+        """How many connections are out now."""
+        return self._used
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection of one's own until the block ends; rolled back there unless committed. Raises PoolExhausted."""
+        if not self._free.acquire(timeout=self.wait_seconds):
+            raise PoolExhausted(f"all {self.size} database connections stayed in use for {self.wait_seconds} s")
+        connection = None
+        try:
+            connection = self._take()
+            yield connection
+        finally:
+            self._give_back(connection)
+            self._free.release()
+
+    @contextmanager
+    def cursor(self) -> Iterator[Cursor]:
+        """A cursor in a transaction that is rolled back at the end: for reading."""
+        with self.connection() as connection, translated(), connection.cursor() as cursor:
+            yield cursor
+
+    def close(self) -> None:
+        """Close what is idle now, and the rest as it comes back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _take(self) -> Connection:
+        with self._lock:
+            if self._closed:
+                raise DatabaseAway("the connection pool is closed")
+            self._used += 1
+            while self._idle:
+                connection = self._idle.pop()
+                if not is_dead(connection):
+                    return connection
+                connection.close()
+        return self._make()
+
+    def _give_back(self, connection: Connection | None) -> None:
+        if connection is not None and not connection.closed:
+            self._settle(connection)
+        with self._lock:
+            # _take may have failed before it counted: the pool was closed.
+            self._used = max(0, self._used - 1)
+            if connection is None or connection.closed:
+                return
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    @staticmethod
+    def _settle(connection: Connection) -> None:
+        try:
+            connection.rollback()
+        except psycopg2.Error:
+            connection.close()

@@ -1,0 +1,43 @@
+"""psycopg2's errors in our words, translated once, by SQLSTATE."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+from psycopg2 import pool
+
+from core.errors import DatabaseAway, DataRefused, Halt, PoolExhausted, PortfolioError
+
+# Connection lost or refused (08), no room or disk (53), ended or not yet up (57P), read-only after a failover (25006),
+# a transaction that idled too long (25P03, 25P04), conflicts that a retry resolves (40, 55P03), a cancelled wait (57014).
+_RETRYABLE = ("08", "53", "57", "40", "55P03", "25006", "25P03", "25P04")
+_DATA = ("21", "22", "23")
+
+
+class StatementFailed(Halt):
+    """PostgreSQL refused a statement of ours: missing table, missing privilege, or a mistake in it"""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise what psycopg2 raises as one of our errors; the original is its cause."""
+    try:
+        yield
+    except pool.PoolError as error:
+        raise PoolExhausted(str(error)) from error
+    except psycopg2.Error as error:
+        raise as_ours(error) from error
+
+
+def as_ours(error: psycopg2.Error) -> PortfolioError:
+    """Our error for one of psycopg2's."""
+    state, text = error.pgcode, str(error).strip()
+    if state is None:
+        # No SQLSTATE means no answer: the backend is gone, or psycopg2 itself would not send the value.
+        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+        return DatabaseAway(text) if lost else DataRefused(text)
+    if state.startswith(_DATA):
+        return DataRefused(text, sqlstate=state, constraint=error.diag.constraint_name or "")
+    if state.startswith(_RETRYABLE):
+        return DatabaseAway(text)
+    return StatementFailed(f"{state}: {text}")

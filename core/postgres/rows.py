@@ -1,0 +1,105 @@
+"""Where rows and objects meet: the one place that knows both. The unknown crashes here; a default would hide it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec.structs import asdict
+
+from core.journal import Batch, capital_flows, journal_record, signal_record, signals_of, touched_positions
+from core.models import (
+    PortfolioState,
+    Position,
+    PositionStatus,
+    PyramidingState,
+    RolloverStatus,
+    Side,
+    Statistics,
+)
+
+POSITION_COLUMNS = Position.__struct_fields__
+STATE_COLUMNS = PortfolioState.__struct_fields__
+PYRAMIDING_COLUMNS = PyramidingState.__struct_fields__
+
+
+def position_from_row(row: Mapping[str, Any]) -> Position:
+    """A row of portfolio_positions as a Position; KeyError or ValueError for a column or value that is not known."""
+    values = {name: _in_utc(row[name]) for name in POSITION_COLUMNS}
+    values["side"] = Side(values["side"])
+    values["status"] = PositionStatus(values["status"])
+    values["rollover_status"] = RolloverStatus(values["rollover_status"])
+    return Position(**values)
+
+
+def position_to_row(position: Position) -> dict[str, Any]:
+    """A Position as the columns of its row, enumerations as their text."""
+    return {
+        name: str(value) if isinstance(value, Side | PositionStatus | RolloverStatus) else value
+        for name, value in asdict(position).items()
+    }
+
+
+def state_from_row(row: Mapping[str, Any]) -> PortfolioState:
+    """The row of portfolio_state as a PortfolioState."""
+    values = {name: row[name] for name in STATE_COLUMNS}
+    values["statistics"] = msgspec.convert(values["statistics"], Statistics)
+    return PortfolioState(**values)
+
+
+def pyramiding_from_row(row: Mapping[str, Any]) -> PyramidingState:
+    """A row of pyramiding_state as a PyramidingState."""
+    return PyramidingState(**{name: row[name] for name in PYRAMIDING_COLUMNS})
+
+
+def batch_rows(batch: Batch, *, first_seq: int, term: int, instance_id: str) -> dict[str, Any]:
+    """The one JSON parameter of `commit_batch`, not yet encoded: what the batch's entries did to the rows."""
+    return {
+        "term": term,
+        "instance_id": instance_id,
+        "signals": [signal_record(entry, given) for entry, given in signals_of(batch.entries)],
+        "journal": [journal_record(entry, seq, term) for seq, entry in enumerate(batch.entries, first_seq)],
+        "pyramiding": _changed_pyramiding(batch),
+        "flows": capital_flows(batch.entries, first_seq),
+        **_changed_positions(batch),
+        **_changed_state(batch),
+    }
+
+
+def _changed_positions(batch: Batch) -> dict[str, Any]:
+    opened, changed, expected = [], [], {}
+    for position_id in touched_positions(batch.entries):
+        after = batch.after.positions.get(position_id) or batch.after.closed[position_id]
+        version = _version_before(batch, position_id)
+        if version == 0:
+            opened.append(after)
+        else:
+            changed.append(after)
+            expected[position_id] = version
+    return {"opened": opened, "changed": changed, "expected": expected}
+
+
+def _version_before(batch: Batch, position_id: str) -> int:
+    before = batch.before.positions.get(position_id) or batch.before.closed.get(position_id)
+    return 0 if before is None else before.version
+
+
+def _changed_state(batch: Batch) -> dict[str, Any]:
+    before, after = batch.before.state, batch.after.state
+    rows = [after] if after is not before else []
+    return {
+        "state_started": rows if before.version == 0 else [],
+        "state_changed": rows if before.version != 0 else [],
+        "state_expected": before.version,
+    }
+
+
+def _changed_pyramiding(batch: Batch) -> list[PyramidingState]:
+    before, after = batch.before.pyramiding, batch.after.pyramiding
+    if before is after:
+        return []
+    return [row for instrument, row in sorted(after.items()) if before.get(instrument) is not row]
+
+
+def _in_utc(value: Any) -> Any:
+    return value.astimezone(UTC) if isinstance(value, datetime) else value

@@ -1,0 +1,194 @@
+-- name: load_positions
+-- Every position with lots left.
+SELECT
+    position_id, instrument, layer, side, status, strategy_id, entry_timestamp, entry_bar_time, entry_price,
+    entry_lots, entry_costs, lots, quantity, lot_size, point_value, initial_stop, current_stop, highest_close,
+    atr, mark_price, mark_time, unrealized_pnl, realized_pnl, costs, exit_timestamp, exit_price, exit_reason,
+    rollover_status, original_expiry, original_strike, original_entry_price, rollover_timestamp, rollover_pnl,
+    rollover_count, strike, expiry, pe_symbol, ce_symbol, pe_order_id, ce_order_id, pe_entry_price,
+    ce_entry_price, contract_month, futures_symbol, futures_order_id, limiter, risk_contribution,
+    vol_contribution, is_base_position, version
+FROM portfolio_positions
+WHERE status IN ('open', 'partial')
+ORDER BY position_id;
+
+-- name: get_position
+-- One position, open or closed.
+SELECT
+    position_id, instrument, layer, side, status, strategy_id, entry_timestamp, entry_bar_time, entry_price,
+    entry_lots, entry_costs, lots, quantity, lot_size, point_value, initial_stop, current_stop, highest_close,
+    atr, mark_price, mark_time, unrealized_pnl, realized_pnl, costs, exit_timestamp, exit_price, exit_reason,
+    rollover_status, original_expiry, original_strike, original_entry_price, rollover_timestamp, rollover_pnl,
+    rollover_count, strike, expiry, pe_symbol, ce_symbol, pe_order_id, ce_order_id, pe_entry_price,
+    ce_entry_price, contract_month, futures_symbol, futures_order_id, limiter, risk_contribution,
+    vol_contribution, is_base_position, version
+FROM portfolio_positions
+WHERE position_id = %(position_id)s;
+
+-- name: load_state
+-- The portfolio's one row.
+SELECT
+    initial_capital, closed_equity, realized_total, flows_total, equity_high, total_risk_amount, total_risk_percent,
+    total_vol_amount, margin_used, halted, statistics, version
+FROM portfolio_state
+WHERE id = 1;
+
+-- name: load_pyramiding
+-- Every instrument's pyramiding row.
+SELECT instrument, last_pyramid_price, base_position_id, frozen_reason
+FROM pyramiding_state
+ORDER BY instrument;
+
+-- name: last_seq
+-- Where the journal ends.
+SELECT coalesce(max(seq), 0) AS seq FROM decision_journal;
+
+-- name: last_settings
+-- The settings in force.
+SELECT input -> 'settings' AS settings
+FROM decision_journal
+WHERE kind = 'settings'
+ORDER BY seq DESC
+LIMIT 1;
+
+-- name: load_received
+-- What was kept and not yet decided.
+SELECT id, fingerprint, received_at, payload
+FROM signal_log
+WHERE processing_status = 'received'
+ORDER BY id
+LIMIT %(limit)s;
+
+-- name: find_signal
+-- A signal by its fingerprint: what became of it, and with what body.
+SELECT id, processing_status, outcome, payload
+FROM signal_log
+WHERE fingerprint = %(fingerprint)s;
+
+-- name: find_request
+-- An operator's command by its request id.
+SELECT seq, kind, input, outcome
+FROM decision_journal
+WHERE request_id = %(request_id)s;
+
+-- name: find_entry
+-- Whether a batch landed: its last entry, with its term.
+SELECT seq FROM decision_journal
+WHERE seq = %(seq)s AND term = %(term)s;
+
+-- name: lock_leadership
+-- No transaction of an earlier connection of ours is still under way behind this lock.
+SELECT term FROM leadership
+WHERE id = 1
+FOR UPDATE;
+
+-- name: barrier
+-- What was read before this COMMIT is replicated where replication is synchronous.
+SELECT pg_logical_emit_message(TRUE, 'barrier', '');
+
+-- name: blockers
+-- Backends that hold the leadership row, ours to end: they belong to a connection that was lost.
+SELECT DISTINCT pg_locks.pid
+FROM pg_locks
+WHERE
+    pg_locks.relation = 'leadership'::REGCLASS
+    AND pg_locks.mode IN ('RowShareLock', 'RowExclusiveLock')
+    AND pg_locks.database = (SELECT pg_database.oid FROM pg_database WHERE pg_database.datname = current_database())
+    AND pg_locks.pid <> pg_backend_pid();
+
+-- name: terminate_backend
+-- End one backend.
+SELECT pg_terminate_backend(%(pid)s);
+
+-- name: try_lock
+-- Take the portfolio's session lock, if it is free.
+SELECT pg_try_advisory_lock(%(space)s::INTEGER, hashtext(%(portfolio)s)) AS held;
+
+-- name: lock_holder
+-- Who holds the portfolio's lock.
+SELECT pg_stat_activity.pid, pg_stat_activity.application_name, pg_stat_activity.backend_start
+FROM pg_locks
+INNER JOIN pg_stat_activity ON pg_locks.pid = pg_stat_activity.pid
+WHERE
+    pg_locks.locktype = 'advisory'
+    AND pg_locks.granted
+    AND pg_locks.classid = %(space)s::OID
+    AND pg_locks.objid = (hashtext(%(portfolio)s)::BIGINT & 4294967295)::OID
+    AND pg_locks.database = (SELECT pg_database.oid FROM pg_database WHERE pg_database.datname = current_database());
+
+-- name: list_positions
+-- Positions, newest first, behind `before`.
+SELECT
+    position_id, instrument, layer, side, status, strategy_id, entry_timestamp, entry_bar_time, entry_price,
+    entry_lots, entry_costs, lots, quantity, lot_size, point_value, initial_stop, current_stop, highest_close,
+    atr, mark_price, mark_time, unrealized_pnl, realized_pnl, costs, exit_timestamp, exit_price, exit_reason,
+    rollover_status, original_expiry, original_strike, original_entry_price, rollover_timestamp, rollover_pnl,
+    rollover_count, strike, expiry, pe_symbol, ce_symbol, pe_order_id, ce_order_id, pe_entry_price,
+    ce_entry_price, contract_month, futures_symbol, futures_order_id, limiter, risk_contribution,
+    vol_contribution, is_base_position, version, created_at, updated_at
+FROM portfolio_positions
+WHERE
+    (%(status)s::VARCHAR[] IS NULL OR status = any(%(status)s::VARCHAR[]))
+    AND (%(instrument)s::VARCHAR IS NULL OR instrument = %(instrument)s::VARCHAR)
+    AND (
+        %(before)s::VARCHAR IS NULL
+        OR (created_at, position_id) < (
+            SELECT cursor_row.created_at, cursor_row.position_id
+            FROM portfolio_positions AS cursor_row
+            WHERE cursor_row.position_id = %(before)s::VARCHAR
+        )
+    )
+ORDER BY created_at DESC, position_id DESC
+LIMIT %(limit)s;
+
+-- name: list_signals
+-- Signals, newest first, behind `before`.
+SELECT
+    id, instrument, signal_type, position, signal_timestamp, bar_time, fingerprint, is_duplicate, deliveries,
+    received_at, processed_at, processed_by_instance, processing_status, outcome, payload
+FROM signal_log
+WHERE
+    (%(before)s::BIGINT IS NULL OR id < %(before)s::BIGINT)
+    AND (%(instrument)s::VARCHAR IS NULL OR instrument = %(instrument)s::VARCHAR)
+    AND (%(status)s::VARCHAR[] IS NULL OR processing_status = any(%(status)s::VARCHAR[]))
+ORDER BY id DESC
+LIMIT %(limit)s;
+
+-- name: list_journal
+-- Journal entries, newest first, behind `before`.
+SELECT
+    seq, format, kind, fingerprint, request_id, input, figures, outcome, events, term, rules_version, decided_at,
+    recorded_at
+FROM decision_journal
+WHERE (%(before)s::BIGINT IS NULL OR seq < %(before)s::BIGINT)
+ORDER BY seq DESC
+LIMIT %(limit)s;
+
+-- name: signal_counts
+-- Signals by type and outcome, with how often they came again.
+SELECT signal_type, processing_status, count(*) AS signals, sum(deliveries - 1) AS duplicates
+FROM signal_log
+GROUP BY signal_type, processing_status
+ORDER BY signal_type, processing_status;
+
+-- name: server_facts
+-- What /db/status tells of the server.
+SELECT
+    current_setting('server_version') AS server_version,
+    pg_is_in_recovery() AS in_recovery,
+    (SELECT count(*) FROM portfolio_positions WHERE status IN ('open', 'partial')) AS open_positions,
+    (SELECT count(*) FROM signal_log WHERE processing_status = 'received') AS waiting_signals,
+    (SELECT recorded_at FROM decision_journal ORDER BY seq DESC LIMIT 1) AS last_commit,
+    coalesce(
+        (
+            SELECT jsonb_agg(jsonb_build_object('name', application_name, 'state', state, 'sync', sync_state))
+            FROM pg_stat_replication
+        ), '[]'
+    ) AS replication;
+
+-- name: safety_settings
+-- What must be on for an acknowledged commit to survive a crash.
+SELECT
+    current_setting('synchronous_commit') AS synchronous_commit,
+    current_setting('fsync') AS fsync,
+    current_setting('full_page_writes') AS full_page_writes;

@@ -1,0 +1,251 @@
+-- name: commit_batch
+-- One batch of decisions in one statement: fence, claims, versioned rows, journal. Says what each of them met.
+WITH batch AS MATERIALIZED (
+    SELECT %(batch)s::JSONB AS doc
+),
+
+-- FOR SHARE, not a plain read: a zombie's write must not land after the term has risen.
+fence AS MATERIALIZED (
+    SELECT leadership.term
+    FROM leadership
+    WHERE leadership.id = 1 AND leadership.term = (SELECT (batch.doc ->> 'term')::BIGINT FROM batch)
+    FOR SHARE
+),
+
+fenced AS MATERIALIZED (
+    SELECT batch.doc FROM batch
+    WHERE EXISTS (SELECT 1 FROM fence)
+),
+
+claimed AS (
+    INSERT INTO signal_log (
+        instrument, signal_type, position, signal_timestamp, bar_time, fingerprint, received_at, processed_at,
+        processed_by_instance, processing_status, outcome, payload
+    )
+    SELECT
+        s.instrument, s.signal_type, s.position, s.signal_timestamp, s.bar_time, s.fingerprint, s.received_at, now(),
+        fenced.doc ->> 'instance_id', s.processing_status, s.outcome, s.payload
+    FROM fenced, jsonb_populate_recordset(NULL::SIGNAL_LOG, fenced.doc -> 'signals') AS s
+    ON CONFLICT (fingerprint) DO UPDATE
+        SET
+            processed_at = excluded.processed_at,
+            processed_by_instance = excluded.processed_by_instance,
+            processing_status = excluded.processing_status,
+            outcome = excluded.outcome
+        WHERE signal_log.processing_status = 'received'
+    RETURNING fingerprint, id
+),
+
+opened AS (
+    INSERT INTO portfolio_positions (
+        position_id, instrument, layer, side, status, strategy_id, entry_timestamp, entry_bar_time, entry_price,
+        entry_lots, entry_costs, lots, quantity, lot_size, point_value, initial_stop, current_stop,
+        highest_close, atr, mark_price, mark_time, unrealized_pnl, realized_pnl, costs, exit_timestamp,
+        exit_price, exit_reason, rollover_status, original_expiry, original_strike, original_entry_price,
+        rollover_timestamp, rollover_pnl, rollover_count, strike, expiry, pe_symbol, ce_symbol, pe_order_id,
+        ce_order_id, pe_entry_price, ce_entry_price, contract_month, futures_symbol, futures_order_id, limiter,
+        risk_contribution, vol_contribution, is_base_position, version
+    )
+    SELECT
+        p.position_id, p.instrument, p.layer, p.side, p.status, p.strategy_id, p.entry_timestamp,
+        p.entry_bar_time, p.entry_price, p.entry_lots, p.entry_costs, p.lots, p.quantity, p.lot_size,
+        p.point_value, p.initial_stop, p.current_stop, p.highest_close, p.atr, p.mark_price, p.mark_time,
+        p.unrealized_pnl, p.realized_pnl, p.costs, p.exit_timestamp, p.exit_price, p.exit_reason,
+        p.rollover_status, p.original_expiry, p.original_strike, p.original_entry_price, p.rollover_timestamp,
+        p.rollover_pnl, p.rollover_count, p.strike, p.expiry, p.pe_symbol, p.ce_symbol, p.pe_order_id,
+        p.ce_order_id, p.pe_entry_price, p.ce_entry_price, p.contract_month, p.futures_symbol,
+        p.futures_order_id, p.limiter, p.risk_contribution, p.vol_contribution, p.is_base_position, p.version
+    FROM fenced, jsonb_populate_recordset(NULL::PORTFOLIO_POSITIONS, fenced.doc -> 'opened') AS p
+    ON CONFLICT (position_id) DO NOTHING
+    RETURNING position_id
+),
+
+changed AS (
+    UPDATE portfolio_positions
+    SET
+        instrument = p.instrument,
+        layer = p.layer,
+        side = p.side,
+        status = p.status,
+        strategy_id = p.strategy_id,
+        entry_timestamp = p.entry_timestamp,
+        entry_bar_time = p.entry_bar_time,
+        entry_price = p.entry_price,
+        entry_lots = p.entry_lots,
+        entry_costs = p.entry_costs,
+        lots = p.lots,
+        quantity = p.quantity,
+        lot_size = p.lot_size,
+        point_value = p.point_value,
+        initial_stop = p.initial_stop,
+        current_stop = p.current_stop,
+        highest_close = p.highest_close,
+        atr = p.atr,
+        mark_price = p.mark_price,
+        mark_time = p.mark_time,
+        unrealized_pnl = p.unrealized_pnl,
+        realized_pnl = p.realized_pnl,
+        costs = p.costs,
+        exit_timestamp = p.exit_timestamp,
+        exit_price = p.exit_price,
+        exit_reason = p.exit_reason,
+        rollover_status = p.rollover_status,
+        original_expiry = p.original_expiry,
+        original_strike = p.original_strike,
+        original_entry_price = p.original_entry_price,
+        rollover_timestamp = p.rollover_timestamp,
+        rollover_pnl = p.rollover_pnl,
+        rollover_count = p.rollover_count,
+        strike = p.strike,
+        expiry = p.expiry,
+        pe_symbol = p.pe_symbol,
+        ce_symbol = p.ce_symbol,
+        pe_order_id = p.pe_order_id,
+        ce_order_id = p.ce_order_id,
+        pe_entry_price = p.pe_entry_price,
+        ce_entry_price = p.ce_entry_price,
+        contract_month = p.contract_month,
+        futures_symbol = p.futures_symbol,
+        futures_order_id = p.futures_order_id,
+        limiter = p.limiter,
+        risk_contribution = p.risk_contribution,
+        vol_contribution = p.vol_contribution,
+        is_base_position = p.is_base_position,
+        version = p.version,
+        updated_at = now()
+    FROM fenced, jsonb_populate_recordset(NULL::PORTFOLIO_POSITIONS, fenced.doc -> 'changed') AS p
+    WHERE
+        portfolio_positions.position_id = p.position_id
+        AND portfolio_positions.version = (fenced.doc -> 'expected' ->> p.position_id)::INTEGER
+    RETURNING portfolio_positions.position_id
+),
+
+state_started AS (
+    INSERT INTO portfolio_state (
+        id, initial_capital, closed_equity, realized_total, flows_total, equity_high, total_risk_amount,
+        total_risk_percent, total_vol_amount, margin_used, halted, statistics, version
+    )
+    SELECT
+        1, r.initial_capital, r.closed_equity, r.realized_total, r.flows_total, r.equity_high, r.total_risk_amount,
+        r.total_risk_percent, r.total_vol_amount, r.margin_used, r.halted, r.statistics, r.version
+    FROM fenced, jsonb_populate_recordset(NULL::PORTFOLIO_STATE, fenced.doc -> 'state_started') AS r
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+),
+
+state_changed AS (
+    UPDATE portfolio_state
+    SET
+        initial_capital = r.initial_capital,
+        closed_equity = r.closed_equity,
+        realized_total = r.realized_total,
+        flows_total = r.flows_total,
+        equity_high = r.equity_high,
+        total_risk_amount = r.total_risk_amount,
+        total_risk_percent = r.total_risk_percent,
+        total_vol_amount = r.total_vol_amount,
+        margin_used = r.margin_used,
+        halted = r.halted,
+        statistics = r.statistics,
+        version = r.version,
+        updated_at = now()
+    FROM fenced, jsonb_populate_recordset(NULL::PORTFOLIO_STATE, fenced.doc -> 'state_changed') AS r
+    WHERE portfolio_state.id = 1 AND portfolio_state.version = (fenced.doc ->> 'state_expected')::INTEGER
+    RETURNING portfolio_state.id
+),
+
+pyramids AS (
+    INSERT INTO pyramiding_state (instrument, last_pyramid_price, base_position_id, frozen_reason)
+    SELECT y.instrument, y.last_pyramid_price, y.base_position_id, y.frozen_reason
+    FROM fenced, jsonb_populate_recordset(NULL::PYRAMIDING_STATE, fenced.doc -> 'pyramiding') AS y
+    ON CONFLICT (instrument) DO UPDATE
+        SET
+            last_pyramid_price = excluded.last_pyramid_price,
+            base_position_id = excluded.base_position_id,
+            frozen_reason = excluded.frozen_reason,
+            updated_at = now()
+    RETURNING instrument
+),
+
+journalled AS (
+    INSERT INTO decision_journal (
+        seq, format, kind, fingerprint, request_id, input, figures, outcome, events, term, rules_version, decided_at
+    )
+    SELECT
+        j.seq, j.format, j.kind, j.fingerprint, j.request_id, j.input, j.figures, j.outcome, j.events, j.term,
+        j.rules_version, coalesce(j.decided_at, now())
+    FROM fenced, jsonb_populate_recordset(NULL::DECISION_JOURNAL, fenced.doc -> 'journal') AS j
+    RETURNING seq
+),
+
+flowed AS (
+    INSERT INTO capital_flows (journal_seq, amount, note, flowed_at)
+    SELECT f.journal_seq, f.amount, f.note, f.flowed_at
+    FROM fenced, jsonb_populate_recordset(NULL::CAPITAL_FLOWS, fenced.doc -> 'flows') AS f
+    RETURNING journal_seq
+)
+
+SELECT
+    exists(SELECT 1 FROM fence) AS fenced,
+    (SELECT coalesce(jsonb_object_agg(claimed.fingerprint, claimed.id), '{}') FROM claimed) AS claimed,
+    (SELECT count(*) FROM opened) AS opened,
+    (SELECT count(*) FROM changed) AS changed,
+    (SELECT count(*) FROM state_started) + (SELECT count(*) FROM state_changed) AS states,
+    (SELECT count(*) FROM pyramids) AS pyramids,
+    (SELECT count(*) FROM journalled) AS journalled,
+    (SELECT count(*) FROM flowed) AS flowed;
+
+-- name: insert_received
+-- Keep a signal to be decided later; needs no term. No row: its fingerprint is known already.
+INSERT INTO signal_log (
+    instrument, signal_type, position, signal_timestamp, bar_time, fingerprint, received_at, payload
+)
+VALUES (
+    %(instrument)s, %(signal_type)s, %(position)s, %(signal_timestamp)s, %(bar_time)s, %(fingerprint)s,
+    %(received_at)s, %(payload)s
+)
+ON CONFLICT (fingerprint) DO NOTHING
+RETURNING id;
+
+-- name: count_delivery
+-- A signal came again: counted outside its deciding transaction, best effort.
+UPDATE signal_log
+SET deliveries = deliveries + 1, is_duplicate = TRUE
+WHERE fingerprint = %(fingerprint)s;
+
+-- name: take_term
+-- Become the writer: the term rises by one, whoever had it before can write no more.
+INSERT INTO leadership (id, term, instance_id)
+VALUES (1, 1, %(instance_id)s)
+ON CONFLICT (id) DO UPDATE
+    SET
+        term = leadership.term + 1, instance_id = excluded.instance_id, acquired_at = now()
+RETURNING term;
+
+-- name: register_instance
+-- This instance starts, or tells anew what it is.
+INSERT INTO instance_metadata (
+    instance_id, started_at, last_heartbeat, is_leader, leader_acquired_at, status, hostname, port, version
+)
+VALUES (%(instance_id)s, now(), now(), FALSE, NULL, 'recovering', %(hostname)s, %(port)s, %(version)s)
+ON CONFLICT (instance_id) DO UPDATE SET
+    last_heartbeat = now(), status = excluded.status, hostname = excluded.hostname, port = excluded.port,
+    version = excluded.version, updated_at = now();
+
+-- name: heartbeat
+-- This instance is alive.
+UPDATE instance_metadata
+SET
+    last_heartbeat = now(),
+    last_signal_processed = coalesce(%(last_signal)s::TIMESTAMPTZ, last_signal_processed),
+    leader_acquired_at = CASE WHEN %(is_leader)s::BOOLEAN THEN coalesce(leader_acquired_at, now()) END,
+    is_leader = %(is_leader)s::BOOLEAN,
+    status = %(status)s::VARCHAR,
+    updated_at = now()
+WHERE instance_id = %(instance_id)s;
+
+-- name: mark_crashed
+-- Whoever holds the portfolio's lock knows that every other instance of it that calls itself alive is not.
+UPDATE instance_metadata
+SET status = 'crashed', is_leader = FALSE, updated_at = now()
+WHERE instance_id <> %(instance_id)s AND status IN ('active', 'recovering');

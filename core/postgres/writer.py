@@ -1,0 +1,175 @@
+"""The one connection that writes: a batch in one transaction, and the truth about a COMMIT whose answer was lost."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import psycopg2
+from psycopg2 import extensions, sql
+from psycopg2.extensions import connection as Connection
+from psycopg2.extras import RealDictCursor
+
+from core.errors import CommitUnknown, DatabaseAway, Retryable
+from core.postgres.connections import is_dead
+from core.postgres.errors import as_ours, translated
+from core.postgres.statements import prepared, statement
+from core.postgres.watchdog import Watchdog
+
+COMMIT_LIMIT_SECONDS = 5.0
+LOCK_TIMEOUT = "1s"
+# What a server says when a commit was acknowledged without the standby that it should have waited for.
+_NOT_REPLICATED = "canceling wait for synchronous replication"
+
+
+class AlreadyClaimed(Retryable):
+    """signals of the batch were decided before; nothing was changed"""
+
+    def __init__(self, fingerprints: set[str]) -> None:
+        super().__init__()
+        self.fingerprints = fingerprints
+
+
+class Writer:
+    """Not for two threads at once: its owner, the manager, holds a lock around each call."""
+
+    def __init__(self, make: Callable[[], Connection], commit_limit: float = COMMIT_LIMIT_SECONDS) -> None:
+        self._make = make
+        self._connection: Connection | None = None
+        self._watchdog = Watchdog(commit_limit)
+
+    def write(self, document: bytes, accept: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
+        """Run `commit_batch`, let `accept` look at its result, commit. What `accept` raises rolls everything back.
+
+        Raises CommitUnknown when the connection was lost inside COMMIT: call landed() before anything else is written.
+        """
+        connection = self._ready()
+        with self._watchdog.over(connection):
+            try:
+                with translated(), connection.cursor(cursor_factory=RealDictCursor) as cursor:
+                    cursor.execute("EXECUTE commit_batch (%s)", (document.decode(),))
+                    result: Mapping[str, Any] = cursor.fetchone() or {}
+                accept(result)
+            except BaseException:
+                self._roll_back(connection)
+                raise
+            self._commit(connection)
+        return result
+
+    def landed(self, seq: int, term: int) -> bool:
+        """Whether the batch that ended with journal entry `seq` of `term` took place. Retryable until it can be known."""
+        connection = self._ready()
+        with self._watchdog.over(connection):
+            try:
+                return self._look(connection, seq, term)
+            except BaseException:
+                self._roll_back(connection)
+                raise
+
+    def call(self, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """One statement of ours in a transaction of its own; its rows, if it has any."""
+        connection = self._ready()
+        with self._watchdog.over(connection):
+            try:
+                with translated(), connection.cursor() as cursor:
+                    cursor.execute(statement(name), parameters)
+                    rows = cursor.fetchall() if cursor.description else []
+            except BaseException:
+                self._roll_back(connection)
+                raise
+            self._commit(connection)
+        return rows
+
+    def take_term(self, instance_id: str) -> int:
+        """The next term, ours. A transaction of an earlier writer that hangs on to the old one is ended."""
+        connection = self._ready()
+        with self._watchdog.over(connection):
+            try:
+                self._lock_leadership(connection)
+                with translated(), connection.cursor() as cursor:
+                    cursor.execute(statement("take_term"), {"instance_id": instance_id})
+                    (term,) = cursor.fetchone() or (0,)
+            except BaseException:
+                self._roll_back(connection)
+                raise
+            self._commit(connection)
+        return int(term)
+
+    def close(self) -> None:
+        """Close the connection and end the watchdog."""
+        self._drop()
+        self._watchdog.stop()
+
+    def _ready(self) -> Connection:
+        if self._connection is None or is_dead(self._connection):
+            self._drop()
+            connection = self._make()
+            try:
+                with translated(), connection.cursor() as cursor:
+                    cursor.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
+                    cursor.execute(prepared("commit_batch", "JSONB"))
+                connection.commit()
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _commit(self, connection: Connection) -> None:
+        # commit() after a failed statement would roll back without a word.
+        if connection.info.transaction_status != extensions.TRANSACTION_STATUS_INTRANS:
+            self._roll_back(connection)
+            raise DatabaseAway("the transaction was already over before its COMMIT")
+        del connection.notices[:]
+        try:
+            connection.commit()
+        except psycopg2.Error as error:
+            self._drop()
+            ours = as_ours(error)
+            # With an SQLSTATE of its own the server has refused the COMMIT; without one nobody knows.
+            if error.pgcode is not None and not error.pgcode.startswith(("08", "57")):
+                raise ours from error
+            raise CommitUnknown(str(ours)) from error
+        if any(_NOT_REPLICATED in notice for notice in connection.notices):
+            self._drop()
+            raise CommitUnknown("the server acknowledged a COMMIT that its standby may not have")
+
+    def _look(self, connection: Connection, seq: int, term: int) -> bool:
+        self._lock_leadership(connection)
+        with translated(), connection.cursor() as cursor:
+            cursor.execute(statement("find_entry"), {"seq": seq, "term": term})
+            found = cursor.fetchone() is not None
+            cursor.execute(statement("barrier"))
+        self._commit(connection)
+        return found
+
+    def _lock_leadership(self, connection: Connection) -> None:
+        # Behind this lock no transaction of a lost connection is still on its way to land.
+        try:
+            with translated(), connection.cursor() as cursor:
+                cursor.execute(statement("lock_leadership"))
+        except Retryable as error:
+            if getattr(error.__cause__, "pgcode", None) != "55P03":
+                raise
+            self._roll_back(connection)
+            self._end_blockers(connection)
+            with translated(), connection.cursor() as cursor:
+                cursor.execute(statement("lock_leadership"))
+
+    def _end_blockers(self, connection: Connection) -> None:
+        with translated(), connection.cursor() as cursor:
+            cursor.execute(statement("blockers"))
+            for (pid,) in cursor.fetchall():
+                cursor.execute(statement("terminate_backend"), {"pid": pid})
+            connection.commit()
+
+    def _roll_back(self, connection: Connection) -> None:
+        try:
+            connection.rollback()
+        except psycopg2.Error:
+            self._drop()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg2.Error):
+                connection.close()

@@ -1,0 +1,90 @@
+"""What decides: limits, sizing, timing, costs, instruments. Journalled in full whenever it changes."""
+
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from core.contracts import INSTRUMENT_NAME, Costs, Instrument, Percent, Settled
+
+SizingEquity = Literal["blended", "closed", "open", "high_water"]
+Seconds = Annotated[Decimal, Field(ge=0, le=86_400, allow_inf_nan=False)]
+Share = Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Limits(Settled):
+    """Caps of the whole portfolio, in per cent of the sizing equity."""
+
+    risk_percent: Percent = Decimal(15)
+    pyramid_risk_percent: Percent = Decimal(12)
+    volatility_percent: Percent = Decimal(5)
+    pyramid_volatility_percent: Percent = Decimal(4)
+    margin_percent: Percent = Decimal(60)
+    margin_warning_percent: Percent = Decimal(50)
+    margin_emergency_percent: Percent = Decimal(70)
+
+
+class Drawdown(Settled):
+    """Where a drawdown of closed equity (per cent of its high) makes sizes smaller, and where it ends entries."""
+
+    reduce_from_percent: Percent = Decimal(5)
+    reduce_factor: Share = Decimal("0.75")
+    restrict_from_percent: Percent = Decimal(10)
+    restrict_factor: Share = Decimal("0.5")
+    block_above_percent: Percent = Decimal(15)
+
+    @model_validator(mode="after")
+    def _levels_rise(self) -> Self:
+        if not self.reduce_from_percent <= self.restrict_from_percent <= self.block_above_percent:
+            raise ValueError("reduce_from_percent <= restrict_from_percent <= block_above_percent must hold")
+        return self
+
+
+class Sizing(Settled):
+    """How a size follows from equity: which equity, and whether the efficiency ratio scales it."""
+
+    equity: SizingEquity = "blended"
+    efficiency_ratio_scales_risk: bool = True
+
+
+class Pyramiding(Settled):
+    """When and how much may be added. `spacing_atr` in ATR beyond the last entry; the shares are of lots and of profit."""
+
+    requires_one_r: bool = True
+    spacing_atr: Annotated[Decimal, Field(ge=0, le=100, allow_inf_nan=False)] = Decimal("0.5")
+    discipline_share: Share = Decimal("0.5")
+    profit_share: Share = Decimal("0.5")
+
+
+class Timing(Settled):
+    """Ages in seconds, and what counts as the same bar."""
+
+    max_entry_age_seconds: Seconds | None = Decimal(300)
+    max_future_seconds: Seconds = Decimal(60)
+    intrabar_exits: bool = False
+    exit_wait_seconds: Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False)] = Decimal(1)
+    same_bar_seconds: Seconds = Decimal(5)
+
+
+class PaperFills(Settled):
+    """What the paper broker makes of a price: slippage in per cent against us, costs a side."""
+
+    slippage_percent: Annotated[Decimal, Field(ge=0, le=10, allow_inf_nan=False)] = Decimal(0)
+    costs: Costs = Costs()
+
+
+class Settings(Settled):
+    """All that changes decisions. Journalled in full whenever it changes."""
+
+    limits: Limits = Limits()
+    drawdown: Drawdown = Drawdown()
+    sizing: Sizing = Sizing()
+    pyramiding: Pyramiding = Pyramiding()
+    timing: Timing = Timing()
+    paper: PaperFills = PaperFills()
+    instruments: dict[Annotated[str, StringConstraints(pattern=INSTRUMENT_NAME)], Instrument]
+
+    def costs_of(self, instrument: str) -> Costs:
+        """The instrument's own costs, else the portfolio's."""
+        own = self.instruments[instrument].costs
+        return self.paper.costs if own is None else own

@@ -1,0 +1,1 @@
+"""Alembic revisions, one a .sql file."""

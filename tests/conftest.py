@@ -1,0 +1,64 @@
+"""One real PostgreSQL a run, one migrated database a test."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import psycopg2.extensions
+import pytest
+
+from core.config import default_settings
+from core.db_state_manager import DatabaseStateManager
+from core.postgres.migrations import migrate
+from core.settings import Settings
+from tests.postgres_server import drop_database, fresh_database, shared_server
+
+
+@pytest.fixture(scope="session")
+def server_dsn() -> Iterator[str]:
+    """A real server, shared by the run's workers."""
+    with shared_server() as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def template(server_dsn: str) -> Iterator[str]:
+    """A migrated database to copy: a copy takes milliseconds."""
+    dsn = fresh_database(server_dsn)
+    migrate(dsn, "main")
+    yield psycopg2.extensions.parse_dsn(dsn)["dbname"]
+    drop_database(dsn)
+
+
+@pytest.fixture
+def empty_dsn(server_dsn: str) -> Iterator[str]:
+    """A database without any table."""
+    dsn = fresh_database(server_dsn)
+    yield dsn
+    drop_database(dsn)
+
+
+@pytest.fixture
+def dsn(server_dsn: str, template: str) -> Iterator[str]:
+    """A migrated database of one's own."""
+    dsn = fresh_database(server_dsn, template=template)
+    yield dsn
+    drop_database(dsn)
+
+
+@pytest.fixture
+def manager(dsn: str) -> Iterator[DatabaseStateManager]:
+    """A manager on a migrated database of its own."""
+    with DatabaseStateManager(dsn) as made:
+        yield made
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """The settings that hold when nobody says otherwise."""
+    return default_settings()
+
+
+@pytest.fixture
+def now() -> datetime:
+    """A Wednesday in January."""
+    return datetime(2026, 1, 14, 6, 15, 5, tzinfo=UTC)

@@ -15,6 +15,7 @@ from msgspec.structs import asdict, replace
 from psycopg2.extensions import connection as Connection
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from core.alert import canonical_payload
 from core.config import DatabaseSettings
 from core.decide.command import decide_save
 from core.errors import CommitUnknown, DatabaseAway, DataRefused, LeadershipLost, StaleVersion
@@ -45,6 +46,13 @@ class Loaded(Struct, frozen=True, kw_only=True):
     pyramiding: tuple[PyramidingState, ...]
     settings: dict[str, Any] | None
     last_seq: int
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """A batch that was committed: the journal seq of its first entry, and its signals' ids by fingerprint."""
+
+    first_seq: int
+    signal_ids: dict[str, int] = {}
 
 
 class DatabaseStateManager:
@@ -156,8 +164,8 @@ class DatabaseStateManager:
 
     # --- the batch
 
-    def commit(self, batch: Batch) -> int:
-        """Keep a batch in one transaction, then show it; the journal seq of its first entry.
+    def commit(self, batch: Batch) -> Kept:
+        """Keep a batch in one transaction, then show it.
 
         Raises AlreadyClaimed (some of its signals were decided before), StaleVersion (reload, decide again),
         LeadershipLost, DataRefused, DatabaseAway: nothing was changed. Raises CommitUnknown: call settle().
@@ -169,7 +177,7 @@ class DatabaseStateManager:
             first_seq = self._last_seq + 1
             rows = batch_rows(batch, first_seq=first_seq, term=term, instance_id=self.instance_id)
             try:
-                self._writer.write(msgspec.json.encode(rows), partial(_require_effect, rows))
+                result = self._writer.write(msgspec.json.encode(rows), partial(_require_effect, rows))
             except CommitUnknown:
                 self._in_doubt = (first_seq, batch)
                 raise
@@ -178,10 +186,10 @@ class DatabaseStateManager:
                     raise StaleVersion("the journal has moved on since it was read; nothing was changed") from error
                 raise
             self._show(first_seq, batch)
-            return first_seq
+            return Kept(first_seq=first_seq, signal_ids=result["claimed"])
 
-    def settle(self) -> int | None:
-        """What became of the batch whose COMMIT was unknown: the seq of its first entry, None if it never took place.
+    def settle(self) -> Kept | None:
+        """What became of the batch whose COMMIT was unknown; None if it never took place.
 
         Raises DatabaseAway (ask again) while that cannot be known.
         """
@@ -197,7 +205,7 @@ class DatabaseStateManager:
             if not landed:
                 return None
             self._show(first_seq, batch)
-            return first_seq
+            return Kept(first_seq=first_seq)
 
     def _show(self, first_seq: int, batch: Batch) -> None:
         self._last_seq = first_seq + len(batch.entries) - 1
@@ -292,7 +300,7 @@ class DatabaseStateManager:
             bar_time=signal.bar_time,
             fingerprint=fingerprint,
             received_at=received_at,
-            payload=msgspec.json.encode(payload or {}).decode(),
+            payload=msgspec.json.encode(canonical_payload(signal) if payload is None else payload).decode(),
         )
         return bool(rows)
 
@@ -307,6 +315,12 @@ class DatabaseStateManager:
     def find_request(self, request_id: str) -> Row | None:
         """An operator's command by its request id: seq, kind, input, outcome."""
         return self.reads.one("find_request", request_id=request_id)
+
+    def migration_version(self) -> str | None:
+        """The version that the portfolio's schema was migrated to; None where that was done by hand."""
+        exists = self.reads.one("version_table")
+        row = self.reads.one("migration_version") if exists and exists["present"] else None
+        return None if row is None else str(row["version_num"])
 
     # --- rows and objects
 

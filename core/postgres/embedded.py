@@ -194,7 +194,10 @@ class EmbeddedServer:
             command = self._command(account, programs)
             pid = leave_running_as(account, command, working_folder=layout.cluster_folder, log=log)
         remember_child(pid)
-        return self._becomes_ready(pid) or self._is_worth_another_attempt(log_start)
+        if self._becomes_ready(pid):
+            return True
+        self._require_a_passing_reason(log_start)
+        return False
 
     def _ready_cluster(self, account: Account, programs: Programs) -> None:
         remove_leftovers(self._layout)
@@ -227,8 +230,8 @@ class EmbeddedServer:
         arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
         return [str(programs.folder / "postgres"), "-D", folder, *arguments]
 
-    def _is_worth_another_attempt(self, log_start: int) -> bool:
-        """After a server of ours ended while starting: always False, or EmbeddedServerError if it would end again."""
+    def _require_a_passing_reason(self, log_start: int) -> None:
+        """A server of ours ended while it started: EmbeddedServerError, with its log, if the next one would too."""
         log = self._log_tail(log_start)
         # Either one that was launched by a starter that was killed is there after all, or processes of an earlier one
         # that we may not see (a container without CAP_SYS_PTRACE) still hold its shared memory.
@@ -236,7 +239,6 @@ class EmbeddedServer:
             raise EmbeddedServerError(
                 f"the embedded PostgreSQL ended while it started; its log {self._layout.log} ends:\n{log}"
             )
-        return False
 
     def _log_tail(self, start: int) -> str:
         with self._layout.log.open("rb") as log:
@@ -255,7 +257,7 @@ class EmbeddedServer:
                     cursor.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
                     if cursor.rowcount == 0:
                         cursor.execute(f"CREATE DATABASE {DATABASE}")
-        except psycopg2.OperationalError as error:
+        except psycopg2.Error as error:
             found = read_pid_file(self._layout.cluster)
             if found is None or found.status != "ready" or self.postmaster_pid is None:
                 return False

@@ -131,7 +131,7 @@ def make_base(layout: Layout) -> None:
 
 
 def remove_leftovers(layout: Layout) -> None:
-    """Remove what a start that was killed left half made."""
+    """Remove what starts that were killed left half made; what their initdb still writes there is for the next time."""
     for leftover in layout.base.glob(f"{_STAGING_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
 

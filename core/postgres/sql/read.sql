@@ -192,3 +192,11 @@ SELECT
     current_setting('synchronous_commit') AS synchronous_commit,
     current_setting('fsync') AS fsync,
     current_setting('full_page_writes') AS full_page_writes;
+
+-- name: version_table
+-- Whether `migrate` has ever run here.
+SELECT to_regclass('alembic_version') IS NOT NULL AS present;
+
+-- name: migration_version
+-- What `migrate` has brought the schema to.
+SELECT version_num FROM alembic_version;

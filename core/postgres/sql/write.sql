@@ -36,6 +36,12 @@ claimed AS (
     RETURNING fingerprint, id
 ),
 
+-- Nothing else is touched unless every signal of the batch could be claimed.
+kept AS MATERIALIZED (
+    SELECT fenced.doc FROM fenced
+    WHERE (SELECT count(*) FROM claimed) = jsonb_array_length(fenced.doc -> 'signals')
+),
+
 opened AS (
     INSERT INTO portfolio_positions (
         position_id, instrument, layer, side, status, strategy_id, entry_timestamp, entry_bar_time, entry_price,
@@ -55,7 +61,7 @@ opened AS (
         p.rollover_pnl, p.rollover_count, p.strike, p.expiry, p.pe_symbol, p.ce_symbol, p.pe_order_id,
         p.ce_order_id, p.pe_entry_price, p.ce_entry_price, p.contract_month, p.futures_symbol,
         p.futures_order_id, p.limiter, p.risk_contribution, p.vol_contribution, p.is_base_position, p.version
-    FROM fenced, jsonb_populate_recordset(NULL::PORTFOLIO_POSITIONS, fenced.doc -> 'opened') AS p
+    FROM kept, jsonb_populate_recordset(NULL::PORTFOLIO_POSITIONS, kept.doc -> 'opened') AS p
     ON CONFLICT (position_id) DO NOTHING
     RETURNING position_id
 ),
@@ -113,10 +119,10 @@ changed AS (
         is_base_position = p.is_base_position,
         version = p.version,
         updated_at = now()
-    FROM fenced, jsonb_populate_recordset(NULL::PORTFOLIO_POSITIONS, fenced.doc -> 'changed') AS p
+    FROM kept, jsonb_populate_recordset(NULL::PORTFOLIO_POSITIONS, kept.doc -> 'changed') AS p
     WHERE
         portfolio_positions.position_id = p.position_id
-        AND portfolio_positions.version = (fenced.doc -> 'expected' ->> p.position_id)::INTEGER
+        AND portfolio_positions.version = (kept.doc -> 'expected' ->> p.position_id)::INTEGER
     RETURNING portfolio_positions.position_id
 ),
 
@@ -128,7 +134,7 @@ state_started AS (
     SELECT
         1, r.initial_capital, r.closed_equity, r.realized_total, r.flows_total, r.equity_high, r.total_risk_amount,
         r.total_risk_percent, r.total_vol_amount, r.margin_used, r.halted, r.statistics, r.version
-    FROM fenced, jsonb_populate_recordset(NULL::PORTFOLIO_STATE, fenced.doc -> 'state_started') AS r
+    FROM kept, jsonb_populate_recordset(NULL::PORTFOLIO_STATE, kept.doc -> 'state_started') AS r
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 ),
@@ -149,15 +155,15 @@ state_changed AS (
         statistics = r.statistics,
         version = r.version,
         updated_at = now()
-    FROM fenced, jsonb_populate_recordset(NULL::PORTFOLIO_STATE, fenced.doc -> 'state_changed') AS r
-    WHERE portfolio_state.id = 1 AND portfolio_state.version = (fenced.doc ->> 'state_expected')::INTEGER
+    FROM kept, jsonb_populate_recordset(NULL::PORTFOLIO_STATE, kept.doc -> 'state_changed') AS r
+    WHERE portfolio_state.id = 1 AND portfolio_state.version = (kept.doc ->> 'state_expected')::INTEGER
     RETURNING portfolio_state.id
 ),
 
 pyramids AS (
     INSERT INTO pyramiding_state (instrument, last_pyramid_price, base_position_id, frozen_reason)
     SELECT y.instrument, y.last_pyramid_price, y.base_position_id, y.frozen_reason
-    FROM fenced, jsonb_populate_recordset(NULL::PYRAMIDING_STATE, fenced.doc -> 'pyramiding') AS y
+    FROM kept, jsonb_populate_recordset(NULL::PYRAMIDING_STATE, kept.doc -> 'pyramiding') AS y
     ON CONFLICT (instrument) DO UPDATE
         SET
             last_pyramid_price = excluded.last_pyramid_price,
@@ -174,14 +180,14 @@ journalled AS (
     SELECT
         j.seq, j.format, j.kind, j.fingerprint, j.request_id, j.input, j.figures, j.outcome, j.events, j.term,
         j.rules_version, coalesce(j.decided_at, now())
-    FROM fenced, jsonb_populate_recordset(NULL::DECISION_JOURNAL, fenced.doc -> 'journal') AS j
+    FROM kept, jsonb_populate_recordset(NULL::DECISION_JOURNAL, kept.doc -> 'journal') AS j
     RETURNING seq
 ),
 
 flowed AS (
     INSERT INTO capital_flows (journal_seq, amount, note, flowed_at)
     SELECT f.journal_seq, f.amount, f.note, f.flowed_at
-    FROM fenced, jsonb_populate_recordset(NULL::CAPITAL_FLOWS, fenced.doc -> 'flows') AS f
+    FROM kept, jsonb_populate_recordset(NULL::CAPITAL_FLOWS, kept.doc -> 'flows') AS f
     RETURNING journal_seq
 )
 

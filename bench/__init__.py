@@ -1,0 +1,1 @@
+"""First figures, beside raw limits of the same run."""

@@ -1,0 +1,67 @@
+"""The session lock of a portfolio: who holds it may start an engine. The term in PostgreSQL is what decides, not this."""
+
+import time
+
+from psycopg2.extensions import connection as Connection
+
+from core.errors import DatabaseAway, LockHeld
+from core.postgres.connections import connect, is_dead
+from core.postgres.errors import translated
+from core.postgres.statements import statement
+
+_SPACE = 0x504D  # of all advisory locks of the database, ours: "PM"
+_TRY_EVERY_SECONDS = 0.2
+
+
+class PortfolioLock:
+    """Held by an open connection: it ends with the process, however that ends."""
+
+    def __init__(self, dsn: str, portfolio: str, holder: str) -> None:
+        self._dsn = dsn
+        self._portfolio = portfolio
+        self._name = f"portfolio-manager {portfolio} {holder}"
+        self._connection: Connection | None = None
+
+    def acquire(self, wait_seconds: float) -> None:
+        """Take the lock; LockHeld names the holder if it is still held after `wait_seconds`."""
+        deadline = time.monotonic() + wait_seconds
+        while not self._try():
+            if time.monotonic() >= deadline:
+                raise LockHeld(f"portfolio {self._portfolio} is already served: {self._holder()}")
+            time.sleep(_TRY_EVERY_SECONDS)
+
+    def keep(self) -> None:
+        """Take it again if its connection was lost (a server restart). LockHeld: somebody else has it now."""
+        if self._connection is None or is_dead(self._connection):
+            self.release()
+            self.acquire(0)
+
+    def release(self) -> None:
+        """Give the lock up."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.closed:
+            connection.close()
+
+    def _try(self) -> bool:
+        with translated(), self._session().cursor() as cursor:
+            cursor.execute(statement("try_lock"), {"space": _SPACE, "portfolio": self._portfolio})
+            (held,) = cursor.fetchone() or (False,)
+        return bool(held)
+
+    def _holder(self) -> str:
+        with translated(), self._session().cursor() as cursor:
+            cursor.execute(statement("lock_holder"), {"space": _SPACE, "portfolio": self._portfolio})
+            row = cursor.fetchone()
+        if row is None:
+            return "its holder has just gone; start again"
+        pid, name, since = row
+        return f"held by {name!r} (database backend {pid}) since {since:%Y-%m-%d %H:%M:%S} UTC"
+
+    def _session(self) -> Connection:
+        if self._connection is None:
+            self._connection = connect(self._dsn, self._portfolio, self._name)
+            self._connection.autocommit = True
+        if self._connection.closed:
+            self._connection = None
+            raise DatabaseAway("the connection that held the portfolio's lock was lost")
+        return self._connection

@@ -1,0 +1,30 @@
+"""What the engine answers to a delivery or a command."""
+
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+
+class AnswerKind(StrEnum):
+    """decided now; decided before; unknown (send again); not taken (nothing was kept, send again)."""
+
+    DECIDED = "decided"
+    DUPLICATE = "duplicate"
+    UNKNOWN = "unknown"
+    NOT_TAKEN = "not_taken"
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """`outcome` is core.decide.Outcome's fields as JSON-able values (the first one's for a duplicate), {} while unknown.
+
+    `differs`: the duplicate came with another body. `signal_id` and `journal_seq` join the answer where they are known.
+    """
+
+    kind: AnswerKind
+    outcome: dict[str, Any] = {}
+    fingerprint: str | None = None
+    signal_id: int | None = None
+    journal_seq: int | None = None
+    differs: bool = False
+    message: str = ""

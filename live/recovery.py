@@ -1,0 +1,123 @@
+"""A start: take the term, load, journal what is new, check the invariants. O(open positions), whatever the history."""
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import structlog
+from msgspec import Struct
+
+from core.alert import AlertRefused, parse_alert
+from core.config import DEFAULT_CAPITAL
+from core.db_state_manager import DatabaseStateManager, Loaded
+from core.decide import decide
+from core.errors import CommitUnknown, ConfigurationError, DatabaseAway, StateDiverged
+from core.inputs import ChangeSettings, Halt, Input, SignalInput, StartPortfolio, StartTerm
+from core.invariants import broken_invariants
+from core.journal import Batch, Entry
+from core.models import PortfolioState
+from core.numbers import ZERO
+from core.portfolio import Portfolio, portfolio_from_rows
+from core.settings import Settings
+from live.deliveries import Delivery
+
+log = structlog.get_logger(__name__)
+
+
+class Recovered(Struct, frozen=True, kw_only=True):
+    """The portfolio as it stands, and each invariant that does not hold: then there are only exits."""
+
+    portfolio: Portfolio
+    broken: tuple[str, ...]
+
+
+def recover(manager: DatabaseStateManager, settings: Settings, capital: Decimal | None, now: datetime) -> Recovered:
+    """Become the writer and know the state. `capital`: what the portfolio starts from, None = its own or the default.
+
+    Raises ConfigurationError, DatabaseAway, StateDiverged (a row that no portfolio can have).
+    """
+    term = manager.take_term()
+    try:
+        loaded = manager.load()
+    except (TypeError, ValueError, KeyError) as error:
+        raise StateDiverged(f"a row of the database is no valid state: {error}") from error
+    _require_fitting(loaded, settings, capital)
+    portfolio = _portfolio_of(manager.portfolio, settings, loaded)
+    broken = tuple(broken_invariants(portfolio)) if loaded.state is not None else ()
+    inputs = _start_inputs(loaded, settings, capital, term, manager.instance_id, broken)
+    for sentence in broken:
+        log.error("an invariant does not hold: entries are blocked", invariant=sentence)
+    return Recovered(portfolio=_journalled(manager, portfolio, inputs, now), broken=broken)
+
+
+def reload(manager: DatabaseStateManager, known: Portfolio) -> Portfolio:
+    """The portfolio read anew, after something else wrote to its rows."""
+    return _portfolio_of(known.name, known.settings, manager.load())
+
+
+def received_deliveries(manager: DatabaseStateManager, settings: Settings) -> list[Delivery]:
+    """What was kept and not yet decided, as deliveries that nobody waits for."""
+    deliveries = []
+    for row in manager.received_signals():
+        try:
+            alert = parse_alert(
+                json.dumps(row["payload"], default=str).encode(),
+                instruments=settings.instruments,
+                naive_timezone=ZoneInfo("UTC"),
+            )
+        except AlertRefused as refused:
+            log.error(
+                "a kept signal cannot be decided and stays as it is", fingerprint=row["fingerprint"], error=str(refused)
+            )
+            continue
+        given = SignalInput(signal=alert.signal, fingerprint=row["fingerprint"], received_at=row["received_at"])
+        deliveries.append(Delivery(given, dict(row["payload"])))
+    return deliveries
+
+
+def _require_fitting(loaded: Loaded, settings: Settings, capital: Decimal | None) -> None:
+    if loaded.state is not None and capital is not None and capital != loaded.state.initial_capital:
+        raise ConfigurationError(
+            f"`initial_capital`: the portfolio started from {loaded.state.initial_capital:f}, not {capital:f}; "
+            "capital changes by a flow (`capital`), not by starting again"
+        )
+    unknown = sorted({position.instrument for position in loaded.positions} - set(settings.instruments))
+    if unknown:
+        raise ConfigurationError(
+            f"`instruments`: {', '.join(unknown)} has open positions and is not configured; add it again"
+        )
+
+
+def _portfolio_of(name: str, settings: Settings, loaded: Loaded) -> Portfolio:
+    empty = PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
+    return portfolio_from_rows(name, settings, loaded.state or empty, loaded.positions, loaded.pyramiding)
+
+
+def _start_inputs(
+    loaded: Loaded, settings: Settings, capital: Decimal | None, term: int, instance_id: str, broken: tuple[str, ...]
+) -> list[Input]:
+    inputs: list[Input] = []
+    if loaded.state is None:
+        inputs.append(StartPortfolio(initial_capital=DEFAULT_CAPITAL if capital is None else capital))
+    wanted: dict[str, Any] = settings.model_dump(mode="json")
+    if loaded.settings != wanted:
+        inputs.append(ChangeSettings(settings=wanted))
+    inputs.append(StartTerm(term=term, instance_id=instance_id))
+    if broken and loaded.state is not None and not loaded.state.halted:
+        inputs.append(Halt(reason=f"invariant: {broken[0]}"[:500]))
+    return inputs
+
+
+def _journalled(manager: DatabaseStateManager, portfolio: Portfolio, inputs: list[Input], now: datetime) -> Portfolio:
+    after, entries = portfolio, []
+    for given in inputs:
+        decision = decide(after, given, now)
+        entries.append(Entry(given=given, decision=decision, decided_at=now))
+        after = decision.portfolio
+    try:
+        manager.commit(Batch(before=portfolio, after=after, entries=tuple(entries)))
+    except CommitUnknown as unknown:
+        raise DatabaseAway("the connection was lost while the start was journalled; start again") from unknown
+    return after.settled()

@@ -1,6 +1,5 @@
 """From the bytes of an alert to a canonical signal, or to a refusal that names the field and the rule."""
 
-import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,14 +9,22 @@ from difflib import SequenceMatcher
 from functools import partial
 from typing import Any, Never, TypeVar
 
-from core.errors import Refused
 from core.models import ALL_LAYERS, PRICE_LIMIT, Signal, SignalType, layer_number
 from core.numbers import price as rounded_price
+from core.strict_json import (
+    MAX_BODY_BYTES,
+    MAX_ECHO,
+    BodyRefused,
+    NumberLiteral,
+    exact_number,
+    printable,
+    quoted,
+    read_object,
+    shown,
+)
 
-MAX_BODY_BYTES = 64 * 1024
-MAX_DEPTH = 8
-MAX_TEXT = 1000  # of a string, a field's name and a number's literal
-MAX_ECHO = 60
+__all__ = ["Alert", "AlertRefused", "parse_alert", "canonical_payload", "KNOWN_FIELDS", "MAX_BODY_BYTES"]
+
 MAX_LOTS = 10**9 - 1  # fits INTEGER
 MAX_SEQUENCE = 10**15 - 1  # exact in every JSON reader
 YEARS = range(2000, 2101)
@@ -51,11 +58,7 @@ _NEEDS = {
     SignalType.MARKET_DATA: frozenset({"atr"}),
 }
 
-# The closing quote is optional and the repetitions possessive, so that no body costs more than one pass.
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _INSTRUMENT = re.compile(r"[A-Za-z0-9_]{1,29}", re.ASCII)
 _PORTFOLIO = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,29}", re.ASCII)
 _LAYER = re.compile(r"(long|short)_([1-9])", re.ASCII | re.IGNORECASE)
@@ -72,14 +75,8 @@ _NEAR = 0.6
 T = TypeVar("T")
 
 
-class AlertRefused(Refused):
+class AlertRefused(BodyRefused):
     """the alert is malformed; `code` and `field` say where, the message names the rule and never holds the secret"""
-
-    def __init__(self, message: str = "", *, code: str = "malformed", field: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        # A name as sent can be long or hold what no encoder takes; the answer has to carry it.
-        self.field = None if field is None else _printable(field)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +101,7 @@ def parse_alert(body: bytes, *, instruments: Collection[str], naive_timezone: tz
     A time without an offset is of `naive_timezone`; there, an hour that comes twice is the earlier one and an hour
     that is skipped is read with the offset before the change. `max_layers` (at most 9) includes the base.
     """
-    given = read_object(body)
+    given = read_object(body, AlertRefused)
     _refuse_placeholders(given)
     unknown = tuple(name for name in given if name not in KNOWN_FIELDS)
     fields = _Fields(given, unknown, frozenset())
@@ -148,95 +145,7 @@ def canonical_payload(signal: Signal, extras: Mapping[str, Decimal | str | int |
     return {name: _canonical(value) for name, value in values.items() if value is not None}
 
 
-# --- bytes to a checked object ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Literal:
-    """A JSON number as written (or NaN, Infinity): converted only where its field is known and its length bounded."""
-
-    text: str
-
-
-def read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`, strictly: UTF-8 (a leading mark is skipped), no duplicate keys, bounded, storable."""
-    if len(body) > MAX_BODY_BYTES:
-        raise AlertRefused(f"the body is larger than {MAX_BODY_BYTES} bytes", code="too_large")
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AlertRefused(f"the body is not UTF-8 (byte {error.start})") from None
-    _refuse_depth(text)
-    try:
-        value = _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        # The error holds the body, and so the secret: it must not become this one's cause.
-        raise AlertRefused(f"the body is not JSON: {error.msg} (line {error.lineno} column {error.colno})") from None
-    if not isinstance(value, dict):
-        raise AlertRefused(f"the body must be one JSON object, not {_kind(value)}")
-    _check(value, "")
-    return value
-
-
-def _refuse_depth(text: str) -> None:
-    # Before json.loads: it recurses, and a body can be nested 32,000 deep.
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(text):
-        found = match[0]
-        if found in "[{":
-            depth += 1
-        elif found in "]}":
-            depth -= 1
-        if depth > MAX_DEPTH:
-            raise AlertRefused(f"the body is nested deeper than {MAX_DEPTH}")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in result:
-            raise AlertRefused(f"{_quoted(name)} is given twice", field=name)
-        result[name] = value
-    return result
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_float=_Literal, parse_int=_Literal, parse_constant=_Literal
-)
-
-
-def _check(value: Any, path: str) -> None:
-    """Refuse, by path and without echo (it may be a secret), what could not be stored or is out of bounds."""
-    match value:
-        case dict():
-            for name, member in value.items():
-                _check_text(name, f"the name of {_quoted(name)}", path or None)
-                _check(member, f"{path}.{name}" if path else name)
-        case list():
-            for index, member in enumerate(value):
-                _check(member, f"{path}[{index}]")
-        case _Literal():
-            _check_literal(value.text, path)
-        case str():
-            _check_text(value, _quoted(path), path)
-        case _:  # true, false and null hold nothing to check
-            pass
-
-
-def _check_text(text: str, what: str, path: str | None) -> None:
-    if len(text) > MAX_TEXT:
-        raise AlertRefused(f"{what} is longer than {MAX_TEXT} characters", field=path)
-    if "\0" in text:
-        raise AlertRefused(f"{what} contains a NUL character", field=path)
-    if _SURROGATE.search(text):
-        raise AlertRefused(f"{what} contains half of a surrogate pair", field=path)
-
-
-def _check_literal(text: str, path: str) -> None:
-    if len(text) > MAX_TEXT:
-        raise AlertRefused(f"{_quoted(path)} has too many digits", field=path)
-    if text.endswith(("NaN", "Infinity")):
-        raise AlertRefused(f"{_quoted(path)} must be a finite number, not {text}", field=path)
+# --- fields -------------------------------------------------------------------------------------------------------
 
 
 def _refuse_placeholders(given: Mapping[str, Any]) -> None:
@@ -245,12 +154,9 @@ def _refuse_placeholders(given: Mapping[str, Any]) -> None:
         # The secret may hold what it likes: it is compared, never read, and must not be echoed.
         if name != "secret" and isinstance(value, str) and (found := _PLACEHOLDER.search(value)):
             raise AlertRefused(
-                f"`{name}` holds the placeholder {_printable(found[0])}, which was not filled in: check its spelling",
+                f"`{name}` holds the placeholder {printable(found[0])}, which was not filled in: check its spelling",
                 field=name,
             )
-
-
-# --- fields -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +188,7 @@ class _Fields:
         candidates = [name for name in self.unknown[:_SUGGESTIONS_FROM] if len(name) <= MAX_ECHO]
         near = max((_nearest(name, candidates) for name in names), default=(0.0, ""), key=lambda pair: pair[0])
         if near[0] >= _NEAR:
-            message += f"; did you mean it by {_quoted(near[1])}?"
+            message += f"; did you mean it by {quoted(near[1])}?"
         raise AlertRefused(message, field=names[0])
 
 
@@ -389,10 +295,10 @@ def _text(name: str, value: Any) -> str:
 
 def _exact(name: str, value: Any) -> Decimal:
     """The number as written, in a JSON number or a string."""
-    text = value.text if isinstance(value, _Literal) else value
-    if not isinstance(text, str) or not _NUMBER.fullmatch(text.strip()):
+    number = exact_number(value)
+    if number is None:
         _refuse(name, "a number", value)
-    return Decimal(text.strip())
+    return number
 
 
 def _number(name: str, value: Any) -> Decimal:
@@ -403,7 +309,7 @@ def _number(name: str, value: Any) -> Decimal:
     number = rounded_price(exact) if fits else PRICE_LIMIT
     if abs(number) >= PRICE_LIMIT:
         raise AlertRefused(
-            f"`{name}` has too many digits: at most {_PRICE_DIGITS} before the point, not {_shown(value)}", field=name
+            f"`{name}` has too many digits: at most {_PRICE_DIGITS} before the point, not {shown(value)}", field=name
         )
     return number.copy_abs() if number.is_zero() else number
 
@@ -483,7 +389,7 @@ def _canonical(value: datetime | Decimal | str | int) -> str | int:
 def _kept(value: Any) -> Any:
     """An unknown field as it came: fractions, and integers not exact in every reader, as strings; secrets dropped."""
     match value:
-        case _Literal(text):
+        case NumberLiteral(text):
             is_small_integer = text.lstrip("-").isdigit() and len(text) <= _SAFE_INTEGER_LENGTH
             return int(text) if is_small_integer else text
         case dict():
@@ -503,46 +409,11 @@ def _is_secret(name: str) -> bool:
 
 
 def _refuse(name: str, rule: str, value: Any) -> Never:
-    raise AlertRefused(f"`{name}` must be {rule}, not {_shown(value)}", field=name)
+    raise AlertRefused(f"`{name}` must be {rule}, not {shown(value)}", field=name)
 
 
 def _refuse_year(name: str, value: Any) -> Never:
     _refuse(name, f"in the years {YEARS[0]} to {YEARS[-1]}", value)
-
-
-def _shown(value: Any) -> str:
-    match value:
-        case _Literal():
-            return value.text[:MAX_ECHO]
-        case str():
-            return repr(value[:MAX_ECHO])
-        case _:
-            return _kind(value)
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case list():
-            return "a list"
-        case dict():
-            return "an object"
-        case _Literal():
-            return "a number"
-        case _:
-            return "a string"
-
-
-def _printable(text: str) -> str:
-    # repr escapes what would break a log line or an encoder: line ends, control characters, lone surrogates.
-    return repr(text[:MAX_ECHO])[1:-1]
-
-
-def _quoted(name: str) -> str:
-    return f"`{_printable(name)}`"
 
 
 def _nearest(name: str, candidates: Iterable[str]) -> tuple[float, str]:

@@ -13,25 +13,25 @@ class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
     pass
 
 
-class PortfolioStarted(_Event, kw_only=True, tag="portfolio_started"):
+class PortfolioStarted(_Event, frozen=True, kw_only=True, tag="portfolio_started"):
     """The first entry of a journal: the capital it starts from."""
 
     initial_capital: Decimal
 
 
-class SettingsChanged(_Event, kw_only=True, tag="settings_changed"):
+class SettingsChanged(_Event, frozen=True, kw_only=True, tag="settings_changed"):
     """All that decides, in full (core.settings.Settings as JSON)."""
 
     settings: dict[str, Any]
 
 
-class PositionOpened(_Event, kw_only=True, tag="position_opened"):
+class PositionOpened(_Event, frozen=True, kw_only=True, tag="position_opened"):
     """A new layer, as it stands after its entry's fill."""
 
     position: Position
 
 
-class PositionMarked(_Event, kw_only=True, tag="position_marked"):
+class PositionMarked(_Event, frozen=True, kw_only=True, tag="position_marked"):
     """A bar's close reached an open layer: mark, ATR, best close, stop and what follows from them."""
 
     position_id: str
@@ -45,7 +45,7 @@ class PositionMarked(_Event, kw_only=True, tag="position_marked"):
     vol_contribution: Decimal
 
 
-class PositionExited(_Event, kw_only=True, tag="position_exited"):
+class PositionExited(_Event, frozen=True, kw_only=True, tag="position_exited"):
     """Lots of a layer were sold (all of them: it is closed). `pnl` and `costs` are this exit's own, `exit_price` the average."""
 
     position_id: str
@@ -64,7 +64,7 @@ class PositionExited(_Event, kw_only=True, tag="position_exited"):
     vol_contribution: Decimal
 
 
-class PyramidingChanged(_Event, kw_only=True, tag="pyramiding_changed"):
+class PyramidingChanged(_Event, frozen=True, kw_only=True, tag="pyramiding_changed"):
     """What the instrument's next pyramid is measured against; None for both once it is flat."""
 
     instrument: str
@@ -72,37 +72,37 @@ class PyramidingChanged(_Event, kw_only=True, tag="pyramiding_changed"):
     base_position_id: str | None
 
 
-class EntriesFrozen(_Event, kw_only=True, tag="entries_frozen"):
+class EntriesFrozen(_Event, frozen=True, kw_only=True, tag="entries_frozen"):
     """No entry of this instrument until an operator lifts it."""
 
     instrument: str
     reason: str
 
 
-class EntriesUnfrozen(_Event, kw_only=True, tag="entries_unfrozen"):
+class EntriesUnfrozen(_Event, frozen=True, kw_only=True, tag="entries_unfrozen"):
     """The operator lifted the freeze."""
 
     instrument: str
 
 
-class CapitalMoved(_Event, kw_only=True, tag="capital_moved"):
+class CapitalMoved(_Event, frozen=True, kw_only=True, tag="capital_moved"):
     """A deposit (positive) or withdrawal (negative), in money."""
 
     amount: Decimal
     note: str | None
 
 
-class TradingHalted(_Event, kw_only=True, tag="trading_halted"):
+class TradingHalted(_Event, frozen=True, kw_only=True, tag="trading_halted"):
     """No entries at all; exits go on."""
 
     reason: str | None
 
 
-class TradingResumed(_Event, kw_only=True, tag="trading_resumed"):
+class TradingResumed(_Event, frozen=True, kw_only=True, tag="trading_resumed"):
     """Entries are decided again."""
 
 
-class PortfolioMeasured(_Event, kw_only=True, tag="portfolio_measured"):
+class PortfolioMeasured(_Event, frozen=True, kw_only=True, tag="portfolio_measured"):
     """The portfolio's figures after everything else this input did."""
 
     equity_high: Decimal
@@ -112,19 +112,19 @@ class PortfolioMeasured(_Event, kw_only=True, tag="portfolio_measured"):
     margin_used: Decimal
 
 
-class PositionSaved(_Event, kw_only=True, tag="position_saved"):
+class PositionSaved(_Event, frozen=True, kw_only=True, tag="position_saved"):
     """A whole row written by hand through the manager."""
 
     position: Position
 
 
-class StateSaved(_Event, kw_only=True, tag="state_saved"):
+class StateSaved(_Event, frozen=True, kw_only=True, tag="state_saved"):
     """The portfolio's whole row written by hand through the manager."""
 
     state: PortfolioState
 
 
-class PyramidingSaved(_Event, kw_only=True, tag="pyramiding_saved"):
+class PyramidingSaved(_Event, frozen=True, kw_only=True, tag="pyramiding_saved"):
     """An instrument's whole row written by hand through the manager."""
 
     pyramiding: PyramidingState

@@ -13,7 +13,7 @@ class _Input(Struct, frozen=True, kw_only=True, tag_field="kind"):
     pass
 
 
-class SignalInput(_Input, kw_only=True, tag="signal"):
+class SignalInput(_Input, frozen=True, kw_only=True, tag="signal"):
     """An alert. `received_at` is when it was first kept or came in; age runs from it where the alert has no timestamp."""
 
     signal: Signal
@@ -21,21 +21,21 @@ class SignalInput(_Input, kw_only=True, tag="signal"):
     received_at: datetime
 
 
-class Halt(_Input, kw_only=True, tag="halt"):
+class Halt(_Input, frozen=True, kw_only=True, tag="halt"):
     """Operator: no entries until resumed."""
 
     request_id: str | None = None
     reason: str | None = None
 
 
-class Resume(_Input, kw_only=True, tag="resume"):
+class Resume(_Input, frozen=True, kw_only=True, tag="resume"):
     """Operator: entries again; with `instrument`, lift only that instrument's freeze."""
 
     request_id: str | None = None
     instrument: str | None = None
 
 
-class ClosePositions(_Input, kw_only=True, tag="close"):
+class ClosePositions(_Input, frozen=True, kw_only=True, tag="close"):
     """Operator: close one position, or every one (`ALL`), at `price` or, without it, at each one's mark."""
 
     request_id: str | None = None
@@ -44,7 +44,7 @@ class ClosePositions(_Input, kw_only=True, tag="close"):
     reason: str = "OPERATOR"
 
 
-class MoveCapital(_Input, kw_only=True, tag="capital"):
+class MoveCapital(_Input, frozen=True, kw_only=True, tag="capital"):
     """Operator: a deposit (positive) or withdrawal (negative), in money."""
 
     request_id: str | None = None
@@ -52,26 +52,26 @@ class MoveCapital(_Input, kw_only=True, tag="capital"):
     note: str | None = None
 
 
-class StartPortfolio(_Input, kw_only=True, tag="genesis"):
+class StartPortfolio(_Input, frozen=True, kw_only=True, tag="genesis"):
     """The first input of all."""
 
     initial_capital: Decimal
 
 
-class ChangeSettings(_Input, kw_only=True, tag="settings"):
+class ChangeSettings(_Input, frozen=True, kw_only=True, tag="settings"):
     """What decides from here on (core.settings.Settings as JSON)."""
 
     settings: dict[str, Any]
 
 
-class StartTerm(_Input, kw_only=True, tag="term"):
+class StartTerm(_Input, frozen=True, kw_only=True, tag="term"):
     """An instance became the writer."""
 
     term: int
     instance_id: str
 
 
-class SaveRow(_Input, kw_only=True, tag="manual"):
+class SaveRow(_Input, frozen=True, kw_only=True, tag="manual"):
     """A whole row written through the manager, outside the engine."""
 
     position: Position | None = None

@@ -17,7 +17,7 @@ RULES_VERSION = 1
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """One input, what was decided, and when. `payload` is the alert's body without secrets; `decided_at` None = the server's clock."""
+    """One input, what was decided, and when (`decided_at` None = by the server's clock); `payload` is the alert's body."""
 
     given: Input
     decision: Decision

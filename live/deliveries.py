@@ -5,8 +5,8 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
-from core.ordering import signal_in_order_key
 from core.inputs import Command, SignalInput
+from core.ordering import signal_in_order_key
 from live.answers import Answer
 
 MOST_AT_ONCE = 128

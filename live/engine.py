@@ -9,41 +9,25 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 import structlog
 
-from core.db_state_manager import DatabaseStateManager, Kept
-from core.decide import Decision, decide, failed
-from core.errors import (
-    CommitUnknown,
-    DatabaseAway,
-    DataRefused,
-    Halt,
-    LeadershipLost,
-    PoolExhausted,
-    PortfolioError,
-    Retryable,
-    StaleVersion,
-)
+from core.db_state_manager import DatabaseStateManager
+from core.errors import DatabaseAway, Halt, PortfolioError
 from core.fingerprint import fingerprint_of
 from core.inputs import ClosePositions, Command, SignalInput
-from core.journal import Batch, Entry
 from core.models import Position, Signal, SignalType
 from core.portfolio import Portfolio
 from core.portfolio_state import PortfolioStateManager
 from core.postgres.reads import Reads
-from core.postgres.writer import AlreadyClaimed
 from core.settings import Settings
 from live.answers import Answer, AnswerKind
 from live.deliveries import Delivery, Waiting, in_order
-from live.exit_wait import Parked, may_wait
-from live.recovery import received_deliveries, recover, reload
+from live.recovery import received_deliveries, recover
+from live.writer import PortfolioWriter, settle_all
 
 log = structlog.get_logger(__name__)
 
 ANSWER_WITHIN_SECONDS = 2.0
-RETRY_EVERY_SECONDS = 0.1
-STALE_TRIES = 5
 
 
 class LiveTradingEngine:
@@ -70,11 +54,9 @@ class LiveTradingEngine:
         self._on_fatal = on_fatal
         self._answer_within = answer_within
         self._waiting = Waiting()
-        self._parked = Parked()
-        self._portfolio: Portfolio | None = None
+        self._writer: PortfolioWriter | None = None
         self._thread = threading.Thread(target=self._run, name=f"writer-{self.portfolio_name}", daemon=True)
         self._stopping = threading.Event()
-        self.last_signal_at: datetime | None = None
 
     # --- lifecycle
 
@@ -85,12 +67,14 @@ class LiveTradingEngine:
         DatabaseAway, StateDiverged.
         """
         recovered = recover(self.db_manager, self._settings, self._initial_capital, self._clock())
-        self._portfolio = recovered.portfolio
+        writer = PortfolioWriter(self.db_manager, recovered.portfolio, clock=self._clock, stopping=self._stopping)
+        self._writer = writer
         self.failed_invariants = recovered.broken
         while received := received_deliveries(self.db_manager, self._settings):
-            self._keep(in_order(received))
+            writer.keep(in_order(received))
             if any(delivery.answer is None for delivery in received):
                 raise DatabaseAway("the database went away while what it had kept was decided")
+        writer.parks = True
         self._thread.start()
         self.ready = True
 
@@ -109,9 +93,18 @@ class LiveTradingEngine:
     @property
     def portfolio(self) -> Portfolio:
         """The committed portfolio: one moment, replaced as a whole after each COMMIT."""
-        if self._portfolio is None:
-            raise StaleVersion("the engine has not loaded its state yet")
-        return self._portfolio
+        return self._held_writer.portfolio
+
+    @property
+    def last_signal_at(self) -> datetime | None:
+        """When the last batch was committed."""
+        return None if self._writer is None else self._writer.last_signal_at
+
+    @property
+    def _held_writer(self) -> PortfolioWriter:
+        if self._writer is None:
+            raise DatabaseAway("the engine has not loaded its state yet")
+        return self._writer
 
     @property
     def positions(self) -> Mapping[str, Position]:
@@ -137,7 +130,7 @@ class LiveTradingEngine:
             "term": self.db_manager.term,
             "instance_id": self.db_manager.instance_id,
             "pid": os.getpid(),
-            "backlog": len(self._waiting) + len(self._parked),
+            "backlog": len(self._waiting) + len(self._held_writer.parked),
             "ready": self.ready,
             "failed_invariants": list(self.failed_invariants),
             "frozen": {row.instrument: row.frozen_reason for row in portfolio.pyramiding.values() if row.frozen_reason},
@@ -215,41 +208,37 @@ class LiveTradingEngine:
     # --- the writer
 
     def _run(self) -> None:
+        writer = self._held_writer
         try:
-            while not (self._waiting.closed and not len(self._waiting) and not len(self._parked)):
-                self._turn()
+            while not (self._waiting.closed and not len(self._waiting) and not len(writer.parked)):
+                self._turn(writer)
         except Halt as error:
             self._give_up(str(error))
         except BaseException:
             # Whatever it was, memory can no longer be trusted to be what the database says.
             log.critical("the writer has failed", exc_info=True)
             self._give_up("the writer has failed; its log says why")
-            raise
 
     def _give_up(self, reason: str) -> None:
         self.ready = False
         self._stopping.set()
         self._waiting.close()
-        self._not_taken(self._parked.release([], 0.0, self._settings.timing.same_bar_seconds, everyone=True), reason)
+        settle_all(self._held_writer.parked.release_all(), AnswerKind.NOT_TAKEN, reason)
         while waiting := self._waiting.take(0):
-            self._not_taken(waiting, reason)
+            settle_all(waiting, AnswerKind.NOT_TAKEN, reason)
         log.critical("the engine stops", reason=reason)
         self._on_fatal(reason)
 
-    def _turn(self) -> None:
-        deadline = self._parked.next_deadline()
+    def _turn(self, writer: PortfolioWriter) -> None:
+        deadline = writer.parked.next_deadline()
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        arrived = [delivery for delivery in self._waiting.take(timeout) if not self._joins_parked(delivery)]
-        same_bar = self._settings.timing.same_bar_seconds
-        released = self._parked.release(arrived, time.monotonic(), same_bar, everyone=self._waiting.closed)
-        self._keep(in_order(self._first_of_each([*arrived, *released])))
-
-    def _joins_parked(self, delivery: Delivery) -> bool:
-        parked = self._parked.find(delivery.fingerprint)
-        if parked is None:
-            return False
-        parked.followers.append(delivery)
-        return True
+        arrived = [delivery for delivery in self._waiting.take(timeout) if not writer.parked.joined_by(delivery)]
+        if self._waiting.closed:
+            writer.parks = False
+            released = writer.parked.release_all()
+        else:
+            released = writer.parked.release(arrived, time.monotonic(), self._settings.timing.same_bar_seconds)
+        writer.keep(in_order(self._first_of_each([*arrived, *released])))
 
     @staticmethod
     def _first_of_each(deliveries: list[Delivery]) -> list[Delivery]:
@@ -266,207 +255,9 @@ class LiveTradingEngine:
             distinct.append(delivery)
         return distinct
 
-    def _keep(self, deliveries: list[Delivery]) -> None:
-        """Decide and commit until every delivery is answered, parked, or no longer wanted by anybody."""
-        stale = 0
-        while deliveries:
-            try:
-                deliveries = self._without_known_requests(deliveries)
-                self._keep_batch(deliveries)
-            except AlreadyClaimed as claimed:
-                deliveries = self._without_claimed(deliveries, claimed.fingerprints)
-            except StaleVersion:
-                stale += 1
-                if stale > STALE_TRIES:
-                    raise
-                self._portfolio = reload(self.db_manager, self.portfolio)
-            except DataRefused as refused:
-                self._isolate(deliveries, refused)
-                return
-            except LeadershipLost:
-                self._not_taken(deliveries, "another instance has taken over; send again")
-                raise
-            except Halt as error:
-                log.exception("a batch could not be kept")
-                self._not_taken(deliveries, f"{error}; send again")
-                return
-            except CommitUnknown:
-                self._settle_all(deliveries, AnswerKind.UNKNOWN, "unknown, send again")
-                return
-            except (DatabaseAway, PoolExhausted) as away:
-                deliveries = self._still_wanted(deliveries, away)
-            else:
-                return
-
-    def _keep_batch(self, deliveries: list[Delivery]) -> None:
-        now = self._clock()
-        before = after = self.portfolio
-        decided: list[tuple[Delivery, Decision]] = []
-        parked = []
-        for delivery in deliveries:
-            decision = self._decide(after, delivery, now)
-            if self._has_to_wait(delivery, decision):
-                parked.append(delivery)
-                continue
-            decided.append((delivery, decision))
-            after = decision.portfolio
-        if decided:
-            self._commit(before, after, decided, now)
-        # Only now: a batch that is decided again may find one of them flat after all.
-        for delivery in parked:
-            self._parked.put(delivery)
-
-    def _decide(self, portfolio: Portfolio, delivery: Delivery, now: datetime) -> Decision:
-        if delivery.failure is not None:
-            return failed(portfolio, delivery.given, delivery.failure)
-        try:
-            return decide(portfolio, delivery.given, now)
-        except Exception as error:
-            # Whatever it is, it is this input's: it is failed and kept so, the others go on.
-            log.exception("an input could not be decided", fingerprint=delivery.fingerprint)
-            return failed(portfolio, delivery.given, f"{type(error).__name__}: {error}"[:200])
-
-    def _has_to_wait(self, delivery: Delivery, decision: Decision) -> bool:
-        if not may_wait(delivery, decision) or self._waiting.closed or not self._thread.is_alive():
-            return False
-        if delivery.wait_until is None:
-            delivery.wait_until = time.monotonic() + float(self._settings.timing.exit_wait_seconds)
-        return time.monotonic() < delivery.wait_until
-
-    def _commit(
-        self, before: Portfolio, after: Portfolio, decided: list[tuple[Delivery, Decision]], now: datetime
-    ) -> None:
-        entries = tuple(
-            Entry(given=delivery.given, decision=decision, decided_at=now, payload=delivery.payload)
-            for delivery, decision in decided
-        )
-        batch = Batch(before=before, after=after, entries=entries)
-        try:
-            kept = self.db_manager.commit(batch)
-        except CommitUnknown:
-            kept = self._find_out()
-        self._portfolio = after.settled()
-        self.last_signal_at = now
-        for seq, (delivery, decision) in enumerate(decided, kept.first_seq):
-            self._answer(delivery, decision, seq, kept)
-
-    def _find_out(self) -> Kept:
-        """What became of a COMMIT whose answer was lost: asked until it is known, never guessed."""
-        while True:
-            try:
-                kept = self.db_manager.settle()
-            except DatabaseAway as away:
-                if self._stopping.wait(RETRY_EVERY_SECONDS):
-                    raise CommitUnknown(str(away)) from away
-                continue
-            if kept is None:
-                raise DatabaseAway("the connection was lost before the COMMIT took place")
-            return kept
-
-    # --- answers
-
-    @staticmethod
-    def _answer(delivery: Delivery, decision: Decision, seq: int, kept: Kept) -> None:
-        fingerprint = delivery.fingerprint
-        outcome = msgspec.to_builtins(decision.outcome)
-        signal_id = None if fingerprint is None else kept.signal_ids.get(fingerprint)
-        delivery.settle(
-            Answer(
-                kind=AnswerKind.DECIDED, outcome=outcome, fingerprint=fingerprint, signal_id=signal_id, journal_seq=seq
-            )
-        )
-        for follower in delivery.followers:
-            _settle_duplicate(follower, outcome, signal_id, seq, delivery.payload)
-
-    def _without_claimed(self, deliveries: list[Delivery], fingerprints: set[str]) -> list[Delivery]:
-        """Answer those that were decided before; the rest is decided again without them."""
-        others = []
-        for delivery in deliveries:
-            if delivery.fingerprint not in fingerprints:
-                others.append(delivery)
-                continue
-            first = self.db_manager.find_signal(delivery.fingerprint or "")
-            if first is None:
-                raise StaleVersion("a claimed signal has vanished from signal_log")
-            for duplicate in (delivery, *delivery.followers):
-                _settle_duplicate(duplicate, first["outcome"], first["id"], None, first["payload"])
-        return others
-
-    def _without_known_requests(self, deliveries: list[Delivery]) -> list[Delivery]:
-        """Answer the commands whose request id is in the journal; only the writer adds any, so looking first is enough."""
-        others = []
-        for delivery in deliveries:
-            request_id = getattr(delivery.given, "request_id", None)
-            first = None if request_id is None else self.db_manager.find_request(request_id)
-            if first is None:
-                others.append(delivery)
-                continue
-            for duplicate in (delivery, *delivery.followers):
-                differs = msgspec.to_builtins(duplicate.given) != first["input"]
-                duplicate.settle(
-                    Answer(
-                        kind=AnswerKind.DUPLICATE, outcome=first["outcome"], journal_seq=first["seq"], differs=differs
-                    )
-                )
-        return others
-
-    def _isolate(self, deliveries: list[Delivery], refused: DataRefused) -> None:
-        """A batch that fails on its data is redone one by one; the one that fails alone is the culprit."""
-        if len(deliveries) > 1:
-            for delivery in deliveries:
-                self._keep([delivery])
-            return
-        (culprit,) = deliveries
-        log.error("an input is refused by the database and fails", fingerprint=culprit.fingerprint, error=str(refused))
-        if culprit.failure is None:
-            culprit.failure = f"{refused.sqlstate or 'data'} {refused.constraint}".strip()
-        elif culprit.payload:
-            # Not even its failure can be kept with this body; without it, it may.
-            culprit.payload = {}
-        else:
-            self._not_taken(deliveries, "the database refuses this input, and that it failed")
-            return
-        self._keep(deliveries)
-
-    def _still_wanted(self, deliveries: list[Delivery], away: Retryable) -> list[Delivery]:
-        """Nothing was kept: those whose caller was told so are dropped, the others are tried again in a moment."""
-        if self._stopping.wait(RETRY_EVERY_SECONDS):
-            self._not_taken(deliveries, str(away))
-            return []
-        return [delivery for delivery in deliveries if delivery.wanted]
-
-    def _not_taken(self, deliveries: list[Delivery], reason: str) -> None:
-        self._settle_all(deliveries, AnswerKind.NOT_TAKEN, reason)
-
-    @staticmethod
-    def _settle_all(deliveries: list[Delivery], kind: AnswerKind, message: str) -> None:
-        for delivery in deliveries:
-            for waiting in (delivery, *delivery.followers):
-                waiting.settle(Answer(kind=kind, fingerprint=waiting.fingerprint, message=message))
-
 
 def _identity(delivery: Delivery) -> str | None:
     if delivery.fingerprint is not None:
         return delivery.fingerprint
     request_id = getattr(delivery.given, "request_id", None)
     return None if request_id is None else f"request:{request_id}"
-
-
-def _settle_duplicate(
-    delivery: Delivery,
-    outcome: dict[str, Any],
-    signal_id: int | None,
-    seq: int | None,
-    first_payload: Mapping[str, Any],
-) -> None:
-    differs = bool(first_payload) and bool(delivery.payload) and dict(first_payload) != delivery.payload
-    delivery.settle(
-        Answer(
-            kind=AnswerKind.DUPLICATE,
-            outcome=outcome,
-            fingerprint=delivery.fingerprint,
-            signal_id=signal_id,
-            journal_seq=seq,
-            differs=differs,
-        )
-    )

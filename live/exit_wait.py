@@ -44,27 +44,33 @@ class Parked:
         assert delivery.fingerprint is not None  # noqa: S101 - may_wait lets signals only
         self._entries[delivery.fingerprint] = delivery
 
-    def find(self, fingerprint: str | None) -> Delivery | None:
-        """The waiting entry of that fingerprint."""
-        return None if fingerprint is None else self._entries.get(fingerprint)
+    def joined_by(self, delivery: Delivery) -> bool:
+        """Let a delivery of a signal that waits already wait with it; False if none does."""
+        waiting = self._entries.get(delivery.fingerprint or "")
+        if waiting is None:
+            return False
+        waiting.followers.append(delivery)
+        return True
 
     def next_deadline(self) -> float | None:
         """When the first of them has waited long enough, on the monotonic clock."""
         return min((entry.wait_until or 0.0 for entry in self._entries.values()), default=None)
 
-    def release(
-        self, arrived: list[Delivery], now: float, same_bar_seconds: Decimal, *, everyone: bool
-    ) -> list[Delivery]:
+    def release(self, arrived: list[Delivery], now: float, same_bar_seconds: Decimal) -> list[Delivery]:
         """Take out those whose time is over, or whose EXIT is among what has arrived."""
-        exits = [d.given.signal for d in arrived if isinstance(d.given, SignalInput)]
+        exits = [delivery.given.signal for delivery in arrived if isinstance(delivery.given, SignalInput)]
         due = [
             fingerprint
             for fingerprint, entry in self._entries.items()
-            if everyone
-            or now >= (entry.wait_until or 0.0)
+            if now >= (entry.wait_until or 0.0)
             or any(is_exit_for(signal, _signal_of(entry), same_bar_seconds) for signal in exits)
         ]
         return [self._entries.pop(fingerprint) for fingerprint in due]
+
+    def release_all(self) -> list[Delivery]:
+        """Take out everybody."""
+        entries, self._entries = list(self._entries.values()), {}
+        return entries
 
 
 def _signal_of(delivery: Delivery) -> Signal:

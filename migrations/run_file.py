@@ -1,5 +1,6 @@
 """Run one .sql file inside Alembic, untouched: op.execute would take `:name` and `%` in it for its own."""
 
+from contextlib import closing
 from pathlib import Path
 
 from alembic import context, op
@@ -13,5 +14,5 @@ def run_file(name: str) -> None:
     if context.is_offline_mode():
         op.get_context().impl.static_output(text)
         return
-    with op.get_bind().connection.cursor() as cursor:
+    with closing(op.get_bind().connection.cursor()) as cursor:
         cursor.execute(text)

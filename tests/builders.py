@@ -154,7 +154,7 @@ def mirrored(signal: Signal, side: Side, around: int = 52000) -> Signal:
 
 
 class RandomTrading:
-    """An endless, seeded stream of plausible and implausible inputs: walking prices, late, early and needless alerts."""
+    """An endless, seeded stream of inputs, plausible and not: walking prices, late, early and needless alerts."""
 
     def __init__(self, seed: int, instruments: dict[str, str] | None = None) -> None:
         self._random = Random(seed)

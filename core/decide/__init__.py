@@ -21,6 +21,7 @@ from core.decide.timing import timing_refusal
 from core.inputs import (
     ChangeSettings,
     ClosePositions,
+    Command,
     Halt,
     Input,
     MoveCapital,
@@ -41,14 +42,8 @@ def decide(portfolio: Portfolio, given: Input, now: datetime) -> Decision:
     match given:
         case SignalInput():
             return _decide_signal(portfolio, given, now)
-        case Halt():
-            return decide_halt(portfolio, given)
-        case Resume():
-            return decide_resume(portfolio, given)
-        case ClosePositions():
-            return decide_close(portfolio, given, now)
-        case MoveCapital():
-            return decide_capital(portfolio, given)
+        case Halt() | Resume() | ClosePositions() | MoveCapital():
+            return _decide_command(portfolio, given, now)
         case StartPortfolio():
             return decide_start(portfolio, given)
         case ChangeSettings():
@@ -57,6 +52,20 @@ def decide(portfolio: Portfolio, given: Input, now: datetime) -> Decision:
             return Decision(outcome=Outcome(status=Status.EXECUTED), portfolio=portfolio)
         case SaveRow():
             return decide_save(portfolio, given)
+        case _:
+            assert_never(given)
+
+
+def _decide_command(portfolio: Portfolio, given: Command, now: datetime) -> Decision:
+    match given:
+        case Halt():
+            return decide_halt(portfolio, given)
+        case Resume():
+            return decide_resume(portfolio, given)
+        case ClosePositions():
+            return decide_close(portfolio, given, now)
+        case MoveCapital():
+            return decide_capital(portfolio, given)
         case _:
             assert_never(given)
 

@@ -80,7 +80,7 @@ def connect(dsn: str, portfolio: str, application_name: str) -> Connection:
     given = extensions.parse_dsn(dsn)
     options = f"{given.pop('options', '')} {_SESSION} -c search_path={schema_of(portfolio)}".strip()
     with translated():
-        connection = psycopg2.connect(
+        connection: Connection = psycopg2.connect(
             **{**_DEFAULTS, **given, "options": options, "application_name": application_name[:63]}
         )
     try:

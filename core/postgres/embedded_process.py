@@ -101,9 +101,9 @@ def holder(pid: int, cluster: Cluster) -> Holder:
     if not (PROC / "self").exists():
         listens = _exists(pid) and _somebody_listens(cluster.socket_file)
         return Holder.POSTMASTER if listens else Holder.SOMETHING_ELSE
+    _reap()
     arguments = _arguments(pid)
     if Path(arguments[0]).name != "postgres" or _is_zombie(pid):
-        _reap(pid)
         return Holder.SOMETHING_ELSE
     works_here = _works_in(pid, cluster.folder)
     if works_here is None:
@@ -147,7 +147,7 @@ def _works_in(pid: int, folder: Path) -> bool | None:
 
 def is_running(pid: int, cluster: Cluster) -> bool:
     """Whether a process that was the server of this folder, or that we started to become it, still runs."""
-    _reap(pid)
+    _reap()
     if pid in _children:
         return True
     if (PROC / "self").exists():
@@ -157,7 +157,7 @@ def is_running(pid: int, cluster: Cluster) -> bool:
 
 
 def _exists(pid: int) -> bool:
-    _reap(pid)
+    _reap()
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -176,13 +176,14 @@ def _somebody_listens(socket_file: Path) -> bool:
     return True
 
 
-def _reap(pid: int) -> None:
-    """Take leave of a server that we started: a zombie keeps its pid. Other children are not ours to wait for."""
-    if pid in _children:
+def _reap() -> None:
+    """Take leave of the servers that we started and that ended: a zombie keeps its pid. Other children are not ours."""
+    for pid in tuple(_children):
+        ended = True
         with suppress(ChildProcessError):
-            if os.waitpid(pid, os.WNOHANG) == (0, 0):
-                return
-        _children.discard(pid)
+            ended = os.waitpid(pid, os.WNOHANG)[0] == pid
+        if ended:
+            _children.discard(pid)
 
 
 def shut_down(pid: int, cluster: Cluster) -> None:

@@ -59,7 +59,7 @@ def migrate(dsn: str, portfolio: str) -> tuple[str | None, str]:
 
 
 def _upgrade(dsn: str, portfolio: str) -> None:
-    import sqlalchemy  # noqa: PLC0415 - a fifth of a second that a start on a current schema does not pay
+    import sqlalchemy
     from alembic import command
     from alembic.config import Config
 
@@ -79,7 +79,7 @@ def _upgrade(dsn: str, portfolio: str) -> None:
                 raw.execute("SELECT pg_advisory_xact_lock(hashtext('portfolio-manager migrate'))")
                 # Looked for first: IF NOT EXISTS asks for the privilege to create even where there is nothing to do.
                 raw.execute("SELECT to_regnamespace(%s) IS NULL", (schema_of(portfolio),))
-                if raw.fetchone()[0]:
+                if (raw.fetchone() or (True,))[0]:
                     raw.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema_of(portfolio))))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "kernel@head")

@@ -48,7 +48,7 @@ class Reads:
             connection.cursor(cursor_factory=RealDictCursor) as cursor,
         ):
             cursor.execute(statement(name), parameters)
-            rows: list[Row] = cursor.fetchall() if cursor.description else []
+            rows: list[Row] = list(cursor.fetchall()) if cursor.description else []
             connection.commit()
         return rows
 

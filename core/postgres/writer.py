@@ -106,6 +106,8 @@ class Writer:
             try:
                 with translated(), connection.cursor() as cursor:
                     cursor.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
+                    # One long statement with one parameter: planned once a connection, never compiled.
+                    cursor.execute("SET plan_cache_mode = force_generic_plan; SET jit = off")
                     cursor.execute(prepared("commit_batch", "JSONB"))
                 connection.commit()
             except BaseException:

@@ -1,0 +1,96 @@
+"""The body of an operator's command, read as strictly as an alert's; here unknown fields are refused too."""
+
+import re
+from decimal import Decimal
+from typing import Any
+
+from flask import request
+
+from core.numbers import decimals_of
+from core.strict_json import MAX_BODY_BYTES, BodyRefused, exact_number, quoted, read_object, shown
+
+_MAX_DIGITS = 60  # more than any column holds, few enough for decimals_of to be exact
+_INSTRUMENT = re.compile(r"[A-Za-z0-9_]{1,29}", re.ASCII)
+_REQUEST_ID_LENGTH = 100  # decision_journal.request_id VARCHAR(100)
+
+
+def read_body() -> bytes:
+    """The request's raw body, whatever its headers call it; refused above 64 KiB, without reading further."""
+    declared = request.content_length
+    # A body one byte too long is refused rather than cut, however it was transferred and whatever was declared.
+    body: bytes = b"" if declared is not None and declared > MAX_BODY_BYTES else request.stream.read(MAX_BODY_BYTES + 1)
+    if len(body) > MAX_BODY_BYTES or (declared is not None and declared > MAX_BODY_BYTES):
+        raise BodyRefused(f"the body is larger than {MAX_BODY_BYTES} bytes", code="too_large")
+    return body
+
+
+class CommandBody:
+    """The fields of a command. An empty body is an empty object; null counts as absent."""
+
+    def __init__(self, *allowed: str) -> None:
+        body = read_body()
+        self._given = read_object(body) if body.strip() else {}
+        for name in self._given:
+            if name not in allowed:
+                known = ", ".join(f"`{other}`" for other in allowed)
+                raise BodyRefused(f"{quoted(name)} is not a field here; allowed: {known}", field=name)
+
+    def text(self, name: str, most: int) -> str | None:
+        """Text of at most `most` characters; None where it is absent or blank."""
+        value = self._given.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise _refused(name, "a string", value)
+        text = value.strip()
+        if len(text) > most:
+            raise BodyRefused(f"`{name}` is longer than {most} characters", field=name)
+        return text or None
+
+    def request_id(self) -> str | None:
+        """What makes a repeat of the command the same command; None where it is absent."""
+        value = self._given.get("request_id")
+        if value is None:
+            return None
+        # Never blank: who sends one relies on it.
+        is_id = isinstance(value, str) and value.isprintable() and value.strip() and len(value) <= _REQUEST_ID_LENGTH
+        if not is_id:
+            raise _refused("request_id", f"1 to {_REQUEST_ID_LENGTH} printable characters", value)
+        return str(value)
+
+    def instrument(self) -> str | None:
+        """An instrument's name in capitals; None where it is absent."""
+        value = self._given.get("instrument")
+        if value is None:
+            return None
+        if not isinstance(value, str) or not _INSTRUMENT.fullmatch(value.strip()):
+            raise _refused("instrument", "1 to 29 letters, digits or underscores", value)
+        return value.strip().upper()
+
+    def number(self, name: str, *, scale: int, limit: Decimal) -> Decimal | None:
+        """An exact number below `limit` either way, in JSON or in a string; None where it is absent.
+
+        More than `scale` decimals are refused, not rounded: an operator means what he types.
+        """
+        value = self._given.get(name)
+        if value is None:
+            return None
+        number = exact_number(value)
+        if number is None:
+            raise _refused(name, "a number", value)
+        if len(number.as_tuple().digits) > _MAX_DIGITS or abs(number) >= limit:
+            raise BodyRefused(f"`{name}` has too many digits", field=name)
+        if decimals_of(number) > scale:
+            raise BodyRefused(f"`{name}` has more than {scale} decimals", field=name)
+        return number
+
+    def required_number(self, name: str, *, scale: int, limit: Decimal) -> Decimal:
+        """The same; refused where it is absent."""
+        number = self.number(name, scale=scale, limit=limit)
+        if number is None:
+            raise BodyRefused(f"`{name}` is required", field=name)
+        return number
+
+
+def _refused(name: str, rule: str, value: Any) -> BodyRefused:
+    return BodyRefused(f"`{name}` must be {rule}, not {shown(value)}", field=name)

@@ -1,0 +1,48 @@
+"""The WSGI application: intake, operator's commands and views around one engine."""
+
+from collections.abc import Callable, Collection
+from datetime import tzinfo
+
+from flask import Flask
+
+from live.api import errors
+from live.api.operator import operator_blueprint
+from live.api.positions import positions_blueprint
+from live.api.signals import signals_blueprint
+from live.api.status import status_blueprint
+from live.ports import Engine
+from live.webhook import Webhook
+
+
+def create_app(
+    engine: Engine,
+    *,
+    instruments: Callable[[], Collection[str]],
+    naive_timezone: tzinfo,
+    webhook_secret: str | None,
+    operator_token: str,
+    allowed_addresses: Collection[str] = (),
+) -> Flask:
+    """The application for one engine.
+
+    `instruments` tells what is configured now; a time without an offset is of `naive_timezone`; where
+    `allowed_addresses` (addresses or networks) is not empty, alerts come from there only. Raises ConfigurationError
+    for an address that is none.
+    """
+    app = Flask("live", static_folder=None)
+    # A path is right or wrong: a redirect would be an answer that the sender of an alert does not follow.
+    app.url_map.merge_slashes = False
+    errors.install(app)
+    webhook = Webhook(
+        engine,
+        instruments=instruments,
+        naive_timezone=naive_timezone,
+        secret=webhook_secret,
+        allowed_addresses=allowed_addresses,
+    )
+    app.register_blueprint(webhook.blueprint())
+    app.register_blueprint(positions_blueprint(engine))
+    app.register_blueprint(signals_blueprint(engine))
+    app.register_blueprint(status_blueprint(engine))
+    app.register_blueprint(operator_blueprint(engine, operator_token))
+    return app

@@ -1,0 +1,114 @@
+"""Puts the process together: the only place that names concrete classes and reads the clock."""
+
+import os
+import signal
+import socket
+import threading
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from types import FrameType
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from core.config import FileSettings, load_file_settings
+from core.db_state_manager import DatabaseStateManager
+from core.errors import PortfolioError
+from core.postgres.embedded import EmbeddedServerError
+from core.postgres.lease import PortfolioLock
+from core.postgres.migrations import migrate
+from live.database import database_in_use
+from live.engine import LiveTradingEngine
+from live.heartbeat import Heartbeat
+from live.logs import configure_logging
+from live.options import LiveOptions
+
+VERSION = "0.1.0"
+LOCK_WAIT_SECONDS = 10.0
+DRAIN_SECONDS = 3.0
+log = structlog.get_logger(__name__)
+
+
+def utc_now() -> datetime:
+    """The clock."""
+    return datetime.now(UTC)
+
+
+def run_live(options: LiveOptions) -> int:
+    """Serve a portfolio until SIGTERM or SIGINT; the process' exit code, 1 with a sentence on stderr when it cannot."""
+    configure_logging()
+    try:
+        return _serve(options, load_file_settings(options.config))
+    except (PortfolioError, EmbeddedServerError) as error:
+        log.error("cannot serve", reason=str(error))
+        return 1
+
+
+class _Process:
+    """Why and when the process ends: asked to by a signal, or because it may not go on."""
+
+    def __init__(self) -> None:
+        self.ending = threading.Event()
+        self.failure: str | None = None
+
+    def fail(self, reason: str) -> None:
+        """End with exit code 1."""
+        self.failure = self.failure or reason
+        self.ending.set()
+
+    def asked(self, _number: int, _frame: FrameType | None) -> None:
+        """End with exit code 0."""
+        self.ending.set()
+
+
+def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
+    from live.app import create_app
+    from live.secrets import operator_token, require_safe_bind
+    from live.server import Server
+
+    require_safe_bind(options.host, file_settings.webhook_secret)
+    settings = file_settings.settings
+    process = _Process()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, process.asked)
+    with ExitStack() as stack:
+        options.data_dir.mkdir(parents=True, exist_ok=True)
+        token = operator_token(options.data_dir, file_settings.operator_token)
+        dsn = stack.enter_context(database_in_use(options.data_dir, options.db_config, options.db_env, create=True))
+        instance_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{os.urandom(3).hex()}"
+        lock = PortfolioLock(dsn, options.portfolio, f"live pid {os.getpid()} on {socket.gethostname()}")
+        stack.callback(lock.release)
+        lock.acquire(LOCK_WAIT_SECONDS)
+        before, version = migrate(dsn, options.portfolio)
+        if before != version:
+            log.info("migrated", portfolio=options.portfolio, before=before, after=version)
+        manager = stack.enter_context(DatabaseStateManager(dsn, portfolio=options.portfolio, instance_id=instance_id))
+        capital = options.capital if options.capital is not None else file_settings.initial_capital
+        engine = LiveTradingEngine(manager, settings, clock=utc_now, initial_capital=capital, on_fatal=process.fail)
+        app = create_app(
+            engine,
+            instruments=lambda: settings.instruments,
+            naive_timezone=ZoneInfo(file_settings.naive_timezone),
+            webhook_secret=file_settings.webhook_secret,
+            operator_token=token,
+            allowed_addresses=file_settings.allowed_addresses,
+        )
+        server = Server(app, options.host, options.port)
+        serving = threading.Thread(target=server.serve, name="http", daemon=True)
+        serving.start()
+        stack.callback(serving.join, 2.0)
+        stack.callback(server.stop)
+        heartbeat = Heartbeat(manager, lock, last_signal=lambda: engine.last_signal_at, on_lost=process.fail)
+        heartbeat.start(hostname=socket.gethostname(), port=server.port, version=VERSION)
+        stack.callback(heartbeat.stop)
+        engine.start()
+        stack.callback(engine.stop, DRAIN_SECONDS)
+        _say_ready(options.host, server.port)
+        process.ending.wait()
+        log.info("stopping", reason=process.failure or "asked to")
+    return 0 if process.failure is None else 1
+
+
+def _say_ready(host: str, port: int) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    os.write(1, f"ready on http://{shown}:{port}\n".encode())

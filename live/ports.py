@@ -1,0 +1,44 @@
+"""What the HTTP shell needs of the engine."""
+
+from typing import Any, Protocol
+
+from core.inputs import Command
+from core.models import Position, Signal
+from core.portfolio import Portfolio
+from core.postgres.reads import Reads
+from live.answers import Answer
+
+
+class Engine(Protocol):
+    """The one writer of one portfolio, as seen from a request's thread."""
+
+    @property
+    def portfolio_name(self) -> str:
+        """Which portfolio is served."""
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """Its committed state: one reference, replaced as a whole."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether recovery has ended and signals can be kept."""
+
+    @property
+    def reads(self) -> Reads:
+        """Lists from the database; they raise DatabaseAway within about 2 s."""
+
+    def deliver(self, signal: Signal, payload: dict[str, Any]) -> Answer:
+        """Decide a signal; blocks at most 2 s and never raises."""
+
+    def command(self, command: Command) -> Answer:
+        """Carry out an operator's command; a `request_id` that is known answers the first outcome."""
+
+    def status(self) -> dict[str, Any]:
+        """The portfolio's columns at the top level, then leader, term, pid, backlog."""
+
+    def database_status(self) -> dict[str, Any]:
+        """What is known of the server; raises DatabaseAway."""
+
+    def position(self, position_id: str) -> Position | None:
+        """A position, open or closed; None where there is none. May raise DatabaseAway."""

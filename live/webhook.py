@@ -1,0 +1,132 @@
+"""POST /webhook: an alert in, what became of it out."""
+
+import hmac
+from collections.abc import Callable, Collection
+from datetime import tzinfo
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+import structlog
+from flask import Blueprint, Response, request
+
+from core.alert import Alert, parse_alert
+from core.errors import ConfigurationError
+from core.strict_json import BodyRefused
+from live.answers import Answer, AnswerKind
+from live.api.bodies import read_body
+from live.api.encoding import respond
+from live.api.errors import HttpRefused, malformed, status_of, unknown_portfolio
+from live.api.told import told
+from live.ports import Engine
+
+log = structlog.get_logger("live.webhook")
+
+_TOLD = ("position_id", "positions", "lots", "limiter", "reason", "sizing")
+
+
+class Webhook:
+    """The intake: who may send, what is well formed, for which portfolio; the engine decides the rest."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        instruments: Callable[[], Collection[str]],
+        naive_timezone: tzinfo,
+        secret: str | None,
+        allowed_addresses: Collection[str] = (),
+    ) -> None:
+        self._engine = engine
+        self._instruments = instruments
+        self._naive_timezone = naive_timezone
+        self._secret = None if secret is None else secret.encode()
+        self._allowed = _networks(allowed_addresses)
+
+    def blueprint(self) -> Blueprint:
+        """The routes of the intake."""
+        blueprint = Blueprint("webhook", __name__)
+        blueprint.add_url_rule("/webhook", "webhook", self.receive, methods=["POST"])
+        blueprint.add_url_rule("/webhook/<portfolio>", "webhook_of", self.receive, methods=["POST"])
+        return blueprint
+
+    def receive(self, portfolio: str | None = None) -> Response:
+        """Take one alert and answer what became of it; refusals are logged, bodies never."""
+        try:
+            alert = self._accepted(portfolio)
+        except (BodyRefused, HttpRefused) as error:
+            status = status_of(error) if isinstance(error, BodyRefused) else error.status
+            log.warning(
+                "alert refused",
+                status=status,
+                code=error.code,
+                field=error.field,
+                message=str(error),
+                remote=request.remote_addr,
+            )
+            raise HttpRefused(status, error.code, str(error), field=error.field) from None
+        answer = self._engine.deliver(alert.signal, alert.payload)
+        _log_outcome(alert, answer)
+        identity = {
+            "signal_id": answer.signal_id,
+            "fingerprint": answer.fingerprint,
+            "journal_seq": answer.journal_seq,
+            "warnings": alert.warnings,
+        }
+        return respond(told(answer, identity, _TOLD))
+
+    def _accepted(self, portfolio: str | None) -> Alert:
+        self._require_address(request.remote_addr)
+        alert = parse_alert(read_body(), instruments=self._instruments(), naive_timezone=self._naive_timezone)
+        self._require_secret(alert)
+        self._require_portfolio(portfolio, *request.args.getlist("portfolio"), alert.portfolio)
+        return alert
+
+    def _require_address(self, remote: str | None) -> None:
+        if not self._allowed:
+            return
+        try:
+            address = ip_address(remote or "")
+        except ValueError:
+            address = None
+        if address is None or not any(address in network for network in self._allowed):
+            raise HttpRefused(403, "forbidden_address", "alerts are not taken from this address")
+
+    def _require_secret(self, alert: Alert) -> None:
+        if self._secret is None:
+            return
+        # On bytes: compare_digest refuses text that is not ASCII.
+        if not hmac.compare_digest((alert.secret or "").encode(), self._secret):
+            rule = "is required" if alert.secret is None else "is wrong"
+            raise HttpRefused(401, "unauthorized", f"`secret` {rule}", field="secret")
+
+    def _require_portfolio(self, *given: str | None) -> None:
+        """What path, query and body say has to agree, and to be what is served; saying nothing is agreeing."""
+        named = {name.lower() for name in given if name is not None}
+        if len(named) > 1:
+            raise malformed("`portfolio` is one in the address and another in the body", "portfolio")
+        if named and named != {self._engine.portfolio_name}:
+            raise unknown_portfolio(self._engine.portfolio_name)
+
+
+def _log_outcome(alert: Alert, answer: Answer) -> None:
+    duplicate = answer.kind is AnswerKind.DUPLICATE
+    log.info(
+        "signal",
+        status="duplicate" if duplicate else answer.outcome.get("status", answer.kind.value),
+        type=alert.signal.type.value,
+        instrument=alert.signal.instrument,
+        layer=alert.signal.layer,
+        fingerprint=answer.fingerprint,
+        position_id=answer.outcome.get("position_id"),
+        lots=answer.outcome.get("lots"),
+        reason=answer.outcome.get("reason") or answer.message or None,
+        differs=answer.differs,
+        journal_seq=answer.journal_seq,
+        remote=request.remote_addr,
+    )
+
+
+def _networks(addresses: Collection[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(address) for address in addresses)
+    except ValueError as error:
+        raise ConfigurationError(f"`allowed_addresses`: {error}; an address or a network in CIDR form") from error

@@ -1,0 +1,252 @@
+"""The writer: decides what was taken from the queue, commits it as one batch, shows it, and only then answers."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+from core.db_state_manager import DatabaseStateManager, Kept
+from core.decide import Decision, decide, failed
+from core.errors import CommitUnknown, DatabaseAway, DataRefused, Halt, LeadershipLost, Retryable, StaleVersion
+from core.journal import Batch, Entry
+from core.portfolio import Portfolio
+from core.postgres.writer import AlreadyClaimed
+from live.answers import Answer, AnswerKind
+from live.deliveries import Delivery
+from live.exit_wait import Parked, may_wait
+from live.recovery import reload
+
+log = structlog.get_logger(__name__)
+
+RETRY_EVERY_SECONDS = 0.1
+STALE_TRIES = 5
+
+
+class PortfolioWriter:
+    """One thread's: nobody else decides. `portfolio` is the committed one; `stopping` ends its waiting for the database."""
+
+    def __init__(
+        self,
+        manager: DatabaseStateManager,
+        portfolio: Portfolio,
+        *,
+        clock: Callable[[], datetime],
+        stopping: threading.Event,
+    ) -> None:
+        self.portfolio = portfolio
+        self.parked = Parked()
+        self.parks = False
+        self.last_signal_at: datetime | None = None
+        self._manager = manager
+        self._clock = clock
+        self._stopping = stopping
+        self._stale_tries = 0
+
+    def keep(self, deliveries: list[Delivery]) -> None:
+        """Decide and commit until every delivery is answered, parked, or no longer wanted by anybody.
+
+        Raises LeadershipLost, and StaleVersion where the rows stay different from what was just read of them.
+        """
+        while deliveries:
+            try:
+                deliveries = self._without_known_requests(deliveries)
+                self._keep_batch(deliveries)
+            except LeadershipLost:
+                settle_all(deliveries, AnswerKind.NOT_TAKEN, "another instance has taken over; send again")
+                raise
+            except Halt as error:
+                log.exception("a batch could not be kept")
+                settle_all(deliveries, AnswerKind.NOT_TAKEN, f"{error}; send again")
+                return
+            except (Retryable, DataRefused) as error:
+                deliveries = self._after(error, deliveries)
+            else:
+                self._stale_tries = 0
+                return
+
+    def _after(self, error: Retryable | DataRefused, deliveries: list[Delivery]) -> list[Delivery]:
+        """What is left to decide again after a batch was not kept."""
+        match error:
+            case AlreadyClaimed():
+                return self._without_claimed(deliveries, error.fingerprints)
+            case DataRefused():
+                return self._isolate(deliveries, error)
+            case StaleVersion():
+                self._stale_tries += 1
+                if self._stale_tries > STALE_TRIES:
+                    raise error
+                self.portfolio = reload(self._manager, self.portfolio)
+                return deliveries
+            case CommitUnknown():
+                settle_all(deliveries, AnswerKind.UNKNOWN, "unknown, send again")
+                return []
+            case _:
+                return self._still_wanted(deliveries, error)
+
+    def _keep_batch(self, deliveries: list[Delivery]) -> None:
+        now = self._clock()
+        before = after = self.portfolio
+        decided: list[tuple[Delivery, Decision]] = []
+        parked = []
+        for delivery in deliveries:
+            decision = self._decide(after, delivery, now)
+            if self._has_to_wait(delivery, decision):
+                parked.append(delivery)
+                continue
+            decided.append((delivery, decision))
+            after = decision.portfolio
+        if decided:
+            self._commit(before, after, decided, now)
+        # Only now: a batch that is decided again may find one of them flat after all.
+        for delivery in parked:
+            self.parked.put(delivery)
+
+    def _decide(self, portfolio: Portfolio, delivery: Delivery, now: datetime) -> Decision:
+        if delivery.failure is not None:
+            return failed(portfolio, delivery.given, delivery.failure)
+        try:
+            return decide(portfolio, delivery.given, now)
+        except Exception as error:
+            # Whatever it is, it is this input's: it is failed and kept so, the others go on.
+            log.exception("an input could not be decided", fingerprint=delivery.fingerprint)
+            return failed(portfolio, delivery.given, f"{type(error).__name__}: {error}"[:200])
+
+    def _has_to_wait(self, delivery: Delivery, decision: Decision) -> bool:
+        if not self.parks or not may_wait(delivery, decision):
+            return False
+        if delivery.wait_until is None:
+            delivery.wait_until = time.monotonic() + float(self.portfolio.settings.timing.exit_wait_seconds)
+        return time.monotonic() < delivery.wait_until
+
+    def _commit(
+        self, before: Portfolio, after: Portfolio, decided: list[tuple[Delivery, Decision]], now: datetime
+    ) -> None:
+        entries = tuple(
+            Entry(given=delivery.given, decision=decision, decided_at=now, payload=delivery.payload)
+            for delivery, decision in decided
+        )
+        batch = Batch(before=before, after=after, entries=entries)
+        try:
+            kept = self._manager.commit(batch)
+        except CommitUnknown:
+            kept = self._find_out()
+        self.portfolio = after.settled()
+        self.last_signal_at = now
+        for seq, (delivery, decision) in enumerate(decided, kept.first_seq):
+            self._answer(delivery, decision, seq, kept)
+
+    def _find_out(self) -> Kept:
+        """What became of a COMMIT whose answer was lost: asked until it is known, never guessed."""
+        while True:
+            try:
+                kept = self._manager.settle()
+            except DatabaseAway as away:
+                if self._stopping.wait(RETRY_EVERY_SECONDS):
+                    raise CommitUnknown(str(away)) from away
+                continue
+            if kept is None:
+                raise DatabaseAway("the connection was lost before the COMMIT took place")
+            return kept
+
+    # --- answers
+
+    @staticmethod
+    def _answer(delivery: Delivery, decision: Decision, seq: int, kept: Kept) -> None:
+        fingerprint = delivery.fingerprint
+        outcome = msgspec.to_builtins(decision.outcome)
+        signal_id = None if fingerprint is None else kept.signal_ids.get(fingerprint)
+        delivery.settle(
+            Answer(
+                kind=AnswerKind.DECIDED, outcome=outcome, fingerprint=fingerprint, signal_id=signal_id, journal_seq=seq
+            )
+        )
+        for follower in delivery.followers:
+            _settle_duplicate(follower, outcome, signal_id, seq, delivery.payload)
+
+    def _without_claimed(self, deliveries: list[Delivery], fingerprints: set[str]) -> list[Delivery]:
+        """Answer those that were decided before; the rest is decided again without them."""
+        others = []
+        for delivery in deliveries:
+            if delivery.fingerprint not in fingerprints:
+                others.append(delivery)
+                continue
+            first = self._manager.find_signal(delivery.fingerprint or "")
+            if first is None:
+                raise StaleVersion("a claimed signal has vanished from signal_log")
+            for duplicate in (delivery, *delivery.followers):
+                _settle_duplicate(duplicate, first["outcome"], first["id"], None, first["payload"])
+        return others
+
+    def _without_known_requests(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Answer the commands whose request id is in the journal; only the writer adds any, so looking first is enough."""
+        others = []
+        for delivery in deliveries:
+            request_id = getattr(delivery.given, "request_id", None)
+            first = None if request_id is None else self._manager.find_request(request_id)
+            if first is None:
+                others.append(delivery)
+                continue
+            for duplicate in (delivery, *delivery.followers):
+                differs = msgspec.to_builtins(duplicate.given) != first["input"]
+                duplicate.settle(
+                    Answer(
+                        kind=AnswerKind.DUPLICATE, outcome=first["outcome"], journal_seq=first["seq"], differs=differs
+                    )
+                )
+        return others
+
+    def _isolate(self, deliveries: list[Delivery], refused: DataRefused) -> list[Delivery]:
+        """A batch that fails on its data is redone one by one; the one that fails alone is the culprit."""
+        if len(deliveries) > 1:
+            for delivery in deliveries:
+                self.keep([delivery])
+            return []
+        (culprit,) = deliveries
+        log.error("an input is refused by the database and fails", fingerprint=culprit.fingerprint, error=str(refused))
+        if culprit.failure is None:
+            culprit.failure = f"{refused.sqlstate or 'data'} {refused.constraint}".strip()
+        elif culprit.payload:
+            # Not even its failure can be kept with this body; without it, it may.
+            culprit.payload = {}
+        else:
+            settle_all(deliveries, AnswerKind.NOT_TAKEN, "the database refuses this input, and that it failed")
+            return []
+        return deliveries
+
+    def _still_wanted(self, deliveries: list[Delivery], away: Retryable) -> list[Delivery]:
+        """Nothing was kept: those whose caller was told so are dropped, the others are tried again in a moment."""
+        if self._stopping.wait(RETRY_EVERY_SECONDS):
+            settle_all(deliveries, AnswerKind.NOT_TAKEN, str(away))
+            return []
+        return [delivery for delivery in deliveries if delivery.wanted]
+
+
+def settle_all(deliveries: list[Delivery], kind: AnswerKind, message: str) -> None:
+    """Give everybody who waits for these the same answer, one without an outcome."""
+    for delivery in deliveries:
+        for waiting in (delivery, *delivery.followers):
+            waiting.settle(Answer(kind=kind, fingerprint=waiting.fingerprint, message=message))
+
+
+def _settle_duplicate(
+    delivery: Delivery,
+    outcome: dict[str, Any],
+    signal_id: int | None,
+    seq: int | None,
+    first_payload: Mapping[str, Any],
+) -> None:
+    differs = bool(first_payload) and bool(delivery.payload) and dict(first_payload) != delivery.payload
+    delivery.settle(
+        Answer(
+            kind=AnswerKind.DUPLICATE,
+            outcome=outcome,
+            fingerprint=delivery.fingerprint,
+            signal_id=signal_id,
+            journal_seq=seq,
+            differs=differs,
+        )
+    )

@@ -29,7 +29,7 @@ from core.postgres.connections import ReaderPool, connect, dsn_of, require_portf
 from core.postgres.errors import translated
 from core.postgres.reads import Reads, Row
 from core.postgres.rows import batch_rows, position_from_row, position_to_row, pyramiding_from_row, state_from_row
-from core.postgres.writer import AlreadyClaimed, Writer
+from core.postgres.writer import COMMIT_LIMIT_SECONDS, AlreadyClaimed, Writer
 from core.settings import Settings
 
 CONNECT_FOR_SECONDS = 10.0
@@ -70,6 +70,7 @@ class DatabaseStateManager:
         instance_id: str | None = None,
         pool_size: int = 4,
         connect_for: float = CONNECT_FOR_SECONDS,
+        commit_limit: float = COMMIT_LIMIT_SECONDS,
     ) -> None:
         self.portfolio = require_portfolio_name(portfolio)
         self.instance_id = instance_id or f"manager-{uuid4().hex[:12]}"
@@ -80,9 +81,8 @@ class DatabaseStateManager:
         self._last_seq = 0
         self._in_doubt: tuple[int, Batch] | None = None
         self._pool = ReaderPool(self.dsn, portfolio, f"portfolio-manager {portfolio} read", pool_size)
-        self._writer = Writer(
-            partial(connect, self.dsn, portfolio, f"portfolio-manager {portfolio} write {self.instance_id}")
-        )
+        writer_name = f"portfolio-manager {portfolio} write {self.instance_id}"
+        self._writer = Writer(partial(connect, self.dsn, portfolio, writer_name), commit_limit)
         self.reads = Reads(self._pool)
         self._retried(self._pool_answers, connect_for)
 

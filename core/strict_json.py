@@ -4,7 +4,6 @@ import json
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
 from typing import Any
 
 from core.errors import Refused
@@ -42,7 +41,8 @@ def read_object(body: bytes, refused: type[BodyRefused] = BodyRefused) -> dict[s
 
     Numbers come as NumberLiteral. Raises `refused` for the first problem.
     """
-    return _reader(refused).read(body)
+    reader = _READERS.get(refused) or _READERS.setdefault(refused, _Reader(refused))
+    return reader.read(body)
 
 
 def exact_number(value: Any) -> Decimal | None:
@@ -136,7 +136,7 @@ class _Reader:
             raise self._refused(f"{quoted(path)} must be a finite number, not {text}", field=path)
 
 
-_reader = cache(_Reader)
+_READERS: dict[type[BodyRefused], _Reader] = {}  # a decoder is costly to build, and holds nothing of a body
 
 
 # --- words of refusal ---------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from datetime import tzinfo
 from flask import Flask
 
 from live.api import errors
-from live.api.operator import operator_blueprint
+from live.api.operator import Operator
 from live.api.positions import positions_blueprint
 from live.api.signals import signals_blueprint
 from live.api.status import status_blueprint
@@ -44,5 +44,5 @@ def create_app(
     app.register_blueprint(positions_blueprint(engine))
     app.register_blueprint(signals_blueprint(engine))
     app.register_blueprint(status_blueprint(engine))
-    app.register_blueprint(operator_blueprint(engine, operator_token))
+    app.register_blueprint(Operator(engine, operator_token).blueprint())
     return app

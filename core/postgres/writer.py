@@ -15,7 +15,7 @@ from core.postgres.errors import as_ours, translated
 from core.postgres.statements import prepared, statement
 from core.postgres.watchdog import Watchdog
 
-COMMIT_LIMIT_SECONDS = 5.0
+COMMIT_LIMIT_SECONDS = 3.0
 LOCK_TIMEOUT = "1s"
 # What a server says when a commit was acknowledged without the standby that it should have waited for.
 _NOT_REPLICATED = "canceling wait for synchronous replication"

@@ -81,14 +81,14 @@ def _away(error: Retryable) -> Response:
 
 def _http(error: HTTPException) -> Response:
     status = error.code or _DOCUMENTED_SERVER_ERROR
-    if status >= 500:  # noqa: PLR2004 - server errors; 500 and 504 are never answered
+    if status >= 500:  # 500 and 504 are never answered
         return _unexpected(error)
     headers: dict[str, str] = {}
     message = error.description or error.name
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         headers["Allow"] = ", ".join(sorted(error.valid_methods))
         message = f"this address takes {headers['Allow']}"
-    elif status == 404:  # noqa: PLR2004
+    elif status == 404:
         message = "there is nothing at this address"
     return error_response(status, _CODES.get(status, "bad_request"), message, headers=headers)
 

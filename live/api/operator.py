@@ -26,15 +26,57 @@ NOTE_LENGTH = 500  # capital_flows.note VARCHAR(500)
 _TOLD = ("reason", "position_id", "positions", "lots", "sizing")
 
 
-def operator_blueprint(engine: Engine, operator_token: str) -> Blueprint:
-    """The operator's commands; each needs `Authorization: Bearer` with the token, on loopback too."""
-    blueprint = Blueprint("operator", __name__)
-    token = operator_token.encode()
+class Operator:
+    """The commands; each needs `Authorization: Bearer` with the token, on loopback too."""
 
-    @blueprint.before_request
-    def require_token() -> None:
+    def __init__(self, engine: Engine, token: str) -> None:
+        self._engine = engine
+        self._token = token.encode()
+
+    def blueprint(self) -> Blueprint:
+        """The routes of the commands."""
+        blueprint = Blueprint("operator", __name__)
+        blueprint.before_request(self._require_token)
+        blueprint.post("/halt")(self.halt)
+        blueprint.post("/resume")(self.resume)
+        blueprint.post("/positions/<position_id>/close")(self.close)
+        blueprint.post("/capital")(self.capital)
+        return blueprint
+
+    def halt(self) -> Response:
+        """No entries until resumed."""
+        body = CommandBody("reason", "request_id")
+        return self._carry_out(Halt(request_id=body.request_id(), reason=body.text("reason", REASON_LENGTH)))
+
+    def resume(self) -> Response:
+        """Entries again, or the end of one instrument's freeze."""
+        body = CommandBody("instrument", "request_id")
+        return self._carry_out(Resume(request_id=body.request_id(), instrument=body.instrument()))
+
+    def close(self, position_id: str) -> Response:
+        """Close one position, or `ALL`, at the given price or at the marks."""
+        body = CommandBody("price", "reason", "request_id")
+        request_id, price = body.request_id(), _price_of(body)
+        reason = body.text("reason", REASON_LENGTH) or "OPERATOR"
+        if position_id != ALL_LAYERS:
+            find_position(self._engine, position_id)
+        elif price is not None and len(self._engine.portfolio.by_instrument) > 1:
+            raise malformed("`price` cannot be one for several instruments: close them one by one", "price")
+        return self._carry_out(
+            ClosePositions(request_id=request_id, position_id=position_id, price=price, reason=reason)
+        )
+
+    def capital(self) -> Response:
+        """A deposit, or with a negative amount a withdrawal."""
+        body = CommandBody("amount", "note", "request_id")
+        amount = body.required_number("amount", scale=MONEY_SCALE, limit=MONEY_LIMIT)
+        return self._carry_out(
+            MoveCapital(request_id=body.request_id(), amount=money(amount), note=body.text("note", NOTE_LENGTH))
+        )
+
+    def _require_token(self) -> None:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(errors="replace"), token):
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(errors="replace"), self._token):
             log.warning("operator refused", path=request.path, remote=request.remote_addr)
             raise HttpRefused(
                 401,
@@ -42,42 +84,21 @@ def operator_blueprint(engine: Engine, operator_token: str) -> Blueprint:
                 "the operator's token is required: `Authorization: Bearer TOKEN`",
                 headers={"WWW-Authenticate": 'Bearer realm="portfolio manager"'},
             )
-        Query(engine.portfolio_name)
+        Query(self._engine.portfolio_name)
 
-    @blueprint.post("/halt")
-    def halt() -> Response:
-        body = CommandBody("reason", "request_id")
-        return _carry_out(engine, Halt(request_id=body.request_id(), reason=body.text("reason", REASON_LENGTH)))
-
-    @blueprint.post("/resume")
-    def resume() -> Response:
-        body = CommandBody("instrument", "request_id")
-        return _carry_out(engine, Resume(request_id=body.request_id(), instrument=body.instrument()))
-
-    @blueprint.post("/positions/<position_id>/close")
-    def close(position_id: str) -> Response:
-        body = CommandBody("price", "reason", "request_id")
-        price = _price_of(body)
-        if position_id != ALL_LAYERS:
-            find_position(engine, position_id)
-        elif price is not None and len(engine.portfolio.by_instrument) > 1:
-            raise malformed("`price` cannot be one for several instruments: close them one by one", "price")
-        reason = body.text("reason", REASON_LENGTH) or "OPERATOR"
-        return _carry_out(
-            engine,
-            ClosePositions(request_id=body.request_id(), position_id=position_id, price=price, reason=reason),
+    def _carry_out(self, command: Command) -> Response:
+        answer = self._engine.command(command)
+        body = told(answer, {"journal_seq": answer.journal_seq}, _TOLD)
+        log.info(
+            "operator's command",
+            command=type(command).__name__,
+            status=body["status"],
+            reason=body.get("reason"),
+            request_id=command.request_id,
+            journal_seq=answer.journal_seq,
+            remote=request.remote_addr,
         )
-
-    @blueprint.post("/capital")
-    def capital() -> Response:
-        body = CommandBody("amount", "note", "request_id")
-        amount = body.required_number("amount", scale=MONEY_SCALE, limit=MONEY_LIMIT)
-        return _carry_out(
-            engine,
-            MoveCapital(request_id=body.request_id(), amount=money(amount), note=body.text("note", NOTE_LENGTH)),
-        )
-
-    return blueprint
+        return respond(body)
 
 
 def _price_of(body: CommandBody) -> Decimal | None:
@@ -87,18 +108,3 @@ def _price_of(body: CommandBody) -> Decimal | None:
     if price <= 0:
         raise BodyRefused("`price` must be above 0", field="price")
     return to_price(price)
-
-
-def _carry_out(engine: Engine, command: Command) -> Response:
-    answer = engine.command(command)
-    body = told(answer, {"journal_seq": answer.journal_seq}, _TOLD)
-    log.info(
-        "operator's command",
-        command=type(command).__name__,
-        status=body["status"],
-        reason=body.get("reason"),
-        request_id=command.request_id,
-        journal_seq=answer.journal_seq,
-        remote=request.remote_addr,
-    )
-    return respond(body)

@@ -200,3 +200,12 @@ SELECT to_regclass('alembic_version') IS NOT NULL AS present;
 -- name: migration_version
 -- What `migrate` has brought the schema to.
 SELECT version_num FROM alembic_version;
+
+-- name: instances
+-- Who served the portfolio, latest first.
+SELECT
+    instance_id, started_at, last_heartbeat, last_signal_processed, is_leader, leader_acquired_at, status, hostname,
+    port, version
+FROM instance_metadata
+ORDER BY last_heartbeat DESC, instance_id DESC
+LIMIT %(limit)s;

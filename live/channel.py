@@ -1,0 +1,198 @@
+"""One HTTP connection under waitress, with what waitress leaves out.
+
+A deadline for a whole request, bodies that are too large read to their end and kept no further, shedding, errors in
+our JSON form.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import Error
+
+from core.strict_json import MAX_BODY_BYTES
+from live.api.encoding import JSON, encode
+from live.api.errors import error_body
+
+# TradingView hangs up after 3 s: what has not arrived after 5 is nobody's any more. A byte now and then does not help.
+ARRIVAL_SECONDS = 5.0
+# A healthy engine answers about 1,000 requests/s and more, so that many have waited half a second when they are served.
+QUEUE_LIMIT = 512
+# When the engine stalls, each worker is busy for up to 2 s. Who has waited a second by then would be answered after the
+# caller hung up at 3 s: better an honest 503, which the caller sends again.
+QUEUED_SECONDS_LIMIT = 1.0
+
+
+class HttpProblem(Error):  # type: ignore[misc]
+    """An error that is found before the application is asked."""
+
+    def __init__(self, code: int, reason: str, name: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.name = name
+
+
+_WORDS: Mapping[int, tuple[int, str, str]] = {
+    400: (400, "Bad Request", "bad_request"),
+    413: (413, "Content Too Large", "too_large"),
+    431: (431, "Request Header Fields Too Large", "headers_too_large"),
+    500: (503, "Service Unavailable", "internal"),
+    501: (400, "Bad Request", "bad_request"),  # an unknown transfer coding is the caller's mistake
+}
+
+
+class JsonErrorTask(ErrorTask):  # type: ignore[misc]
+    """Answers an error of waitress' own in the form of the API."""
+
+    def execute(self) -> None:
+        """Write the answer and close the connection."""
+        error = self.request.error
+        if isinstance(error, HttpProblem):
+            code, reason, name = error.code, error.reason, error.name
+        else:
+            code, reason, name = _WORDS.get(error.code, _WORDS[400])
+        body = encode(error_body(name, str(error.body)))
+        self.status = f"{code} {reason}"
+        self.response_headers += [("Content-Type", JSON), ("Cache-Control", "no-store")]
+        self.content_length = len(body)
+        self.set_close_on_finish()
+        self.write(body)
+
+
+class Task(WSGITask):  # type: ignore[misc]
+    """A request for the application; while the server drains, its answer is the connection's last."""
+
+    def execute(self) -> None:
+        """Ask the application and write its answer."""
+        if self.channel.server.draining:
+            self.set_close_on_finish()
+        super().execute()
+
+
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """A request as it arrives. Of a body that is too large no more is kept than shows that it is."""
+
+    path = ""  # waitress logs the path of requests that it could not parse
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Parse the head, and bound what the body's receiver keeps."""
+        super().parse_header(header_plus)
+        if self.body_rcv is not None:
+            self.body_rcv.buf = _Bounded(self.body_rcv.buf, MAX_BODY_BYTES + 1)
+
+
+class _Bounded:
+    """A buffer that takes everything and keeps the first `limit` bytes."""
+
+    def __init__(self, buffer: Any, limit: int) -> None:
+        self._buffer = buffer
+        self._room = limit
+
+    def append(self, data: bytes) -> None:
+        kept = data[: self._room]
+        self._room -= len(kept)
+        if kept:
+            self._buffer.append(kept)
+
+    def __len__(self) -> int:
+        return len(self._buffer)
+
+    def getfile(self) -> Any:
+        return self._buffer.getfile()
+
+    def close(self) -> None:
+        self._buffer.close()
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection: read by the server's one I/O thread, answered by a worker's."""
+
+    task_class = Task
+    error_task_class = JsonErrorTask
+    parser_class = Parser
+    request: Parser | None  # the one that is arriving
+    requests: list[Parser]  # those that have arrived and are not answered
+    will_close: bool
+    close_when_flushed: bool
+    queued_at = 0.0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        # When the first byte of the request that is arriving came (at first: when the connection was made), None
+        # while none is arriving.
+        self.arriving_since: float | None = time.monotonic()
+        super().__init__(*arguments, **options)
+
+    def received(self, data: bytes) -> bool:
+        """Take bytes of a request, or of several."""
+        self._arriving()
+        taken = bool(super().received(data))
+        if self.request is not None:  # a part of the next one came with it
+            self._arriving()
+        return taken
+
+    def _arriving(self) -> None:
+        if self.arriving_since is None:
+            self.arriving_since = time.monotonic()
+
+    def queued(self) -> None:
+        """Note that a whole request has arrived and waits for a worker."""
+        self.queued_at = time.monotonic()
+        self.arriving_since = None
+
+    def service(self) -> None:
+        """Answer one request; at once, with 503, where too many wait or this one waited too long."""
+        waiting = len(self.server.task_dispatcher.queue)
+        if waiting > QUEUE_LIMIT or time.monotonic() - self.queued_at > QUEUED_SECONDS_LIMIT:
+            self.requests[0].error = HttpProblem(
+                503, "Service Unavailable", "overloaded", "too many requests wait, nothing was kept; send again"
+            )
+        super().service()
+
+    def refuse_when_late(self, now: float) -> None:
+        """Give up a request that has been arriving for too long. Only for the I/O thread."""
+        if self.arriving_since is None or now - self.arriving_since <= self.server.arrival_seconds:
+            return
+        with self.requests_lock:
+            if self.requests or self.will_close or self.close_when_flushed:
+                return
+            request, self.request = self.request, None
+            self.arriving_since = None
+            if request is None:  # connected, and said nothing
+                self.will_close = True
+                return
+            request.error = HttpProblem(
+                408, "Request Timeout", "request_timeout", f"the request took over {self.server.arrival_seconds:g} s"
+            )
+            request.completed = True
+            self.requests.append(request)
+            self.server.add_task(self)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is arriving, being answered or on its way out."""
+        return not (self.requests or self.request is not None or self.total_outbufs_len)
+
+
+class Listener(TcpWSGIServer):  # type: ignore[misc]
+    """One listening socket and its connections."""
+
+    channel_class: ClassVar[type[Channel]] = Channel
+    draining = False
+    arrival_seconds = ARRIVAL_SECONDS
+
+    def add_task(self, task: Channel) -> None:
+        """Queue a connection whose request has arrived."""
+        task.queued()
+        super().add_task(task)
+
+    def maintenance(self, now: float) -> None:
+        """Close what has been idle for too long, and refuse what has been arriving for too long."""
+        super().maintenance(now)
+        monotonic = time.monotonic()
+        for channel in list(self.active_channels.values()):
+            channel.refuse_when_late(monotonic)

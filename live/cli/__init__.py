@@ -1,0 +1,62 @@
+"""The command line. Commands are imported when they are asked for, so that each starts fast."""
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from core.errors import PortfolioError
+from live.cli.errors import sentence_of
+
+_COMMANDS = {
+    "live": "live.cli.live:live",
+    "migrate": "live.cli.database:migrate",
+    "dsn": "live.cli.database:dsn",
+    "status": "live.cli.status:status",
+    "positions": "live.cli.show:positions",
+    "signals": "live.cli.show:signals",
+    "journal": "live.cli.show:journal",
+    "send": "live.cli.send:send",
+    "close": "live.cli.operate:close",
+    "close-all": "live.cli.operate:close_all",
+    "capital": "live.cli.operate:capital",
+    "halt": "live.cli.operate:halt",
+    "resume": "live.cli.operate:resume",
+}
+
+
+class CommandGroup(click.Group):
+    """Commands by their module's name, in the order of their first use; expected errors as one sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The commands' names."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """Import one command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what was to be expected is said on stderr, exit code 1, and is no traceback."""
+        try:
+            return super().invoke(ctx)
+        except PortfolioError as error:
+            raise click.ClickException(sentence_of(error)) from error
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Run a systematic futures book: alerts in, positions kept, once.
+
+    Exit codes: 0 done, 1 refused or failed (a sentence on stderr says what to do), 2 wrong usage.
+
+    \b
+    First steps, on this machine:
+      python portfolio_manager.py live                  serve on http://127.0.0.1:5000
+      python portfolio_manager.py send alert.json       post an alert to it
+      python portfolio_manager.py positions             see what it holds
+    """

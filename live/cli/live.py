@@ -1,0 +1,77 @@
+"""`live`: the running engine."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import click
+
+from live.cli.options import (
+    Money,
+    config_option,
+    data_dir_option,
+    db_config_option,
+    db_env_option,
+    portfolio_option,
+)
+from live.options import LiveOptions
+
+
+@click.command(short_help="Serve a portfolio: take alerts, keep positions.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=5000,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@data_dir_option
+@db_config_option
+@db_env_option
+@portfolio_option
+@config_option
+@click.option(
+    "--broker", type=click.Choice(["paper"]), default="paper", show_default=True, help="Where orders are filled."
+)
+@click.option(
+    "--capital",
+    type=Money(positive=True),
+    help="What a new portfolio starts from. [default: of --config, else 5,000,000]",
+)
+def live(
+    *,
+    host: str,
+    port: int,
+    data_dir: Path,
+    db_config: Path | None,
+    db_env: str,
+    portfolio: str,
+    config: Path | None,
+    broker: str,
+    capital: Decimal | None,
+) -> None:
+    """Serve a portfolio until SIGTERM or Ctrl-C.
+
+    Makes and migrates the database where need be, takes over the state as it was left, then prints one line
+    `ready on http://...`. A host other than loopback needs PORTFOLIO_WEBHOOK_SECRET.
+
+    \b
+    Examples:
+      python portfolio_manager.py live
+      python portfolio_manager.py live --port 8080 --data-dir /var/lib/portfolio --capital 10000000
+      python portfolio_manager.py live --db-config database_config.json --db-env production
+    """
+    from live.bootstrap import run_live
+
+    options = LiveOptions(
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        db_config=db_config,
+        db_env=db_env,
+        portfolio=portfolio,
+        config=config,
+        broker=broker,
+        capital=capital,
+    )
+    raise click.exceptions.Exit(run_live(options))

@@ -1,0 +1,190 @@
+"""Options that several commands share, each group of them as one object."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from core.errors import ConfigurationError, PortfolioError
+from live.cli.errors import NotMigrated
+
+if TYPE_CHECKING:
+    from core.config import FileSettings
+    from core.db_state_manager import DatabaseStateManager
+
+_Function = Callable[..., Any]
+_CONNECT_FOR_SECONDS = 3.0
+_MONEY_DECIMALS = 4
+_MONEY_DIGITS = 16  # before the point: NUMERIC(20,4)
+_MISSING_TABLE_OR_COLUMN = ("42P01", "42703")
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class Money(click.ParamType):
+    """An exact amount with at most four decimals; `positive`: above 0."""
+
+    name = "amount"
+
+    def __init__(self, *, positive: bool) -> None:
+        self._positive = positive
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        """The amount as written."""
+        if isinstance(value, Decimal):
+            return value
+        try:
+            amount = Decimal(str(value).replace(",", "").replace("_", ""))
+        except InvalidOperation:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        if not amount.is_finite() or amount.adjusted() >= _MONEY_DIGITS:
+            self.fail(f"{value!r} must be a number with at most {_MONEY_DIGITS} digits before the point", param, ctx)
+        if amount != amount.quantize(Decimal(1).scaleb(-_MONEY_DECIMALS)):
+            self.fail(f"{value!r} has more than {_MONEY_DECIMALS} decimals", param, ctx)
+        if self._positive and amount <= 0:
+            self.fail(f"{value!r} must be above 0", param, ctx)
+        return amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseChoice:
+    """Which portfolio of which database."""
+
+    data_dir: Path
+    db_config: Path | None
+    db_env: str
+    portfolio: str
+
+    @contextmanager
+    def dsn(self, *, create: bool) -> Iterator[str]:
+        """The database's libpq string, with its server up for the block; `create`: make the embedded one if need be."""
+        from core.postgres.embedded import EmbeddedServerError
+        from live.database import database_in_use
+
+        try:
+            with database_in_use(self.data_dir, self.db_config, self.db_env, create=create) as dsn:
+                yield dsn
+        except EmbeddedServerError as error:
+            raise PortfolioError(str(error)) from error
+
+    @contextmanager
+    def manager(self) -> Iterator["DatabaseStateManager"]:
+        """A manager that is only read from: it takes no term. The database has to exist and to be migrated."""
+        from core.db_state_manager import DatabaseStateManager
+        from core.postgres.errors import StatementFailed
+
+        with self.dsn(create=False) as dsn:
+            try:
+                with DatabaseStateManager(
+                    dsn, portfolio=self.portfolio, pool_size=1, connect_for=_CONNECT_FOR_SECONDS
+                ) as manager:
+                    yield manager
+            except StatementFailed as error:
+                if not str(error).startswith(_MISSING_TABLE_OR_COLUMN):
+                    raise
+                raise NotMigrated(
+                    f"portfolio {self.portfolio} has no up-to-date tables in this database: run `python "
+                    f"portfolio_manager.py migrate --portfolio {self.portfolio}` (with the same --data-dir or --db-config)"
+                ) from error
+
+
+def portfolio_option(function: _Function) -> _Function:
+    """--portfolio, checked."""
+    return click.option(
+        "--portfolio", default="main", show_default=True, callback=_portfolio, help="The portfolio to work on."
+    )(function)
+
+
+def data_dir_option(function: _Function) -> _Function:
+    """--data-dir."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path("data"),
+        show_default=True,
+        help="Where the embedded database and the operator's token are.",
+    )(function)
+
+
+def database_options(function: _Function) -> _Function:
+    """--data-dir, --db-config, --db-env, --portfolio as `database`, a DatabaseChoice."""
+
+    @wraps(function)
+    def collected(
+        *args: Any, data_dir: Path, db_config: Path | None, db_env: str, portfolio: str, **others: Any
+    ) -> Any:
+        choice = DatabaseChoice(data_dir=data_dir, db_config=db_config, db_env=db_env, portfolio=portfolio)
+        return function(*args, database=choice, **others)
+
+    return data_dir_option(db_config_option(db_env_option(portfolio_option(collected))))
+
+
+def db_config_option(function: _Function) -> _Function:
+    """--db-config."""
+    return click.option(
+        "--db-config",
+        type=_FILE,
+        help="database_config.json of a PostgreSQL server; without it, the embedded one under --data-dir.",
+    )(function)
+
+
+def db_env_option(function: _Function) -> _Function:
+    """--db-env."""
+    return click.option(
+        "--db-env", default="local", show_default=True, help="The environment to use of --db-config."
+    )(function)
+
+
+def config_option(function: _Function) -> _Function:
+    """--config."""
+    return click.option("--config", type=_FILE, help="Settings and instruments; without it, the defaults.")(function)
+
+
+def url_option(function: _Function) -> _Function:
+    """--url, checked."""
+    return click.option(
+        "--url",
+        default="http://127.0.0.1:5000",
+        show_default=True,
+        callback=_url,
+        help="The running engine (`live` prints it).",
+    )(function)
+
+
+def json_option(function: _Function) -> _Function:
+    """--json as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Machine-readable: JSON, decimals as strings.")(function)
+
+
+def file_settings(config: Path | None) -> "FileSettings":
+    """The configuration that --config names, or the defaults."""
+    from core.config import load_file_settings
+
+    return load_file_settings(config)
+
+
+def _portfolio(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if value == "main":
+        return value
+    from core.postgres.connections import require_portfolio_name
+
+    try:
+        return require_portfolio_name(value)
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+def _url(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise click.BadParameter(f"{value!r} must be like http://127.0.0.1:5000", ctx, param)
+    return value.rstrip("/")

@@ -1,0 +1,155 @@
+"""What commands print: tables for people, JSON for programs. Colours only on a terminal."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_PIPED_WIDTH = 400  # wide enough that a pipe gets a row on one line
+_LEAST_MONEY_DECIMALS = 2
+_COLOURS = {
+    "executed": "green",
+    "accepted": "green",
+    "queued": "cyan",
+    "duplicate": "cyan",
+    "blocked": "yellow",
+    "rejected": "yellow",
+    "failed": "red",
+    "not taken": "red",
+    "halted": "red",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: its heading, and the text of its cell for a row."""
+
+    heading: str
+    cell: Callable[[Any], str]
+    right: bool = False
+
+
+# --- JSON
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on one line: decimals as plain strings, times ISO 8601 UTC."""
+    click.echo(json.dumps(jsonable(value)))
+
+
+def jsonable(value: Any) -> Any:
+    """The value as JSON's own types."""
+    match value:
+        case Decimal():
+            return f"{value:f}"
+        case datetime():
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case date():
+            return value.isoformat()
+        case Mapping():
+            return {str(name): jsonable(member) for name, member in value.items()}
+        case str():
+            return str(value)
+        case Sequence():
+            return [jsonable(member) for member in value]
+        case _ if hasattr(value, "__struct_fields__"):
+            return {name: jsonable(getattr(value, name)) for name in value.__struct_fields__}
+        case _:
+            return value
+
+
+# --- text
+
+
+def say(text: str) -> None:
+    """One line on stdout."""
+    click.echo(printable(text))
+
+
+def note(text: str) -> None:
+    """One line on stderr."""
+    click.echo(printable(text), err=True)
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Any], *, none: str) -> None:
+    """Rows as a table, or the sentence `none`."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column.heading, justify="right" if column.right else "left", overflow="fold")
+    for row in rows:
+        cells = [printable(column.cell(row)) for column in columns]
+        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in cells))
+    if table.row_count:
+        _console().print(table)
+    else:
+        say(none)
+
+
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Names and values, one pair a line."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column()
+    grid.add_column(overflow="fold")
+    for name, value in facts.items():
+        grid.add_row(Text(name, style="bold"), Text(printable(value), style=_COLOURS.get(value, "")))
+    _console().print(grid)
+
+
+def printable(text: str) -> str:
+    """The text without what moves a cursor or rings a bell: alerts are written by others."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _PIPED_WIDTH
+    return Console(width=width, markup=False, highlight=False, emoji=False)
+
+
+# --- cells
+
+
+def money(value: Decimal | None) -> str:
+    """Money with thousands separators and two to four decimals."""
+    if value is None:
+        return ""
+    whole, _, decimals = f"{value:,.4f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(_LEAST_MONEY_DECIMALS, '0')}"
+
+
+def number(value: Decimal | int | None) -> str:
+    """A price, percentage or count with thousands separators, without surplus zeros."""
+    if value is None:
+        return ""
+    text = f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def time(value: datetime | None) -> str:
+    """A time in UTC, to the second."""
+    return "" if value is None else value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def text(value: Any) -> str:
+    """Anything else; nothing for None."""
+    return "" if value is None else str(value)

@@ -1,0 +1,213 @@
+"""`positions`, `signals`, `journal`: lists read from the database, whether or not `live` runs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from live.cli.options import DatabaseChoice, database_options, json_option
+from live.cli.output import Column, money, number, print_json, print_table, text, time
+
+_POSITION_STATUSES = ("open", "partial", "closed")
+_SIGNAL_STATUSES = ("received", "accepted", "proposed", "rejected", "blocked", "executed", "failed")
+_limit_option = click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many, newest first."
+)
+
+
+class StatusList(click.ParamType):
+    """Statuses with commas between them; `all` for every one (None)."""
+
+    name = "status[,...]"
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self._known = known
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...] | None:
+        """The statuses as named."""
+        if not isinstance(value, str) or value == "all":
+            return None if value == "all" else value
+        statuses = tuple(part.strip() for part in value.split(","))
+        unknown = [status for status in statuses if status not in self._known]
+        if unknown:
+            self.fail(f"{unknown[0]!r} is not one of {', '.join(self._known)}, all", param, ctx)
+        return statuses
+
+
+# --- positions
+
+
+@click.command(short_help="Positions, newest first.")
+@database_options
+@click.option(
+    "--status",
+    "statuses",
+    type=StatusList(_POSITION_STATUSES),
+    default="open,partial",
+    show_default=True,
+    help="open, partial, closed, several with commas, or all.",
+)
+@click.option("--instrument", help="Of this instrument only.")
+@_limit_option
+@click.option("--before", help="Only those behind this position id (`next` of --json).")
+@json_option
+def positions(
+    *,
+    database: DatabaseChoice,
+    statuses: tuple[str, ...] | None,
+    instrument: str | None,
+    limit: int,
+    before: str | None,
+    as_json: bool,
+) -> None:
+    """List positions with their lots, stops, marks and results.
+
+    \b
+    Examples:
+      python portfolio_manager.py positions
+      python portfolio_manager.py positions --status closed --instrument GOLD_MINI --limit 10
+    """
+    wanted = None if instrument is None else instrument.upper()
+    with database.manager() as manager:
+        rows = manager.reads.positions(statuses=statuses, instrument=wanted, limit=limit, before=before)
+    if as_json:
+        print_json({"positions": rows, "next": _next(rows, limit, "position_id")})
+        return
+    shows_closed = statuses is None or "closed" in statuses
+    columns = (*_OPEN_COLUMNS, *_CLOSED_COLUMNS) if shows_closed else _OPEN_COLUMNS
+    print_table(columns, rows, none="no such positions")
+
+
+_OPEN_COLUMNS = (
+    Column("position", lambda row: row["position_id"]),
+    Column("status", lambda row: row["status"]),
+    Column("lots", lambda row: f"{row['lots']}/{row['entry_lots']}", right=True),
+    Column("entry", lambda row: number(row["entry_price"]), right=True),
+    Column("stop", lambda row: number(row["current_stop"]), right=True),
+    Column("mark", lambda row: number(row["mark_price"]), right=True),
+    Column("unrealized", lambda row: money(row["unrealized_pnl"]), right=True),
+    Column("risk", lambda row: money(row["risk_contribution"]), right=True),
+    Column("limiter", lambda row: text(row["limiter"])),
+    Column("entered", lambda row: time(row["entry_timestamp"])),
+)
+_CLOSED_COLUMNS = (
+    Column("realized", lambda row: money(row["realized_pnl"]), right=True),
+    Column("exit", lambda row: number(row["exit_price"]), right=True),
+    Column("exited", lambda row: time(row["exit_timestamp"])),
+    Column("reason", lambda row: text(row["exit_reason"])),
+)
+
+
+# --- signals
+
+
+@click.command(short_help="Signals and what became of them, newest first.")
+@database_options
+@click.option(
+    "--status",
+    "statuses",
+    type=StatusList(_SIGNAL_STATUSES),
+    default="all",
+    show_default=True,
+    help=f"{', '.join(_SIGNAL_STATUSES)}, several with commas, or all.",
+)
+@click.option("--instrument", help="Of this instrument only.")
+@_limit_option
+@click.option("--before", type=int, help="Only those behind this id (`next` of --json).")
+@json_option
+def signals(
+    *,
+    database: DatabaseChoice,
+    statuses: tuple[str, ...] | None,
+    instrument: str | None,
+    limit: int,
+    before: int | None,
+    as_json: bool,
+) -> None:
+    """List signals with what was decided and why.
+
+    \b
+    Examples:
+      python portfolio_manager.py signals --limit 20
+      python portfolio_manager.py signals --status rejected,blocked
+    """
+    wanted = None if instrument is None else instrument.upper()
+    with database.manager() as manager:
+        rows = manager.reads.signals(statuses=statuses, instrument=wanted, limit=limit, before=before)
+    if as_json:
+        print_json({"signals": rows, "next": _next(rows, limit, "id")})
+        return
+    print_table(_SIGNAL_COLUMNS, rows, none="no such signals")
+
+
+def _of_outcome(name: str) -> Any:
+    return lambda row: text((row["outcome"] or {}).get(name))
+
+
+_SIGNAL_COLUMNS = (
+    Column("id", lambda row: str(row["id"]), right=True),
+    Column("received", lambda row: time(row["received_at"])),
+    Column("type", lambda row: row["signal_type"]),
+    Column("instrument", lambda row: row["instrument"]),
+    Column("layer", lambda row: row["position"]),
+    Column("bar", lambda row: time(row["bar_time"] or row["signal_timestamp"])),
+    Column("status", lambda row: row["processing_status"]),
+    Column("lots", _of_outcome("lots"), right=True),
+    Column("limiter", _of_outcome("limiter")),
+    Column("reason", _of_outcome("reason")),
+    Column("deliveries", lambda row: number(row["deliveries"]), right=True),
+)
+
+
+# --- journal
+
+
+@click.command(short_help="The journal of inputs and decisions, newest first.")
+@database_options
+@_limit_option
+@click.option("--before", type=int, help="Only entries behind this seq (`next` of --json).")
+@json_option
+def journal(*, database: DatabaseChoice, limit: int, before: int | None, as_json: bool) -> None:
+    """List the journal: every input, what was decided on it, under which term. --json has the inputs and events whole.
+
+    \b
+    Examples:
+      python portfolio_manager.py journal --limit 20
+      python portfolio_manager.py journal --json --limit 1 | jq '.journal[0].events'
+    """
+    with database.manager() as manager:
+        rows = manager.reads.journal(limit=limit, before=before)
+    if as_json:
+        print_json({"journal": rows, "next": _next(rows, limit, "seq")})
+        return
+    print_table(_JOURNAL_COLUMNS, rows, none="no journal entries")
+
+
+def _about(row: Mapping[str, Any]) -> str:
+    """What an entry is about, in a few words."""
+    given = row["input"]
+    signal = given.get("signal")
+    if isinstance(signal, Mapping):
+        return " ".join(text(signal.get(name)) for name in ("type", "instrument", "layer")).strip()
+    found = [text(given.get(name)) for name in ("position_id", "amount", "instrument", "initial_capital", "instance_id")]
+    return " ".join(part for part in found if part)
+
+
+_JOURNAL_COLUMNS = (
+    Column("seq", lambda row: number(row["seq"]), right=True),
+    Column("decided", lambda row: time(row["decided_at"] or row["recorded_at"])),
+    Column("input", lambda row: row["kind"]),
+    Column("about", _about),
+    Column("status", _of_outcome("status")),
+    Column("lots", _of_outcome("lots"), right=True),
+    Column("reason", _of_outcome("reason")),
+    Column("events", lambda row: number(len(row["events"])), right=True),
+    Column("term", lambda row: number(row["term"]), right=True),
+)
+
+
+def _next(rows: Sequence[Mapping[str, Any]], limit: int, key: str) -> Any:
+    """Where the next page begins; None where this one is the last."""
+    return rows[-1][key] if len(rows) == limit else None

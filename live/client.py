@@ -1,0 +1,148 @@
+"""The HTTP API of a running engine, as its commands use it: bounded in time, repeated only where a repeat is safe."""
+
+from collections.abc import Callable
+from time import sleep
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from core.errors import Refused, Retryable
+
+ATTEMPTS = 8
+LONGEST_WAIT_SECONDS = 2.0
+# The engine answers within 2 s; what takes longer is lost, and is asked again.
+TIMEOUT = httpx.Timeout(5.0, connect=2.0)
+_BUSY = (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS)
+
+
+class EngineAway(Retryable):
+    """the engine does not answer, or keeps nothing now"""
+
+
+class EngineRefused(Refused):
+    """the engine does not take the request; `code` and `field` are its own, `http_status` the answer's"""
+
+    def __init__(self, message: str, *, http_status: int, code: str | None = None, field: str | None = None) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+        self.code = code
+        self.field = field
+
+
+class _TryAgain(Exception):
+    """Nothing was kept, or that is not known: a repeat is safe."""
+
+    def __init__(self, message: str, http_status: int | None) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+
+
+class EngineClient:
+    """One engine at `url`. Every call is tried again, the same to the byte, while the engine is away or busy.
+
+    That is safe because a signal is known by its fingerprint and a command by its `request_id`: a repeat is answered
+    with the first outcome. Raises EngineAway where it stays so, EngineRefused for a 4xx.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        attempts: int = ATTEMPTS,
+        pause: Callable[[float], None] = sleep,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = url
+        self._attempts = attempts
+        self._pause = pause
+        self._http = httpx.Client(
+            base_url=url,
+            timeout=TIMEOUT,
+            transport=transport,
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            # A proxy has no business between us and our own machine, and would see the token.
+            trust_env=not _is_loopback(url),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def command(self, path: str, fields: dict[str, Any], *, portfolio: str) -> dict[str, Any]:
+        """POST an operator's command; `fields` has to hold its `request_id`. The engine's answer."""
+        body = msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
+        return self._post(path, body, {"portfolio": portfolio})
+
+    def send(self, body: bytes, *, portfolio: str) -> dict[str, Any]:
+        """POST a signal's own bytes. The engine's answer, with its `http_status`."""
+        return self._post(f"/webhook/{portfolio}", body, {})
+
+    def _post(self, path: str, body: bytes, parameters: dict[str, str]) -> dict[str, Any]:
+        retrying = Retrying(
+            retry=retry_if_exception_type(_TryAgain),
+            stop=stop_after_attempt(self._attempts),
+            wait=wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT_SECONDS),
+            sleep=self._pause,
+        )
+        try:
+            return retrying(self._post_once, path, body, parameters)
+        except RetryError as error:
+            last = error.last_attempt.exception()
+            raise EngineAway(f"{last} ({self._attempts} tries)") from last
+
+    def _post_once(self, path: str, body: bytes, parameters: dict[str, str]) -> dict[str, Any]:
+        try:
+            response = self._http.post(
+                path, content=body, params=parameters, headers={"Content-Type": "application/json"}
+            )
+        except httpx.TransportError as error:
+            raise _TryAgain(f"no answer from {self.url}: {_reason(error)}", None) from error
+        return self._read(response)
+
+    def _read(self, response: httpx.Response) -> dict[str, Any]:
+        answer = _object_of(response)
+        if response.is_success and answer is not None:
+            return {**answer, "http_status": response.status_code}
+        if answer is None and not response.is_server_error:
+            raise EngineRefused(
+                f"{self.url} answers {response.status_code} and not as our engine would: check --url",
+                http_status=response.status_code,
+            )
+        told = (answer or {}).get("error")
+        found = told if isinstance(told, dict) else {}
+        message = str(found.get("message") or (answer or {}).get("message") or response.reason_phrase)
+        if response.status_code in _BUSY or response.is_server_error:
+            raise _TryAgain(f"{self.url} answers {response.status_code}: {message}", response.status_code)
+        raise EngineRefused(
+            message, http_status=response.status_code, code=found.get("code"), field=found.get("field")
+        )
+
+
+def _object_of(response: httpx.Response) -> dict[str, Any] | None:
+    """The JSON object of an answer; None where it is something else (a proxy's page, another server)."""
+    try:
+        return msgspec.json.decode(response.content, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return None
+
+
+def _reason(error: httpx.TransportError) -> str:
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return "nothing listens there"
+    if isinstance(error, httpx.TimeoutException):
+        return "it took too long"
+    return str(error) or "the connection was lost"
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host == "localhost" or host == "::1" or host.startswith("127.")

@@ -1,0 +1,137 @@
+"""An engine for tests of the HTTP shell: answers what it is told to, and remembers what it was asked."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from core.errors import DatabaseAway
+from core.fingerprint import fingerprint_of
+from core.inputs import Command
+from core.models import Position, Signal
+from core.portfolio import Portfolio
+from live.answers import Answer, AnswerKind
+from live.app import create_app
+from tests.builders import NOON, a_portfolio, a_position
+
+TOKEN = "operator-token-for-tests"
+KOLKATA = timezone(timedelta(hours=5, minutes=30))
+BASE_ENTRY = {
+    "type": "BASE_ENTRY",
+    "instrument": "BANK_NIFTY",
+    "position": "Long_1",
+    "price": 52000,
+    "stop": 51650,
+    "atr": 350,
+    "er": 0.82,
+    "timestamp": "2026-01-14T06:15:00Z",
+}
+EXECUTED = {
+    "status": "executed",
+    "reason": None,
+    "position_id": "BANK_NIFTY-Long_1-0123456789ab",
+    "positions": [],
+    "lots": 2,
+    "limiter": "volatility",
+    "sizing": {"lot_r": "3.904762", "lot_v": "2.380000", "lot_m": Decimal("11.110000"), "lots": 2},
+}
+
+
+class FakeReads:
+    """Lists as the database answers them; every call is noted in `asked`."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.away = False
+
+    def _answer(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        if self.away:
+            raise DatabaseAway
+        self.asked.append((name, parameters))
+        return self.rows[: parameters.get("limit")]
+
+    def positions(self, **parameters: Any) -> list[dict[str, Any]]:
+        return self._answer("positions", **parameters)
+
+    def signals(self, **parameters: Any) -> list[dict[str, Any]]:
+        return self._answer("signals", **parameters)
+
+    def journal(self, **parameters: Any) -> list[dict[str, Any]]:
+        return self._answer("journal", **parameters)
+
+    def signal_counts(self) -> list[dict[str, Any]]:
+        return self._answer("signal_counts")
+
+
+class FakeEngine:
+    """Takes signals and commands; `answers` is asked for each answer (default: executed)."""
+
+    def __init__(self) -> None:
+        self.portfolio_name = "main"
+        self.portfolio: Portfolio = a_portfolio()
+        self.ready = True
+        self.reads = FakeReads()
+        self.signals: list[tuple[Signal, dict[str, Any]]] = []
+        self.commands: list[Command] = []
+        self.answers: Callable[[], Answer] = decided
+        self.known = {"GOLD_MINI-Long_1-abc": a_position()}
+
+    def deliver(self, signal: Signal, payload: dict[str, Any]) -> Answer:
+        self.signals.append((signal, payload))
+        answer = self.answers()
+        return Answer(
+            kind=answer.kind,
+            outcome=answer.outcome,
+            fingerprint=fingerprint_of(self.portfolio_name, signal),
+            signal_id=answer.signal_id,
+            journal_seq=answer.journal_seq,
+            differs=answer.differs,
+            message=answer.message,
+        )
+
+    def command(self, command: Command) -> Answer:
+        self.commands.append(command)
+        return self.answers()
+
+    def status(self) -> dict[str, Any]:
+        return {"initial_capital": Decimal("5000000.0000"), "halted": False, "term": 3, "since": NOON}
+
+    def database_status(self) -> dict[str, Any]:
+        if self.reads.away:
+            raise DatabaseAway
+        return {"server_version": "18.1", "latency_ms": 0.25, "last_commit": datetime(2026, 1, 14, tzinfo=UTC)}
+
+    def position(self, position_id: str) -> Position | None:
+        if self.reads.away:
+            raise DatabaseAway
+        return self.known.get(position_id)
+
+
+def decided(**changes: Any) -> Answer:
+    """An answer to a signal that was executed, but for the changes of its outcome."""
+    return Answer(kind=AnswerKind.DECIDED, outcome={**EXECUTED, **changes}, signal_id=7, journal_seq=12)
+
+
+def an_app(engine: FakeEngine, **options: Any) -> Flask:
+    """The application around the fake, without a webhook secret unless told otherwise."""
+    defaults: dict[str, Any] = {
+        "instruments": lambda: ("BANK_NIFTY", "GOLD_MINI"),
+        "naive_timezone": KOLKATA,
+        "webhook_secret": None,
+        "operator_token": TOKEN,
+    }
+    return create_app(engine, **{**defaults, **options})
+
+
+def error_of(response: TestResponse) -> dict[str, str]:
+    """The error of an answer, which must be in the API's one form."""
+    assert response.mimetype == "application/json"
+    body = response.get_json()
+    error = body["error"]
+    assert {"code", "message"} <= set(error) <= {"code", "message", "field"}
+    assert all(isinstance(text, str) and text for text in error.values())
+    return error

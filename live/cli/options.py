@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 import click
 
 from core.errors import ConfigurationError, PortfolioError
+from core.numbers import MONEY_SCALE, PRICE_SCALE, decimals_of
 from live.cli.errors import NotMigrated
 
 if TYPE_CHECKING:
@@ -20,35 +21,53 @@ if TYPE_CHECKING:
 
 _Function = Callable[..., Any]
 _CONNECT_FOR_SECONDS = 3.0
-_MONEY_DECIMALS = 4
-_MONEY_DIGITS = 16  # before the point: NUMERIC(20,4)
 _MISSING_TABLE_OR_COLUMN = ("42P01", "42703")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-class Money(click.ParamType):
-    """An exact amount with at most four decimals; `positive`: above 0."""
+class _Exact(click.ParamType):
+    """An exact number; how many digits it may have is the column's."""
 
-    name = "amount"
+    decimals: ClassVar[int]
+    digits: ClassVar[int]  # before the point
 
     def __init__(self, *, positive: bool) -> None:
         self._positive = positive
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        """The amount as written."""
+        """The number as written; commas and underscores may group its digits."""
         if isinstance(value, Decimal):
             return value
         try:
-            amount = Decimal(str(value).replace(",", "").replace("_", ""))
+            amount = Decimal(str(value).replace(",", ""))
         except InvalidOperation:
             self.fail(f"{value!r} is not a number", param, ctx)
-        if not amount.is_finite() or amount.adjusted() >= _MONEY_DIGITS:
-            self.fail(f"{value!r} must be a number with at most {_MONEY_DIGITS} digits before the point", param, ctx)
-        if amount != amount.quantize(Decimal(1).scaleb(-_MONEY_DECIMALS)):
-            self.fail(f"{value!r} has more than {_MONEY_DECIMALS} decimals", param, ctx)
+        if not amount.is_finite() or (amount and amount.adjusted() >= self.digits):
+            self.fail(f"{value!r} must be a number with at most {self.digits} digits before the point", param, ctx)
+        if decimals_of(amount) > self.decimals:
+            self.fail(f"{value!r} has more than {self.decimals} decimals", param, ctx)
         if self._positive and amount <= 0:
             self.fail(f"{value!r} must be above 0", param, ctx)
         return amount
+
+
+class Money(_Exact):
+    """An amount of money: NUMERIC(20,4)."""
+
+    name = "amount"
+    decimals = MONEY_SCALE
+    digits = 16
+
+
+class Price(_Exact):
+    """A price: NUMERIC(18,8)."""
+
+    name = "price"
+    decimals = PRICE_SCALE
+    digits = 10
+
+    def __init__(self) -> None:
+        super().__init__(positive=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

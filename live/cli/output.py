@@ -46,12 +46,12 @@ def print_json(value: Any) -> None:
 
 
 def jsonable(value: Any) -> Any:
-    """The value as JSON's own types."""
+    """The value as JSON's own types, in the HTTP API's forms."""
     match value:
         case Decimal():
-            return f"{value:f}"
+            return _decimal_text(value)
         case datetime():
-            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
         case date():
             return value.isoformat()
         case Mapping():
@@ -64,6 +64,11 @@ def jsonable(value: Any) -> Any:
             return {name: jsonable(getattr(value, name)) for name in value.__struct_fields__}
         case _:
             return value
+
+
+def _decimal_text(value: Decimal) -> str:
+    text = f"{value.copy_abs() if value.is_zero() else value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 # --- text

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from core.errors import PortfolioError
 from live.cli.options import DatabaseChoice, database_options, json_option
 from live.cli.output import Column, money, number, print_json, print_table, text, time
 
@@ -71,13 +72,15 @@ def positions(
     """
     wanted = None if instrument is None else instrument.upper()
     with database.manager() as manager:
-        rows = manager.reads.positions(statuses=statuses, instrument=wanted, limit=limit, before=before)
+        if before is not None and manager.get_position(before) is None:
+            raise PortfolioError(f"--before: there is no position {before}")
+        rows = manager.reads.positions(statuses=statuses, instrument=wanted, limit=limit + 1, before=before)
     if as_json:
-        print_json({"positions": rows, "next": _next(rows, limit, "position_id")})
+        print_json(_page("positions", rows, limit, "position_id"))
         return
     shows_closed = statuses is None or "closed" in statuses
     columns = (*_OPEN_COLUMNS, *_CLOSED_COLUMNS) if shows_closed else _OPEN_COLUMNS
-    print_table(columns, rows, none="no such positions")
+    print_table(columns, rows[:limit], none="no such positions")
 
 
 _OPEN_COLUMNS = (
@@ -135,11 +138,11 @@ def signals(
     """
     wanted = None if instrument is None else instrument.upper()
     with database.manager() as manager:
-        rows = manager.reads.signals(statuses=statuses, instrument=wanted, limit=limit, before=before)
+        rows = manager.reads.signals(statuses=statuses, instrument=wanted, limit=limit + 1, before=before)
     if as_json:
-        print_json({"signals": rows, "next": _next(rows, limit, "id")})
+        print_json(_page("signals", rows, limit, "id"))
         return
-    print_table(_SIGNAL_COLUMNS, rows, none="no such signals")
+    print_table(_SIGNAL_COLUMNS, rows[:limit], none="no such signals")
 
 
 def _of_outcome(name: str) -> Any:
@@ -178,11 +181,11 @@ def journal(*, database: DatabaseChoice, limit: int, before: int | None, as_json
       python portfolio_manager.py journal --json --limit 1 | jq '.journal[0].events'
     """
     with database.manager() as manager:
-        rows = manager.reads.journal(limit=limit, before=before)
+        rows = manager.reads.journal(limit=limit + 1, before=before)
     if as_json:
-        print_json({"journal": rows, "next": _next(rows, limit, "seq")})
+        print_json(_page("journal", rows, limit, "seq"))
         return
-    print_table(_JOURNAL_COLUMNS, rows, none="no journal entries")
+    print_table(_JOURNAL_COLUMNS, rows[:limit], none="no journal entries")
 
 
 def _about(row: Mapping[str, Any]) -> str:
@@ -208,6 +211,7 @@ _JOURNAL_COLUMNS = (
 )
 
 
-def _next(rows: Sequence[Mapping[str, Any]], limit: int, key: str) -> Any:
-    """Where the next page begins; None where this one is the last."""
-    return rows[-1][key] if len(rows) == limit else None
+def _page(name: str, rows: Sequence[Mapping[str, Any]], limit: int, key: str) -> dict[str, Any]:
+    """One page of rows that were read with one more than `limit`; `next` is None where it is the last."""
+    page = rows[:limit]
+    return {name: page, "next": page[-1][key] if len(rows) > limit else None}

@@ -4,12 +4,13 @@ A deadline for a whole request, bodies that are too large read to their end and 
 our JSON form.
 """
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
@@ -81,7 +82,10 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     def parse_header(self, header_plus: bytes) -> None:
         """Parse the head, and bound what the body's receiver keeps."""
-        super().parse_header(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # from urlsplit or int, which waitress does not expect to fail
+            raise ParsingError("Bad URI or Content-Length") from error
         if self.body_rcv is not None:
             self.body_rcv.buf = _Bounded(self.body_rcv.buf, MAX_BODY_BYTES + 1)
 
@@ -184,6 +188,24 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
     channel_class: ClassVar[type[Channel]] = Channel
     draining = False
     arrival_seconds = ARRIVAL_SECONDS
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        # Re-entrant: a signal handler may stop the server in the middle of its own work.
+        self._trigger_lock = threading.RLock()
+        self._has_trigger = True
+        super().__init__(*arguments, **options)
+
+    def pull_trigger(self) -> None:
+        """Wake the I/O thread, if it still runs: afterwards the number of the trigger's pipe may be another file's."""
+        with self._trigger_lock:
+            if self._has_trigger:
+                super().pull_trigger()
+
+    def close_trigger(self) -> None:
+        """The I/O thread has ended: nobody is woken any more."""
+        with self._trigger_lock:
+            self._has_trigger = False
+            self.trigger.close()
 
     def add_task(self, task: Channel) -> None:
         """Queue a connection whose request has arrived."""

@@ -20,7 +20,11 @@ _BUSY = (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS)
 
 
 class EngineAway(Retryable):
-    """the engine does not answer, or keeps nothing now"""
+    """the engine does not answer, or keeps nothing now; `http_status` None where nothing came back"""
+
+    def __init__(self, message: str, *, http_status: int | None = None) -> None:
+        super().__init__(message)
+        self.http_status = http_status
 
 
 class EngineRefused(Refused):
@@ -97,7 +101,8 @@ class EngineClient:
             return retrying(self._post_once, path, body, parameters)
         except RetryError as error:
             last = error.last_attempt.exception()
-            raise EngineAway(f"{last} ({self._attempts} tries)") from last
+            http_status = last.http_status if isinstance(last, _TryAgain) else None
+            raise EngineAway(f"{last} ({self._attempts} tries)", http_status=http_status) from last
 
     def _post_once(self, path: str, body: bytes, parameters: dict[str, str]) -> dict[str, Any]:
         try:
@@ -122,9 +127,7 @@ class EngineClient:
         message = str(found.get("message") or (answer or {}).get("message") or response.reason_phrase)
         if response.status_code in _BUSY or response.is_server_error:
             raise _TryAgain(f"{self.url} answers {response.status_code}: {message}", response.status_code)
-        raise EngineRefused(
-            message, http_status=response.status_code, code=found.get("code"), field=found.get("field")
-        )
+        raise EngineRefused(message, http_status=response.status_code, code=found.get("code"), field=found.get("field"))
 
 
 def _object_of(response: httpx.Response) -> dict[str, Any] | None:

@@ -46,17 +46,18 @@ def _read(path: Path) -> str:
         raise
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise ConfigurationError(f"{path}: must be a file")
         if found.st_mode & _TOO_WIDE:
-            mode = stat.S_IMODE(found.st_mode)
             raise ConfigurationError(
-                f"{path}: others may use it (mode {mode:04o}); its token is no secret any more: "
-                "remove it to have a new one made, or chmod 600 it"
+                f"{path}: others may use it (mode {stat.S_IMODE(found.st_mode):04o}), so its token is no secret any "
+                "more: remove it to have a new one made"
             )
-        content = file.read(_MAX_TOKEN_LENGTH + 2)
+        content = os.read(descriptor, _MAX_TOKEN_LENGTH + 2)
+    finally:
+        os.close(descriptor)
     return _checked(content.decode("ascii", errors="replace").rstrip("\r\n"), str(path))
 
 

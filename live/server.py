@@ -5,6 +5,7 @@ import logging
 import resource
 import socket
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -98,10 +99,10 @@ class Server:
         while self._close_idle() and time.monotonic() < deadline:
             self._turn(_MOMENT)
         self._workers.shutdown(timeout=max(_MOMENT, deadline - time.monotonic()))
-        # Not the triggers: a worker that is still busy will write to its pipe, whose number another file may have then.
         for listener in self._listeners:
             for channel in list(listener.active_channels.values()):
                 channel.handle_close()
+            listener.close_trigger()
 
     def _close_idle(self) -> int:
         """Close the connections on which nothing happens; how many are left."""
@@ -200,7 +201,9 @@ class _ToOurLog(logging.Handler):
     """waitress' own words, in our log instead of on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log.log(record.levelno, "waitress", message=record.getMessage(), exc_info=record.exc_info)
+        # The traceback as text: what renders one may show its variables, and with them a body.
+        trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else None
+        log.log(record.levelno, "waitress", message=record.getMessage(), traceback=trace)
 
 
 def _quieten_waitress() -> None:

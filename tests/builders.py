@@ -128,8 +128,7 @@ def settings_with(**parts: Any) -> Settings:
 
 def with_state(portfolio: Portfolio, **changes: Any) -> Portfolio:
     """The portfolio with other figures in its row (money as a test writes it down)."""
-    exact = {name: decimal(value) if isinstance(value, int | str) else value for name, value in changes.items()}
-    exact |= {name: value for name, value in changes.items() if isinstance(value, bool)}
+    exact = {name: value if isinstance(value, bool) else decimal(value) for name, value in changes.items()}
     return replace(portfolio, state=replace(portfolio.state, **exact))
 
 

@@ -30,7 +30,9 @@ class Clock:
 
 
 @contextmanager
-def an_engine(dsn: str, *, settings: Settings | None = None, clock: Clock | None = None, **given: Any) -> Iterator[LiveTradingEngine]:
+def an_engine(
+    dsn: str, *, settings: Settings | None = None, clock: Clock | None = None, **given: Any
+) -> Iterator[LiveTradingEngine]:
     """A started engine on `dsn`, stopped at the end."""
     with DatabaseStateManager(dsn, commit_limit=given.pop("commit_limit", 3.0)) as manager:
         engine = LiveTradingEngine(manager, settings or without_waiting(), clock=clock or Clock(), **given)

@@ -4,6 +4,7 @@ import socket
 import threading
 from contextlib import suppress
 from enum import Enum
+from typing import Self
 
 import psycopg2.extensions
 
@@ -39,7 +40,7 @@ class Proxy:
             **{**self._target, "host": "127.0.0.1", "port": str(self._listener.getsockname()[1]), "sslmode": "disable"}
         )
 
-    def __enter__(self) -> "Proxy":
+    def __enter__(self) -> Self:
         self._start(self._accept)
         return self
 

@@ -75,6 +75,8 @@ class Operator:
         )
 
     def _require_token(self) -> None:
+        if request.method == "OPTIONS":  # tells the methods, does nothing
+            return
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(errors="replace"), self._token):
             log.warning("operator refused", path=request.path, remote=request.remote_addr)

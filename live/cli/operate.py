@@ -15,7 +15,7 @@ from core.errors import ConfigurationError, PortfolioError
 from live.cli.options import Money, Price, data_dir_option, json_option, portfolio_option, url_option
 from live.cli.output import note, print_json, say
 
-_DONE = "executed"
+_DONE = ("executed", "accepted")
 _UNAUTHORIZED = 401
 
 
@@ -199,7 +199,7 @@ def _tell(answer: Mapping[str, Any], what: str, operator: Operator) -> None:
             f"{what}: not carried out, since the request id {operator.request_id} belongs to another command; "
             "leave --request-id out"
         )
-    if outcome.get("status") != _DONE:
+    if outcome.get("status") not in _DONE:
         raise PortfolioError(f"{what}: {outcome.get('status')}: {outcome.get('reason') or 'no reason given'}")
     if operator.as_json:
         return

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 _Function = Callable[..., Any]
 _CONNECT_FOR_SECONDS = 3.0
+_LONGEST = 60  # of a number as written; decimals_of is exact up to 80 digits
 _MISSING_TABLE_OR_COLUMN = ("42P01", "42703")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-class _Exact(click.ParamType):
+class _Exact(click.ParamType[Decimal]):
     """An exact number; how many digits it may have is the column's."""
 
     decimals: ClassVar[int]
@@ -35,14 +36,14 @@ class _Exact(click.ParamType):
         self._positive = positive
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        """The number as written; commas and underscores may group its digits."""
+        """The number as written."""
         if isinstance(value, Decimal):
             return value
         try:
-            amount = Decimal(str(value).replace(",", ""))
+            amount = Decimal(str(value))
         except InvalidOperation:
             self.fail(f"{value!r} is not a number", param, ctx)
-        if not amount.is_finite() or (amount and amount.adjusted() >= self.digits):
+        if not amount.is_finite() or len(str(value)) > _LONGEST or (amount and amount.adjusted() >= self.digits):
             self.fail(f"{value!r} must be a number with at most {self.digits} digits before the point", param, ctx)
         if decimals_of(amount) > self.decimals:
             self.fail(f"{value!r} has more than {self.decimals} decimals", param, ctx)
@@ -154,9 +155,9 @@ def db_config_option(function: _Function) -> _Function:
 
 def db_env_option(function: _Function) -> _Function:
     """--db-env."""
-    return click.option(
-        "--db-env", default="local", show_default=True, help="The environment to use of --db-config."
-    )(function)
+    return click.option("--db-env", default="local", show_default=True, help="The environment to use of --db-config.")(
+        function
+    )
 
 
 def config_option(function: _Function) -> _Function:
@@ -177,7 +178,9 @@ def url_option(function: _Function) -> _Function:
 
 def json_option(function: _Function) -> _Function:
     """--json as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Machine-readable: JSON, decimals as strings.")(function)
+    return click.option("--json", "as_json", is_flag=True, help="Machine-readable: JSON, decimals as strings.")(
+        function
+    )
 
 
 def file_settings(config: Path | None) -> "FileSettings":

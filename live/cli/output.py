@@ -104,15 +104,11 @@ def print_table(columns: Sequence[Column], rows: Iterable[Any], *, none: str) ->
 
 def print_facts(facts: Mapping[str, str]) -> None:
     """Names and values, one pair a line."""
-    from rich.table import Table
     from rich.text import Text
 
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column()
-    grid.add_column(overflow="fold")
+    console, width = _console(), max(map(len, facts), default=0)
     for name, value in facts.items():
-        grid.add_row(Text(name, style="bold"), Text(printable(value), style=_COLOURS.get(value, "")))
-    _console().print(grid)
+        console.print(Text.assemble((name.ljust(width), "bold"), "  ", (printable(value), _COLOURS.get(value, ""))))
 
 
 def printable(text: str) -> str:

@@ -16,7 +16,7 @@ _limit_option = click.option(
 )
 
 
-class StatusList(click.ParamType):
+class StatusList(click.ParamType[tuple[str, ...] | None]):
     """Statuses with commas between them; `all` for every one (None)."""
 
     name = "status[,...]"
@@ -24,9 +24,7 @@ class StatusList(click.ParamType):
     def __init__(self, known: Sequence[str]) -> None:
         self._known = known
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...] | None:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...] | None:
         """The statuses as named."""
         if not isinstance(value, str) or value == "all":
             return None if value == "all" else value
@@ -194,7 +192,9 @@ def _about(row: Mapping[str, Any]) -> str:
     signal = given.get("signal")
     if isinstance(signal, Mapping):
         return " ".join(text(signal.get(name)) for name in ("type", "instrument", "layer")).strip()
-    found = [text(given.get(name)) for name in ("position_id", "amount", "instrument", "initial_capital", "instance_id")]
+    found = [
+        text(given.get(name)) for name in ("position_id", "amount", "instrument", "initial_capital", "instance_id")
+    ]
     return " ".join(part for part in found if part)
 
 

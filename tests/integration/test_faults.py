@@ -114,7 +114,9 @@ def test_what_nobody_waits_for_any_more_is_not_decided_when_the_database_is_back
     with an_engine(proxy.dsn, answer_within=0.3) as engine:
         proxy.refuse(True)
         assert engine.process_signal(a_signal()).kind is AnswerKind.UNKNOWN
-        assert engine.process_signal(a_signal(instrument="GOLD_MINI", price=72000, stop=71500)).kind is AnswerKind.UNKNOWN
+        assert (
+            engine.process_signal(a_signal(instrument="GOLD_MINI", price=72000, stop=71500)).kind is AnswerKind.UNKNOWN
+        )
         assert _eventually(lambda: engine.status()["backlog"] == 0)
         proxy.refuse(False)
         assert _eventually(lambda: status_of(engine.command(Halt())) == "executed")
@@ -226,7 +228,9 @@ def test_a_row_changed_by_hand_makes_the_engine_read_anew_and_decide_again(dsn):
         with connection, connection.cursor() as cursor:
             cursor.execute("UPDATE portfolio_positions SET current_stop = 51900, version = version + 1")
         connection.close()
-        assert status_of(engine.process_signal(a_signal("MARKET_DATA", price=51890, timestamp=minutes(0.5)))) == "executed"
+        assert (
+            status_of(engine.process_signal(a_signal("MARKET_DATA", price=51890, timestamp=minutes(0.5)))) == "executed"
+        )
         assert rows(dsn, "SELECT status, exit_reason FROM portfolio_positions") == [("closed", "STOP")]
 
 
@@ -245,7 +249,11 @@ def test_an_input_that_cannot_be_decided_fails_alone_and_freezes_its_instrument(
     with an_engine(dsn) as engine:
         answers = _at_once(
             engine,
-            [a_signal(), a_signal(instrument="COPPER", price=800, stop=790), a_signal(instrument="GOLD_MINI", price=72000, stop=71500)],
+            [
+                a_signal(),
+                a_signal(instrument="COPPER", price=800, stop=790),
+                a_signal(instrument="GOLD_MINI", price=72000, stop=71500),
+            ],
         )
         assert [status_of(answer) for answer in answers] == [
             "executed",
@@ -260,7 +268,9 @@ def test_an_input_that_cannot_be_decided_fails_alone_and_freezes_its_instrument(
         once_more = a_signal(instrument="COPPER", price=800, stop=790, atr=10, timestamp=minutes(0.9))
         assert status_of(engine.process_signal(once_more)).startswith(("executed", "blocked: volatility"))
         assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
-    assert rows(dsn, "SELECT processing_status FROM signal_log WHERE instrument = 'COPPER' ORDER BY id")[0] == ("failed",)
+    assert rows(dsn, "SELECT processing_status FROM signal_log WHERE instrument = 'COPPER' ORDER BY id")[0] == (
+        "failed",
+    )
 
 
 def test_an_input_that_the_database_refuses_fails_alone_and_freezes_its_instrument(dsn, settings):
@@ -335,7 +345,9 @@ def test_an_entry_that_waits_is_decided_when_the_engine_stops(dsn, settings):
     answers = []
     with an_engine(dsn, settings=settings, clock=Clock(minutes(1))) as engine:
         engine.process_signal(a_signal())
-        waiting = threading.Thread(target=lambda: answers.append(engine.process_signal(a_signal(timestamp=minutes(0.5)))))
+        waiting = threading.Thread(
+            target=lambda: answers.append(engine.process_signal(a_signal(timestamp=minutes(0.5))))
+        )
         waiting.start()
         assert _eventually(lambda: engine.status()["backlog"] == 1)
         engine.stop()
@@ -366,7 +378,9 @@ def _load(engine: LiveTradingEngine, *, clients: int, each: int, pause: float = 
     def client(number: int) -> None:
         for step in range(each):
             instrument = ("BANK_NIFTY", "GOLD_MINI")[number % 2]
-            signal = a_signal("MARKET_DATA", instrument, price=52000 + step, timestamp=NOON.replace(hour=number, minute=step % 60))
+            signal = a_signal(
+                "MARKET_DATA", instrument, price=52000 + step, timestamp=NOON.replace(hour=number, minute=step % 60)
+            )
             answer = engine.process_signal(signal)
             taken = answer.kind in (AnswerKind.DECIDED, AnswerKind.DUPLICATE)
             (acknowledged if taken else unknown).add(answer.fingerprint or "")

@@ -31,9 +31,9 @@ def test_signal_database_recovery(dsn):
     with an_engine(dsn) as engine:
         answer = engine.process_signal(a_signal())
         assert status_of(answer) == "executed"
-        assert rows(dsn, "SELECT position_id, instrument, layer, lots, entry_price, status FROM portfolio_positions") == [
-            (answer.outcome["position_id"], "BANK_NIFTY", "Long_1", 2, Decimal(52000), "open")
-        ]
+        assert rows(
+            dsn, "SELECT position_id, instrument, layer, lots, entry_price, status FROM portfolio_positions"
+        ) == [(answer.outcome["position_id"], "BANK_NIFTY", "Long_1", 2, Decimal(52000), "open")]
         before = engine.portfolio
     with an_engine(dsn) as engine:
         assert engine.portfolio == before
@@ -110,7 +110,8 @@ def test_ten_concurrent_saves_all_land(dsn):
     with DatabaseStateManager(dsn) as manager:
         manager.save_position(a_position("first"))
         threads = [
-            threading.Thread(target=manager.save_position, args=(a_position(f"p{number}", layer="Long_2"),)) for number in range(10)
+            threading.Thread(target=manager.save_position, args=(a_position(f"p{number}", layer="Long_2"),))
+            for number in range(10)
         ]
         for thread in threads:
             thread.start()
@@ -191,7 +192,10 @@ def test_the_first_start_writes_the_capital_and_a_later_one_keeps_it(dsn):
 def test_an_explicitly_different_capital_refuses_to_start(dsn):
     with an_engine(dsn):
         pass
-    with pytest.raises(ConfigurationError, match="capital changes by a flow"), an_engine(dsn, initial_capital=Decimal(1)):
+    with (
+        pytest.raises(ConfigurationError, match="capital changes by a flow"),
+        an_engine(dsn, initial_capital=Decimal(1)),
+    ):
         pass
 
 
@@ -210,7 +214,9 @@ def test_changed_settings_are_journalled_once(dsn, settings):
     for given in (other, other, settings):
         with an_engine(dsn, settings=given):
             pass
-    journalled = rows(dsn, "SELECT input #>> '{settings,limits,risk_percent}' FROM decision_journal WHERE kind = 'settings'")
+    journalled = rows(
+        dsn, "SELECT input #>> '{settings,limits,risk_percent}' FROM decision_journal WHERE kind = 'settings'"
+    )
     assert journalled == [("15",), ("10",), ("15",)]
 
 
@@ -225,7 +231,10 @@ def test_each_start_takes_the_next_term(dsn):
     [
         ("UPDATE portfolio_state SET closed_equity = closed_equity + 1", "closed equity"),
         ("UPDATE portfolio_positions SET current_stop = NULL", "has no stop"),
-        ("UPDATE portfolio_positions SET is_base_position = FALSE; UPDATE pyramiding_state SET base_position_id = NULL", "pyramids"),
+        (
+            "UPDATE portfolio_positions SET is_base_position = FALSE; UPDATE pyramiding_state SET base_position_id = NULL",
+            "pyramids",
+        ),
         ("UPDATE portfolio_state SET total_risk_amount = 1", "total_risk_amount"),
     ],
 )
@@ -272,7 +281,11 @@ def test_a_repeated_request_id_answers_the_first_outcome_also_after_a_restart(ds
     with an_engine(dsn) as engine:
         first = engine.command(deposit)
         again = engine.command(deposit)
-        assert (first.kind, again.kind, again.journal_seq) == (AnswerKind.DECIDED, AnswerKind.DUPLICATE, first.journal_seq)
+        assert (first.kind, again.kind, again.journal_seq) == (
+            AnswerKind.DECIDED,
+            AnswerKind.DUPLICATE,
+            first.journal_seq,
+        )
     with an_engine(dsn) as engine:
         assert engine.command(deposit).kind is AnswerKind.DUPLICATE
         assert engine.command(replace(deposit, amount=Decimal(5))).differs is True

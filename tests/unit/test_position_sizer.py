@@ -89,11 +89,23 @@ def model_smallest(sizes: list[tuple[str, Fraction]], caps: list[tuple[str, Frac
     return floor(size), limiter
 
 
+# The caps in per cent: risk, of pyramids, volatility, of pyramids, margin. The defaults, and some that bind sooner.
+CAPS = {"usual": ("15", "12", "5", "4", "60"), "tight": ("1.5", "1.2", "1", "0.8", "100")}
+CAP_NAMES = (
+    "risk_percent",
+    "pyramid_risk_percent",
+    "volatility_percent",
+    "pyramid_volatility_percent",
+    "margin_percent",
+)
+
+
 class Model:
     """What DOMAIN.md says of a portfolio, in fractions: closed equity, its high, and what its open positions carry."""
 
-    def __init__(self, portfolio: Portfolio) -> None:
+    def __init__(self, portfolio: Portfolio, caps: str = "usual") -> None:
         state = portfolio.state
+        self.caps = [Fraction(cap) / 100 for cap in CAPS[caps]]
         positions = list(portfolio.positions.values())
         self.closed, self.high = Fraction(state.closed_equity), Fraction(state.equity_high)
         self.unrealized = sum((self.pnl(p, p.mark_price) for p in positions), Fraction(0))
@@ -140,11 +152,11 @@ def model_base(
     sizes = [
         ("risk", equity * risk_percent_now / 100 / per_lot * er),
         ("volatility", equity * Fraction(vol_percent) / 100 / vol_per_lot),
-        ("margin", (equity * 60 / 100 - model.margin) / margin),
+        ("margin", (equity * model.caps[4] - model.margin) / margin),
     ]
     caps = [
-        ("portfolio_risk", (equity * 15 / 100 - model.risk) / per_lot),
-        ("portfolio_volatility", (equity * 5 / 100 - model.volatility) / vol_per_lot),
+        ("portfolio_risk", (equity * model.caps[0] - model.risk) / per_lot),
+        ("portfolio_volatility", (equity * model.caps[2] - model.volatility) / vol_per_lot),
     ]
     return model_smallest(sizes, caps)
 
@@ -176,13 +188,13 @@ def model_pyramid(
     factor = model_factor(model.drawdown)
     base_risk = one_r * base.lots * pv
     sizes = [
-        ("margin", (equity * 60 / 100 - model.margin) / margin * factor),
+        ("margin", (equity * model.caps[4] - model.margin) / margin * factor),
         ("discipline", Fraction(layers[-1].entry_lots, 2) * factor),
         ("profit", Fraction(1, 2) * max(Fraction(0), pnl - base_risk) / per_lot * factor),
     ]
     caps = [
-        ("portfolio_risk", (equity * 12 / 100 - model.risk) / per_lot),
-        ("portfolio_volatility", (equity * 4 / 100 - model.volatility) / vol_per_lot),
+        ("portfolio_risk", (equity * model.caps[1] - model.risk) / per_lot),
+        ("portfolio_volatility", (equity * model.caps[3] - model.volatility) / vol_per_lot),
     ]
     return model_smallest(sizes, caps)
 
@@ -248,24 +260,26 @@ def layers_of(draw: st.DrawFn, instrument: str, sign: int, count: int) -> list[P
 
 
 @st.composite
-def portfolios(draw: st.DrawFn, without: str) -> tuple[Portfolio, str]:
+def portfolios(draw: st.DrawFn, without: str) -> tuple[Portfolio, str, str]:
     """A portfolio in some drawdown, holding what it may of the other instruments, sized by some equity."""
     which = draw(st.sampled_from(["blended", "closed", "open", "high_water"]))
-    high = draw(st.sampled_from([100_000, 1_000_000, 5_000_000, 50_000_000, 3_000_000_000])) + draw(hundredths(0, 99))
+    high = draw(st.sampled_from([500_000, 5_000_000, 20_000_000, 50_000_000, 3_000_000_000])) + draw(hundredths(0, 99))
     # Whole and odd tenths of a per cent: the bands' borders themselves, and both sides of them.
-    lost = draw(st.sampled_from([0, 0, 0, 1, 49, 50, 51, 99, 100, 101, 149, 150, 151, 300, 1000, 1100]))
-    portfolio = a_portfolio(settings_with(sizing={"equity": which}), capital=high)
+    lost = draw(st.sampled_from([0, 0, 0, 0, 0, 0, 1, 49, 50, 51, 99, 100, 101, 149, 150, 151, 1000, 1100]))
+    caps = draw(st.sampled_from(sorted(CAPS)))
+    limits = dict(zip(CAP_NAMES, CAPS[caps], strict=True))
+    portfolio = a_portfolio(settings_with(sizing={"equity": which}, limits=limits), capital=high)
     portfolio = with_state(portfolio, closed_equity=round(high * (1000 - lost) / 1000, 4), equity_high=high)
     for instrument in sorted(set(TABLE) - {without}):
         count = draw(st.integers(0, 2))
         portfolio = holding(portfolio, *draw(layers_of(instrument, draw(st.sampled_from([1, -1])), count)))
-    return portfolio, which
+    return portfolio, which, caps
 
 
 @settings(deadline=None, max_examples=150)
 @given(data=st.data(), instrument=st.sampled_from(sorted(TABLE)), sign=st.sampled_from([1, -1]))
 def test_a_base_entry_is_sized_as_the_model_sizes_it(data: st.DataObject, instrument: str, sign: int) -> None:
-    portfolio, which = data.draw(portfolios(instrument))
+    portfolio, which, caps = data.draw(portfolios(instrument))
     price = Decimal(PRICES[instrument])
     distance = ticks(data.draw(hundredths(-1, 60)) * price / 10_000)
     atr = ticks(data.draw(hundredths(1, 60)) * price / 10_000)
@@ -273,7 +287,7 @@ def test_a_base_entry_is_sized_as_the_model_sizes_it(data: st.DataObject, instru
     layer = "Long_1" if sign == 1 else "Short_1"
     signal = a_signal(instrument=instrument, layer=layer, price=price, stop=price - sign * distance, atr=atr, er=er)
     expected = model_base(
-        Model(portfolio), which, instrument, Fraction(price), Fraction(distance), Fraction(atr), Fraction(er)
+        Model(portfolio, caps), which, instrument, Fraction(price), Fraction(distance), Fraction(atr), Fraction(er)
     )
     assert told_of(told(portfolio, signal)) == expected
 
@@ -281,7 +295,7 @@ def test_a_base_entry_is_sized_as_the_model_sizes_it(data: st.DataObject, instru
 @settings(deadline=None, max_examples=150)
 @given(data=st.data(), instrument=st.sampled_from(sorted(TABLE)), sign=st.sampled_from([1, -1]))
 def test_a_pyramid_is_gated_and_sized_as_the_model_does_it(data: st.DataObject, instrument: str, sign: int) -> None:
-    portfolio, which = data.draw(portfolios(instrument))
+    portfolio, which, caps = data.draw(portfolios(instrument))
     layers = data.draw(layers_of(instrument, sign, data.draw(st.integers(1, min(5, TABLE[instrument][5] + 1)))))
     portfolio = holding(portfolio, *layers)
     price = layers[-1].entry_price + sign * ticks(data.draw(hundredths(-1, 20)) * PRICES[instrument] / 1000)
@@ -289,7 +303,7 @@ def test_a_pyramid_is_gated_and_sized_as_the_model_does_it(data: st.DataObject, 
     atr = ticks(data.draw(hundredths(1, 90)) * PRICES[instrument] / 10_000)
     layer = f"{'Long' if sign == 1 else 'Short'}_6"
     signal = a_signal("PYRAMID", instrument, layer, price=price, stop=stop, atr=atr)
-    model = Model(portfolio)
+    model = Model(portfolio, caps)
     expected = model_pyramid(model, which, layers, sign, Fraction(price), Fraction(stop), Fraction(atr))
     assert told_of(told(portfolio, signal)) == expected
 

@@ -1,0 +1,541 @@
+"""The JSON API: lists, status, the operator's commands, and the form of every answer."""
+
+import os
+import stat
+import threading
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+from werkzeug.test import TestResponse
+
+from core.errors import ConfigurationError
+from core.inputs import ClosePositions, Halt, MoveCapital, Resume
+from live.answers import Answer, AnswerKind
+from live.api.encoding import decimal_text, encode
+from live.secrets import TOKEN_FILE, is_loopback, operator_token, require_safe_bind
+from tests.builders import a_position
+from tests.fake_engine import TOKEN, FakeEngine, an_app, decided, error_of
+
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+GETS = ["/positions", "/positions/GOLD_MINI-Long_1-abc", "/signals", "/journal", "/webhook/stats", "/status"]
+GETS += ["/db/status", "/health", "/ready"]
+POSTS = ["/halt", "/resume", "/positions/ALL/close", "/positions/GOLD_MINI-Long_1-abc/close", "/capital"]
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def client(engine: FakeEngine) -> FlaskClient:
+    return an_app(engine).test_client()
+
+
+def post(client: FlaskClient, path: str, body: bytes | str = b"", **headers: str) -> TestResponse:
+    return client.post(path, data=body, headers={**BEARER, **headers})
+
+
+# --- the form of answers ------------------------------------------------------------------------------------------
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (Decimal("5000000.0000"), '"5000000"'),
+        (Decimal("5E+6"), '"5000000"'),
+        (Decimal("52000.50000000"), '"52000.5"'),
+        (Decimal("0E-8"), '"0"'),
+        (Decimal("-0.000"), '"0"'),
+        (Decimal("-1.10"), '"-1.1"'),
+        (Decimal("0.00000001"), '"0.00000001"'),
+        (datetime(2026, 1, 14, 6, 15, tzinfo=UTC), '"2026-01-14T06:15:00Z"'),
+        (datetime(2026, 1, 14, 11, 45, 0, 5, tzinfo=timezone(timedelta(hours=5.5))), '"2026-01-14T06:15:00.000005Z"'),
+        (date(2026, 1, 14), '"2026-01-14"'),
+        (Colour.RED, '"red"'),
+        ((1, True, None, 0.5), "[1,true,null,0.5]"),
+        ({"a": {"b": Decimal(1)}}, '{"a":{"b":"1"}}'),
+        ("é", '"é"'),
+    ],
+)
+def test_a_value_has_one_form(value: Any, text: str) -> None:
+    assert encode(value).decode() == text
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=8, min_value=-(10**12), max_value=10**12))
+def test_a_decimal_survives_its_text(value: Decimal) -> None:
+    text = decimal_text(value)
+    assert Decimal(text) == value
+    assert "E" not in text
+    assert not (text.endswith((".", "0")) and "." in text)
+
+
+def test_a_value_without_a_form_is_an_error_not_a_guess() -> None:
+    with pytest.raises(TypeError, match="object has no form"):
+        encode(object())
+
+
+@pytest.mark.parametrize("path", GETS)
+def test_every_view_is_json_that_nothing_on_the_way_keeps(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+    assert (response.status_code, response.mimetype) == (200, "application/json")
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", GETS)
+def test_head_is_get_without_the_body(client: FlaskClient, path: str) -> None:
+    response = client.head(path)
+    assert (response.status_code, response.data) == (200, b"")
+    assert response.headers["Content-Length"] == client.get(path).headers["Content-Length"]
+
+
+@pytest.mark.parametrize("path", [*GETS, *POSTS, "/webhook"])
+def test_options_tells_the_methods(client: FlaskClient, engine: FakeEngine, path: str) -> None:
+    response = client.options(path)
+    assert response.status_code == 200
+    assert "OPTIONS" in response.headers["Allow"]
+    assert (engine.commands, engine.reads.asked) == ([], [])
+
+
+@pytest.mark.parametrize("path", [path for path in GETS if "webhook" not in path])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_a_view_takes_no_other_method(client: FlaskClient, path: str, method: str) -> None:
+    response = client.open(path, method=method)
+    assert response.status_code == 405
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+    assert error_of(response)["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/positions/", "/positions//close", "//positions", "/webhook/a/b"])
+def test_an_address_of_nothing_is_a_404(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 404
+    error_of(response)
+
+
+# --- query parameters ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", GETS)
+def test_every_view_takes_the_served_portfolio_and_no_other(client: FlaskClient, path: str) -> None:
+    assert client.get(path, query_string={"portfolio": "main"}).status_code == 200
+    response = client.get(path, query_string={"portfolio": "alpha"})
+    assert response.status_code == 404
+    assert error_of(response)["code"] == "unknown_portfolio"
+
+
+@pytest.mark.parametrize("path", GETS)
+def test_an_unknown_parameter_is_refused_with_those_allowed(client: FlaskClient, path: str) -> None:
+    response = client.get(path, query_string={"colour": "red"})
+    error = error_of(response)
+    assert (response.status_code, error["field"]) == (400, "colour")
+    assert "`portfolio`" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "path, query, field, rule",
+    [
+        ("/positions", "limit=0", "limit", "1 to 1000"),
+        ("/positions", "limit=1001", "limit", "1 to 1000"),
+        ("/positions", "limit=-1", "limit", "1 to 1000"),
+        ("/positions", "limit=ten", "limit", "1 to 1000"),
+        ("/positions", "limit=", "limit", "1 to 1000"),
+        ("/positions", "limit=%D9%A1", "limit", "1 to 1000"),
+        ("/positions", "limit=1&limit=2", "limit", "given twice"),
+        ("/positions", "status=closing", "status", "open, partial, closed, all"),
+        ("/positions", "status=", "status", "open, partial, closed, all"),
+        ("/positions", "instrument=BANK-NIFTY", "instrument", "1 to 29 letters"),
+        ("/positions", "instrument=%00", "instrument", "1 to 29 letters"),
+        ("/positions", "before=nothing", "before", "id of a position"),
+        ("/positions", "before=%00", "before", "id of a position"),
+        ("/signals", "status=open", "status", "received, accepted"),
+        ("/signals", "before=x", "before", "whole number"),
+        ("/signals", "before=9223372036854775808", "before", "whole number"),
+        ("/journal", "before=0", "before", "whole number"),
+        ("/journal", "instrument=GOLD_MINI", "instrument", "not a parameter"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(
+    client: FlaskClient, engine: FakeEngine, path: str, query: str, field: str, rule: str
+) -> None:
+    response = client.get(f"{path}?{query}")
+    assert response.status_code == 400
+    assert (error_of(response)["code"], error_of(response)["field"]) == ("malformed", field)
+    assert rule in error_of(response)["message"]
+    assert engine.reads.asked == []
+
+
+# --- lists --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "query, asked",
+    [
+        ("", {"statuses": None, "instrument": None, "limit": 101, "before": None}),
+        ("status=all&limit=1000", {"statuses": None, "instrument": None, "limit": 1001, "before": None}),
+        ("status=partial,OPEN", {"statuses": ["open", "partial"], "instrument": None, "limit": 101, "before": None}),
+        (
+            "instrument=gold_mini&before=GOLD_MINI-Long_1-abc",
+            {"statuses": None, "instrument": "GOLD_MINI", "limit": 101, "before": "GOLD_MINI-Long_1-abc"},
+        ),
+    ],
+)
+def test_positions_are_listed_as_asked(
+    client: FlaskClient, engine: FakeEngine, query: str, asked: dict[str, Any]
+) -> None:
+    assert client.get(f"/positions?{query}").get_json() == {"positions": [], "next": None}
+    assert engine.reads.asked == [("positions", asked)]
+
+
+@pytest.mark.parametrize("path, name, key", [("/signals", "signals", "id"), ("/journal", "journal", "seq")])
+def test_a_page_that_is_not_the_last_names_where_the_next_one_begins(
+    client: FlaskClient, engine: FakeEngine, path: str, name: str, key: str
+) -> None:
+    engine.reads.rows = [{key: number} for number in (9, 8, 7)]
+    assert client.get(f"{path}?limit=2").get_json() == {name: [{key: 9}, {key: 8}], "next": 8}
+    assert client.get(f"{path}?limit=3").get_json() == {name: [{key: 9}, {key: 8}, {key: 7}], "next": None}
+    assert client.get(f"{path}?limit=3&before=12").status_code == 200
+    assert engine.reads.asked[-1][1]["before"] == 12
+
+
+def test_a_signals_stored_figures_read_like_all_other_numbers(client: FlaskClient, engine: FakeEngine) -> None:
+    engine.reads.rows = [
+        {"id": 2, "outcome": {"status": "executed", "sizing": {"lot_r": "7.500000", "note": "x", "n": None}}},
+        {"id": 1, "outcome": None},
+    ]
+    first, second = client.get("/signals").get_json()["signals"]
+    assert first["outcome"]["sizing"] == {"lot_r": "7.5", "note": "x", "n": None}
+    assert second["outcome"] is None
+
+
+def test_a_position_is_told_by_its_columns(client: FlaskClient) -> None:
+    told = client.get("/positions/GOLD_MINI-Long_1-abc").get_json()
+    assert set(told) == set(a_position().__struct_fields__)
+    assert (told["entry_price"], told["status"], told["mark_time"]) == ("72000", "open", "2026-01-14T06:15:00Z")
+
+
+@pytest.mark.parametrize("position_id", ["nothing", "a%00b", "%ff", "x" * 51, "%0A"])
+def test_a_position_that_does_not_exist_is_a_404(client: FlaskClient, position_id: str) -> None:
+    response = client.get(f"/positions/{position_id}")
+    assert response.status_code == 404
+    assert error_of(response)["code"] == "unknown_position"
+
+
+def test_the_counts_are_by_type_and_by_outcome(client: FlaskClient, engine: FakeEngine) -> None:
+    engine.reads.rows = [
+        {"signal_type": "EXIT", "processing_status": "executed", "signals": 3, "duplicates": Decimal(2)},
+        {"signal_type": "EXIT", "processing_status": "rejected", "signals": 1, "duplicates": 0},
+        {"signal_type": "PYRAMID", "processing_status": "executed", "signals": 4, "duplicates": 1},
+    ]
+    told = client.get("/webhook/stats").get_json()
+    assert (told["signals"], told["duplicates"]) == (8, 3)
+    assert told["by_type"] == {"EXIT": 4, "PYRAMID": 4}
+    assert told["by_outcome"] == {"executed": 7, "rejected": 1}
+    assert told["counts"][0]["duplicates"] == 2
+
+
+# --- status -------------------------------------------------------------------------------------------------------
+
+
+def test_the_status_has_the_portfolio_at_its_top_level(client: FlaskClient) -> None:
+    told = client.get("/status").get_json()
+    assert told == {"initial_capital": "5000000", "halted": False, "term": 3, "since": "2026-01-14T06:15:00Z"}
+
+
+def test_the_databases_status_is_200_while_it_answers_and_503_while_it_is_away(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    told = client.get("/db/status")
+    assert (told.status_code, told.get_json()["connected"], told.get_json()["latency_ms"]) == (200, True, 0.25)
+    engine.reads.away = True
+    told = client.get("/db/status")
+    assert (told.status_code, told.get_json()["connected"]) == (503, False)
+    assert error_of(told)["code"] == "database_away"
+
+
+def test_ready_is_503_until_signals_can_be_kept_while_health_is_200(client: FlaskClient, engine: FakeEngine) -> None:
+    engine.ready = False
+    response = client.get("/ready")
+    assert (response.status_code, error_of(response)["code"]) == (503, "not_ready")
+    assert client.get("/health").status_code == 200
+    engine.ready = True
+    assert client.get("/ready").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/positions", "/positions/x", "/positions?before=x", "/signals", "/journal"])
+def test_a_view_of_a_database_that_is_away_is_a_503(client: FlaskClient, engine: FakeEngine, path: str) -> None:
+    engine.reads.away = True
+    response = client.get(path)
+    assert response.status_code == 503
+    assert error_of(response)["code"] == "database_away"
+
+
+# --- the operator -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer ", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer é", f"Bearer {TOKEN} x"],
+)
+@pytest.mark.parametrize("path", POSTS)
+def test_a_command_needs_the_operators_token_even_on_loopback(
+    client: FlaskClient, engine: FakeEngine, path: str, authorization: str | None
+) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    with capture_logs() as logs:
+        response = client.post(
+            path, data=b"not even JSON", headers=headers, environ_overrides={"REMOTE_ADDR": "127.0.0.1"}
+        )
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert error_of(response)["code"] == "unauthorized"
+    assert engine.commands == []
+    assert TOKEN not in repr(logs)
+
+
+def test_the_scheme_may_be_written_in_any_case(client: FlaskClient) -> None:
+    assert client.post("/halt", headers={"Authorization": f"bearer {TOKEN}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path, body, command",
+    [
+        ("/halt", "", Halt()),
+        ("/halt", "  ", Halt()),
+        ("/halt", '{"reason":" news ","request_id":"r-1"}', Halt(reason="news", request_id="r-1")),
+        ("/halt", '{"reason":null}', Halt()),
+        ("/resume", "{}", Resume()),
+        ("/resume", '{"instrument":"gold_mini"}', Resume(instrument="GOLD_MINI")),
+        ("/positions/ALL/close", "", ClosePositions(position_id="ALL")),
+        (
+            "/positions/GOLD_MINI-Long_1-abc/close",
+            '{"price":"72100.50","reason":"news"}',
+            ClosePositions(position_id="GOLD_MINI-Long_1-abc", price=Decimal("72100.5"), reason="news"),
+        ),
+        ("/positions/ALL/close", '{"reason":""}', ClosePositions(position_id="ALL")),
+        ("/positions/ALL/close", '{"price":1}', ClosePositions(position_id="ALL", price=Decimal(1))),
+        ("/capital", '{"amount":1e5}', MoveCapital(amount=Decimal(100000))),
+        ("/capital", '{"amount":"-0.0001","note":"fee"}', MoveCapital(amount=Decimal("-0.0001"), note="fee")),
+        ("/capital", '{"amount":1.50000}', MoveCapital(amount=Decimal("1.5"))),
+        ("/capital", '{"amount":9999999999999999.9999}', MoveCapital(amount=Decimal("9999999999999999.9999"))),
+    ],
+)
+def test_a_command_is_carried_out_as_given(
+    client: FlaskClient, engine: FakeEngine, path: str, body: str, command: Any
+) -> None:
+    response = post(client, path, body)
+    assert response.status_code == 200
+    assert engine.commands == [command]
+    told = response.get_json()
+    assert (told["status"], told["positions"], told["lots"], told["journal_seq"]) == ("executed", [], 2, 12)
+
+
+@pytest.mark.parametrize(
+    "path, body, field, rule",
+    [
+        ("/halt", '{"why":"x"}', "why", "allowed: `reason`, `request_id`"),
+        ("/halt", '{"reason":1}', "reason", "a string"),
+        ("/halt", '{"reason":"' + "x" * 201 + '"}', "reason", "longer than 200"),
+        ("/halt", '{"request_id":"' + "x" * 101 + '"}', "request_id", "1 to 100 printable"),
+        ("/halt", '{"request_id":""}', "request_id", "1 to 100 printable"),
+        ("/halt", '{"request_id":" "}', "request_id", "1 to 100 printable"),
+        ("/halt", '{"request_id":"a\\nb"}', "request_id", "1 to 100 printable"),
+        ("/halt", '{"request_id":7}', "request_id", "1 to 100 printable"),
+        ("/halt", '{"reason":"a","reason":"b"}', "reason", "given twice"),
+        ("/halt", '{"reason":"a\\u0000"}', "reason", "NUL"),
+        ("/halt", "[]", None, "one JSON object"),
+        ("/halt", "halt", None, "not JSON"),
+        ("/resume", '{"instrument":"A-B"}', "instrument", "1 to 29 letters"),
+        ("/resume", '{"instrument":5}', "instrument", "1 to 29 letters"),
+        ("/positions/ALL/close", '{"price":0}', "price", "above 0"),
+        ("/positions/ALL/close", '{"price":-1}', "price", "above 0"),
+        ("/positions/ALL/close", '{"price":"market"}', "price", "a number"),
+        ("/positions/ALL/close", '{"price":0.000000001}', "price", "more than 8 decimals"),
+        ("/positions/ALL/close", '{"price":1e10}', "price", "too many digits"),
+        ("/positions/ALL/close", '{"lots":1}', "lots", "not a field"),
+        ("/capital", "", "amount", "required"),
+        ("/capital", '{"amount":null}', "amount", "required"),
+        ("/capital", '{"amount":true}', "amount", "a number"),
+        ("/capital", '{"amount":"1,000"}', "amount", "a number"),
+        ("/capital", '{"amount":NaN}', "amount", "finite"),
+        ("/capital", '{"amount":1.00001}', "amount", "more than 4 decimals"),
+        ("/capital", '{"amount":1e-999}', "amount", "more than 4 decimals"),
+        ("/capital", '{"amount":1.' + "0" * 90 + "1}", "amount", "too many digits"),
+        ("/capital", '{"amount":1e16}', "amount", "too many digits"),
+        ("/capital", '{"amount":-1e999}', "amount", "too many digits"),
+        ("/capital", '{"amount":1,"note":"' + "x" * 501 + '"}', "note", "longer than 500"),
+    ],
+)
+def test_a_bad_command_is_refused_by_field_and_rule(
+    client: FlaskClient, engine: FakeEngine, path: str, body: str, field: str | None, rule: str
+) -> None:
+    response = post(client, path, body)
+    error = error_of(response)
+    assert (response.status_code, error["code"], error.get("field")) == (400, "malformed", field)
+    assert rule in error["message"]
+    assert engine.commands == []
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_a_command_above_64_kib_is_refused(client: FlaskClient, engine: FakeEngine, path: str) -> None:
+    response = post(client, path, b" " * 65537)
+    assert (response.status_code, error_of(response)["code"]) == (413, "too_large")
+    assert engine.commands == []
+
+
+def test_closing_a_position_that_does_not_exist_is_a_404(client: FlaskClient, engine: FakeEngine) -> None:
+    response = post(client, "/positions/nothing/close")
+    assert (response.status_code, error_of(response)["code"]) == (404, "unknown_position")
+    assert engine.commands == []
+
+
+def test_one_price_cannot_close_several_instruments(client: FlaskClient, engine: FakeEngine) -> None:
+    gold = a_position()
+    silver = a_position("SILVER_MINI-Long_1-abc", instrument="SILVER_MINI")
+    engine.portfolio = engine.portfolio.with_position(gold).with_position(silver)
+    response = post(client, "/positions/ALL/close", '{"price":1}')
+    assert (response.status_code, error_of(response)["field"]) == (400, "price")
+    assert post(client, "/positions/ALL/close").status_code == 200
+
+
+def test_a_refused_command_says_why(client: FlaskClient, engine: FakeEngine) -> None:
+    engine.answers = lambda: decided(status="rejected", reason="amount is 0", lots=None)
+    told = post(client, "/capital", '{"amount":0}').get_json()
+    assert (told["status"], told["reason"]) == ("rejected", "amount is 0")
+
+
+def test_a_repeated_command_is_told_its_first_outcome(client: FlaskClient, engine: FakeEngine) -> None:
+    first = post(client, "/halt", '{"request_id":"r"}').get_json()
+    engine.answers = lambda: Answer(kind=AnswerKind.DUPLICATE, outcome=decided().outcome, journal_seq=12)
+    told = post(client, "/halt", '{"request_id":"r"}').get_json()
+    assert (told["status"], told["first"]["status"], told["journal_seq"]) == ("duplicate", "executed", 12)
+    assert told["first"]["lots"] == first["lots"]
+
+
+@pytest.mark.parametrize("kind, code", [(AnswerKind.UNKNOWN, "unknown"), (AnswerKind.NOT_TAKEN, "unavailable")])
+def test_a_command_that_could_not_be_kept_is_a_503(
+    client: FlaskClient, engine: FakeEngine, kind: AnswerKind, code: str
+) -> None:
+    engine.answers = lambda: Answer(kind=kind)
+    response = post(client, "/halt")
+    assert (response.status_code, error_of(response)["code"]) == (503, code)
+
+
+def test_a_command_for_another_portfolio_is_a_404(client: FlaskClient, engine: FakeEngine) -> None:
+    assert post(client, "/halt?portfolio=alpha").status_code == 404
+    assert post(client, "/halt?portfolio=main").status_code == 200
+    assert len(engine.commands) == 1
+
+
+# --- the operator's token -----------------------------------------------------------------------------------------
+
+
+def test_a_configured_token_is_used_and_no_file_made(tmp_path: Path) -> None:
+    assert operator_token(tmp_path, "a-token-of-16-chars") == "a-token-of-16-chars"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_start_makes_a_token_that_only_its_owner_reads_and_later_ones_find_it(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    token = operator_token(folder, None)
+    path = folder / TOKEN_FILE
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(token) >= 40
+    assert operator_token(folder, None) == operator_token(folder, None, create=False) == token
+    assert [found.name for found in folder.iterdir()] == [TOKEN_FILE]
+
+
+def test_the_token_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        operator_token(tmp_path, None)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / TOKEN_FILE).stat().st_mode) == 0o600
+
+
+def test_starts_at_the_same_time_agree_on_a_token(tmp_path: Path) -> None:
+    barrier, tokens = threading.Barrier(8), []
+
+    def start() -> None:
+        barrier.wait()
+        tokens.append(operator_token(tmp_path, None))
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tokens) == 8
+    assert len(set(tokens)) == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_command_beside_live_makes_no_token(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="start `live` first"):
+        operator_token(tmp_path, None, create=False)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
+def test_a_token_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    operator_token(tmp_path, None)
+    (tmp_path / TOKEN_FILE).chmod(mode)
+    with pytest.raises(ConfigurationError, match=rf"operator\.token: others may use it \(mode {mode:04o}\)"):
+        operator_token(tmp_path, None)
+
+
+def test_a_token_that_is_a_link_or_a_folder_or_holds_nothing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / TOKEN_FILE
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        operator_token(tmp_path, None)
+    path.unlink()
+    path.mkdir(0o700)
+    with pytest.raises(ConfigurationError, match="must be a file"):
+        operator_token(tmp_path, None)
+    path.rmdir()
+    path.touch(0o600)
+    with pytest.raises(ConfigurationError, match="16 to 1000 visible ASCII"):
+        operator_token(tmp_path, None)
+
+
+def test_a_folder_where_no_token_can_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    with pytest.raises(ConfigurationError, match=r"operator\.token"):
+        operator_token(tmp_path / "data", None)
+
+
+@pytest.mark.parametrize("token", ["short", "with spaces in it 16", "é" * 20, "x" * 1001])
+def test_a_configured_token_has_to_fit_a_header(tmp_path: Path, token: str) -> None:
+    with pytest.raises(ConfigurationError, match="`operator_token`"):
+        operator_token(tmp_path, token)
+
+
+# --- where to listen ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LocalHost"])
+def test_loopback_needs_no_secret(host: str) -> None:
+    assert is_loopback(host)
+    require_safe_bind(host, None)
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "", "192.168.1.5", "10.0.0.1", "fe80::1", "example.com", "0", "127.1"]
+)
+def test_a_wider_bind_needs_a_webhook_secret(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="PORTFOLIO_WEBHOOK_SECRET"):
+        require_safe_bind(host, None)
+    require_safe_bind(host, "a-secret")

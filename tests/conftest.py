@@ -10,7 +10,11 @@ from core.config import default_settings
 from core.db_state_manager import DatabaseStateManager
 from core.postgres.migrations import migrate
 from core.settings import Settings
+from live.logs import configure_logging
 from tests.postgres_server import drop_database, fresh_database, shared_server
+
+
+configure_logging()
 
 
 @pytest.fixture(scope="session")

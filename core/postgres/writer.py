@@ -109,7 +109,7 @@ class Writer:
                     # One long statement with one parameter: planned once a connection, never compiled.
                     cursor.execute("SET plan_cache_mode = force_generic_plan; SET jit = off")
                     cursor.execute(prepared("commit_batch", "JSONB"))
-                connection.commit()
+                    connection.commit()
             except BaseException:
                 connection.close()
                 raise

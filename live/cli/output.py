@@ -1,7 +1,6 @@
 """What commands print: tables for people, JSON for programs. Colours only on a terminal."""
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -13,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PIPED_WIDTH = 400  # wide enough that a pipe gets a row on one line
+_WIDTH = 400  # a row is one line, in a pipe and on a narrow terminal: folded columns cannot be read
 _LEAST_MONEY_DECIMALS = 2
 _COLOURS = {
     "executed": "green",
@@ -123,8 +122,7 @@ def printable(text: str) -> str:
 def _console() -> "Console":
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else _PIPED_WIDTH
-    return Console(width=width, markup=False, highlight=False, emoji=False)
+    return Console(width=_WIDTH, markup=False, highlight=False, emoji=False)
 
 
 # --- cells

@@ -89,12 +89,12 @@ _OPEN_COLUMNS = (
     Column("stop", lambda row: number(row["current_stop"]), right=True),
     Column("mark", lambda row: number(row["mark_price"]), right=True),
     Column("unrealized", lambda row: money(row["unrealized_pnl"]), right=True),
+    Column("realized", lambda row: money(row["realized_pnl"]), right=True),
     Column("risk", lambda row: money(row["risk_contribution"]), right=True),
     Column("limiter", lambda row: text(row["limiter"])),
     Column("entered", lambda row: time(row["entry_timestamp"])),
 )
 _CLOSED_COLUMNS = (
-    Column("realized", lambda row: money(row["realized_pnl"]), right=True),
     Column("exit", lambda row: number(row["exit_price"]), right=True),
     Column("exited", lambda row: time(row["exit_timestamp"])),
     Column("reason", lambda row: text(row["exit_reason"])),

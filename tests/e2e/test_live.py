@@ -184,29 +184,10 @@ def _send_into_the_kill(live: LiveProcess, alert: dict[str, object]) -> None:
 def test_killed_in_a_burst_of_eight_clients_nothing_acknowledged_is_lost_and_nothing_doubled(folder):
     data, dice = folder / "data", random.Random(11)
     alerts = [an_alert("MARKET_DATA", "", ago=330 - number, price=58000 + number) for number in range(320)]
-    acknowledged: dict[int, str] = {}
-    port = 0
     with LiveProcess(data) as live:
-        port = live.port
         live.post(an_alert(ago=250))
-
-        def client(number: int) -> None:
-            for index in range(number, len(alerts), 8):
-                try:
-                    status, answer = live.post(alerts[index])
-                except OSError:
-                    return
-                if status == 200:
-                    acknowledged[index] = answer["fingerprint"]
-
-        threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        while len(acknowledged) < 60 + dice.randrange(60):
-            time.sleep(0.002)
-        live.sigkill()
-        for thread in threads:
-            thread.join()
+        acknowledged = _burst_into_a_kill(live, alerts, kill_after=60 + dice.randrange(60))
+        port = live.port
     assert not listens(port)
     with LiveProcess(data, port=port) as live:
         dsn = EmbeddedServer.dsn_of(data)
@@ -219,6 +200,28 @@ def test_killed_in_a_burst_of_eight_clients_nothing_acknowledged_is_lost_and_not
         assert len(state[3]) == len(alerts) + 1
         assert len(state[0]) == 1
         assert live.get("/status")[1]["failed_invariants"] == []
+
+
+def _burst_into_a_kill(live: LiveProcess, alerts: list[dict[str, object]], kill_after: int) -> dict[int, str]:
+    """Eight clients send; the process is killed after so many answers; the fingerprints that were acknowledged."""
+    acknowledged: dict[int, str] = {}
+
+    def client(number: int) -> None:
+        with suppress(OSError):
+            for index in range(number, len(alerts), 8):
+                status, answer = live.post(alerts[index])
+                assert status == 200
+                acknowledged[index] = answer["fingerprint"]
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    while len(acknowledged) < kill_after:
+        time.sleep(0.002)
+    live.sigkill()
+    for thread in threads:
+        thread.join()
+    return acknowledged
 
 
 def test_the_servers_own_sigkill_is_survived_too(folder):

@@ -23,16 +23,7 @@ from live.engine import LiveTradingEngine
 from tests.builders import NOON, a_signal, minutes
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
 from tests.proxy import Cut, Proxy
-
-
-def rows(dsn: str, query: str) -> list[tuple]:
-    connection = psycopg2.connect(dsn)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(query)
-            return cursor.fetchall()
-    finally:
-        connection.close()
+from tests.queries import rows
 
 
 @pytest.fixture

@@ -15,16 +15,7 @@ from core.models import PositionStatus
 from live.answers import AnswerKind
 from tests.builders import NOON, a_position, a_signal, minutes
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of
-
-
-def rows(dsn: str, query: str) -> list[tuple]:
-    connection = psycopg2.connect(dsn)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(query)
-            return cursor.fetchall()
-    finally:
-        connection.close()
+from tests.queries import rows
 
 
 def test_signal_database_recovery(dsn):

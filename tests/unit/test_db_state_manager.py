@@ -16,20 +16,11 @@ from core.errors import ConfigurationError, DatabaseAway, LeadershipLost, PoolEx
 from core.fingerprint import fingerprint_of
 from core.models import PortfolioState, PositionStatus, RolloverStatus, Side
 from tests.builders import NOON, a_position, a_signal, minutes
+from tests.queries import rows
 
 STATE = PortfolioState(
     initial_capital=Decimal(5_000_000), closed_equity=Decimal(5_000_000), equity_high=Decimal(5_000_000)
 )
-
-
-def rows(dsn: str, query: str) -> list[tuple]:
-    connection = psycopg2.connect(dsn)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(query)
-            return cursor.fetchall()
-    finally:
-        connection.close()
 
 
 # --- connections
@@ -77,10 +68,13 @@ def test_a_portfolio_whose_name_is_no_schema_of_ours_is_refused(dsn, name):
 
 
 def test_transaction_rollback_on_error(manager, dsn):
-    with pytest.raises(RuntimeError, match="halfway"), manager.transaction() as connection:
-        with connection.cursor() as cursor:
+    def fail_halfway() -> None:
+        with manager.transaction() as connection, connection.cursor() as cursor:
             cursor.execute("INSERT INTO pyramiding_state (instrument) VALUES ('GOLD_MINI')")
-        raise RuntimeError("halfway")
+            raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        fail_halfway()
     assert rows(dsn, "SELECT count(*) FROM pyramiding_state") == [(0,)]
 
 

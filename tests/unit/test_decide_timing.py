@@ -11,12 +11,13 @@ from core.models import Side, Signal, Status
 from core.portfolio import Portfolio
 from tests.builders import NOON, a_portfolio, a_position, a_signal, given, holding, mirrored, settings_with
 
+YESTERDAY = NOON - timedelta(days=1)
 GOLD = {"instrument": "GOLD_MINI", "price": 74000, "stop": 73500, "atr": 500}
 
 
 def portfolio() -> Portfolio:
     """Gold is open, Bank Nifty is not."""
-    return holding(a_portfolio(), a_position(lots=10, entry_lots=10, entry_timestamp=NOON - timedelta(days=1)))
+    return holding(a_portfolio(), a_position(lots=10, entry_lots=10, entry_timestamp=YESTERDAY, mark_time=YESTERDAY))
 
 
 def at(seconds: float) -> datetime:

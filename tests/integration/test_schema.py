@@ -1,0 +1,215 @@
+"""The schema: every statement fits it, every promise of DESIGN.md's tables is in it, and migrating is safe to repeat."""
+
+import subprocess
+import threading
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from core.db_state_manager import DatabaseStateManager
+from core.postgres.embedded_binaries import shipped_versions
+from core.postgres.errors import StatementFailed
+from core.postgres.migrations import MIGRATIONS, SchemaTooNew, head, migrate, schema_version
+from core.postgres.rows import POSITION_COLUMNS, PYRAMIDING_COLUMNS, STATE_COLUMNS
+from core.postgres.statements import parameters_of, statement, statements
+from tests.builders import a_signal
+from tests.engines import an_engine, status_of
+from tests.queries import rows
+
+OURS = {"created_at", "updated_at", "id"}
+NEVER_EXPLAINED = {"barrier", "lock_leadership"}
+
+
+@pytest.mark.parametrize("name", sorted(statements()))
+def test_every_statement_is_planned_against_the_schema(dsn, name):
+    parameters = dict.fromkeys(parameters_of(name))
+    if name == "commit_batch":
+        parameters = {"batch": "{}"}
+    plan = rows(dsn, f"EXPLAIN {statement(name)}", parameters)
+    assert plan
+
+
+def test_every_statement_says_in_one_line_what_it_is_for():
+    for name, text in statements().items():
+        assert text.startswith("-- "), name
+
+
+@pytest.mark.parametrize(
+    "name, parameters",
+    [
+        ("load_positions", {}),
+        ("get_position", {"position_id": "x"}),
+        ("find_signal", {"fingerprint": "0" * 64}),
+        ("last_seq", {}),
+        ("last_settings", {}),
+        ("load_received", {"limit": 10}),
+        ("list_signals", {"before": 5, "instrument": None, "status": None, "limit": 10}),
+        ("list_journal", {"before": 5, "limit": 10}),
+    ],
+)
+def test_what_a_decision_or_a_start_reads_is_found_by_an_index(dsn, name, parameters):
+    connection = psycopg2.connect(dsn)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {statement(name)}", parameters)
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    connection.close()
+    assert "Seq Scan" not in plan
+
+
+@pytest.mark.parametrize(
+    "table, columns",
+    [
+        ("portfolio_positions", POSITION_COLUMNS),
+        ("portfolio_state", STATE_COLUMNS),
+        ("pyramiding_state", PYRAMIDING_COLUMNS),
+    ],
+)
+def test_objects_have_the_columns_of_their_rows(dsn, table, columns):
+    found = {
+        name
+        for (name,) in rows(dsn, "SELECT column_name FROM information_schema.columns WHERE table_name = %s", (table,))
+    }
+    assert found - OURS == set(columns)
+
+
+def test_every_table_and_index_that_was_promised_exists(dsn):
+    tables = {name for (name,) in rows(dsn, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+    assert tables == {
+        *("portfolio_positions", "portfolio_state", "pyramiding_state", "signal_log", "instance_metadata"),
+        *("leadership", "decision_journal", "capital_flows", "alembic_version"),
+    }
+    indexed = {
+        (table, columns)
+        for table, columns in rows(
+            dsn,
+            "SELECT tablename, substring(indexdef FROM '\\((.*?)\\)(?: WHERE|$)') FROM pg_indexes WHERE schemaname = 'public'",
+        )
+    }
+    assert indexed >= {
+        ("portfolio_positions", "instrument, status"),
+        ("portfolio_positions", "status"),
+        ("portfolio_positions", "created_at"),
+        ("portfolio_positions", "instrument, entry_timestamp"),
+        ("portfolio_positions", "rollover_status, expiry"),
+        ("signal_log", "fingerprint"),
+        ("signal_log", "processed_at"),
+        ("signal_log", "instrument, signal_timestamp"),
+        ("instance_metadata", "last_heartbeat"),
+    }
+
+
+def test_constraints_have_names_of_ours(dsn):
+    names = [
+        name
+        for (name,) in rows(
+            dsn, "SELECT conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'"
+        )
+    ]
+    assert [name for name in names if not name.startswith(("pk_", "ck_", "uq_", "fk_", "alembic_"))] == []
+
+
+@pytest.mark.parametrize(
+    "change, constraint",
+    [
+        ("status = 'half'", "ck_portfolio_positions_status"),
+        ("side = 'up'", "ck_portfolio_positions_side"),
+        ("rollover_status = 'perhaps'", "ck_portfolio_positions_rollover_status"),
+        ("lots = -1", "ck_portfolio_positions_lots"),
+        ("lots = 1, quantity = 30", "ck_portfolio_positions_status_fits_lots"),
+        ("quantity = 1", "ck_portfolio_positions_quantity"),
+        ("version = 0", "ck_portfolio_positions_version"),
+    ],
+)
+def test_a_row_that_no_position_can_be_is_refused_by_the_database(dsn, change, constraint):
+    with an_engine(dsn) as engine:
+        assert status_of(engine.process_signal(a_signal())) == "executed"
+    with pytest.raises(psycopg2.IntegrityError, match=f'"{constraint}'):
+        rows(dsn, f"UPDATE portfolio_positions SET {change}")
+
+
+def test_there_is_one_portfolio_state_and_one_leadership_row_at_most(dsn):
+    for table, columns in (
+        ("portfolio_state", "(id, initial_capital, closed_equity, equity_high) VALUES (2, 1, 1, 1)"),
+        ("leadership", "(id, term, instance_id) VALUES (2, 1, 'x')"),
+    ):
+        with pytest.raises(psycopg2.errors.CheckViolation):
+            rows(dsn, f"INSERT INTO {table} {columns}")
+
+
+def test_the_migration_inserts_no_row(dsn):
+    for table in (
+        "portfolio_positions",
+        "portfolio_state",
+        "pyramiding_state",
+        "signal_log",
+        "leadership",
+        "decision_journal",
+    ):
+        assert rows(dsn, f"SELECT count(*) FROM {table}") == [(0,)]
+
+
+# --- migrating
+
+
+def test_migrating_twice_changes_nothing(empty_dsn):
+    assert migrate(empty_dsn, "main") == (None, head())
+    assert migrate(empty_dsn, "main") == (head(), head())
+
+
+def test_a_schema_made_by_hand_is_recognised_and_keeps_its_rows(empty_dsn):
+    _psql(empty_dsn, MIGRATIONS / "001_initial_schema.sql")
+    with an_engine(empty_dsn) as engine:
+        engine.process_signal(a_signal())
+    assert schema_version(empty_dsn, "main") is None
+    assert migrate(empty_dsn, "main") == (None, head())
+    assert rows(empty_dsn, "SELECT count(*) FROM portfolio_positions") == [(1,)]
+
+
+def test_the_file_can_be_run_by_hand_twice(empty_dsn):
+    for _ in range(2):
+        _psql(empty_dsn, MIGRATIONS / "001_initial_schema.sql")
+
+
+def test_each_portfolio_has_a_schema_of_its_own(empty_dsn):
+    migrate(empty_dsn, "main")
+    migrate(empty_dsn, "alpha")
+    with DatabaseStateManager(empty_dsn, portfolio="alpha") as alpha, an_engine(empty_dsn) as engine:
+        engine.process_signal(a_signal())
+        assert alpha.take_term() == 1
+        assert alpha.load().positions == ()
+        assert alpha.migration_version() == head()
+    assert rows(empty_dsn, "SELECT alpha.cleanup_old_signals(1)") == [(0,)]
+
+
+def test_two_starts_migrate_at_once(empty_dsn):
+    outcomes = []
+    threads = [threading.Thread(target=lambda: outcomes.append(migrate(empty_dsn, "main"))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [after for _, after in outcomes] == [head(), head()]
+
+
+def test_a_schema_newer_than_the_program_is_refused(dsn):
+    rows(dsn, "UPDATE alembic_version SET version_num = '999'")
+    with pytest.raises(SchemaTooNew, match="999"):
+        migrate(dsn, "main")
+
+
+def test_a_role_that_may_not_create_is_told_so(empty_dsn):
+    rows(empty_dsn, "CREATE ROLE nobody_much; GRANT USAGE ON SCHEMA public TO nobody_much")
+    try:
+        limited = psycopg2.extensions.make_dsn(empty_dsn, options="-c role=nobody_much")
+        with pytest.raises(StatementFailed, match="permission denied"):
+            migrate(limited, "main")
+    finally:
+        rows(empty_dsn, "DROP OWNED BY nobody_much; DROP ROLE nobody_much")
+
+
+def _psql(dsn: str, file: Path) -> None:
+    newest = shipped_versions()[max(shipped_versions())]
+    command = [str(newest / "bin" / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", str(file)]
+    subprocess.run(command, check=True, capture_output=True, text=True)

@@ -1,0 +1,155 @@
+"""The operator's commands, without a network."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.command_line import FakeEngine, answer, refusal, run, served_by
+
+TOKEN = "a-token-of-enough-length"
+Engine = Callable[..., FakeEngine]
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    return lambda *answers: served_by(monkeypatch, FakeEngine(*answers))
+
+
+@pytest.mark.parametrize(
+    "arguments, path, fields",
+    [
+        (("halt", "--reason", "lunch"), "/halt", {"reason": "lunch"}),
+        (("halt",), "/halt", {}),
+        (("resume",), "/resume", {}),
+        (("resume", "--instrument", "gold_mini"), "/resume", {"instrument": "GOLD_MINI"}),
+        (("capital", "250000.5", "--note", "January"), "/capital", {"amount": "250000.5", "note": "January"}),
+        (("capital", "-100000"), "/capital", {"amount": "-100000"}),
+        (("capital", "1e3"), "/capital", {"amount": "1000"}),
+        (("close", "GOLD_MINI-Long_1-abc"), "/positions/GOLD_MINI-Long_1-abc/close", {}),
+        (
+            ("close", "p/1", "--price", "72000.5", "--reason", "news"),
+            "/positions/p%2F1/close",
+            {"price": "72000.5", "reason": "news"},
+        ),
+        (("close-all", "--yes"), "/positions/ALL/close", {}),
+    ],
+)
+def test_a_command_posts_its_fields_with_a_fresh_request_id(
+    arguments: tuple[str, ...], path: str, fields: dict[str, str], engine: Engine
+) -> None:
+    fake = engine()
+    for _ in range(2):
+        result = run(*arguments, "--token", TOKEN)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "done (journal entry 7)" in result.stdout
+    first, second = fake.bodies
+    assert first.pop("request_id") != second.pop("request_id")
+    assert first == second == fields
+    assert fake.requests[0].url.raw_path.decode() == f"{path}?portfolio=main"
+    assert fake.requests[0].headers["Authorization"] == f"Bearer {TOKEN}"
+
+
+def test_a_repeat_carries_the_request_id_it_is_given(engine: Engine) -> None:
+    fake = engine(answer("duplicate", first={"status": "executed"}, differs=False))
+    result = run("halt", "--token", TOKEN, "--request-id", "r-1", "--portfolio", "alpha")
+    assert (result.exit_code, fake.bodies) == (0, [{"request_id": "r-1"}])
+    assert "nothing changed now" in result.stderr
+    assert fake.requests[0].url.params["portfolio"] == "alpha"
+
+
+def test_what_was_closed_is_told(engine: Engine) -> None:
+    engine(answer(positions=["a", "b"], lots=3))
+    assert "closed 3 lots: a, b" in run("close-all", "--yes", "--token", TOKEN).stdout
+
+
+@pytest.mark.parametrize(
+    "told, part",
+    [
+        (answer("rejected", reason="no open position"), "rejected: no open position"),
+        (answer("failed"), "no reason given"),
+        (answer("duplicate", first={"status": "rejected", "reason": "no open position"}), "no open position"),
+        (answer("duplicate", first={"status": "executed"}, differs=True), "belongs to another command"),
+        (refusal(404, "there is no position `p`"), "there is no position"),
+        (refusal(401, "the operator's token is required"), "does not take the token of --token"),
+    ],
+)
+def test_a_command_that_is_not_carried_out_exits_1_with_a_sentence(
+    told: httpx.Response, part: str, engine: Engine
+) -> None:
+    engine(told)
+    result = run("close", "p", "--token", TOKEN)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert part in result.stderr
+
+
+def test_json_of_a_command_is_its_answer_with_the_request_id(engine: Engine) -> None:
+    engine(answer("rejected", reason="no open position"))
+    result = run("close", "p", "--token", TOKEN, "--request-id", "r-1", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {
+        "status": "rejected",
+        "journal_seq": 7,
+        "reason": "no open position",
+        "http_status": 200,
+        "request_id": "r-1",
+    }
+
+
+def test_json_of_a_command_is_all_that_stdout_holds(engine: Engine) -> None:
+    engine()
+    assert json.loads(run("halt", "--token", TOKEN, "--json").stdout)["status"] == "executed"
+
+
+def test_with_the_engine_away_the_same_request_is_tried_and_its_id_told(engine: Engine) -> None:
+    fake = engine(httpx.ConnectError)
+    result = run("close", "p", "--token", TOKEN)
+    (request_id,) = {body["request_id"] for body in fake.bodies}
+    assert result.exit_code == 1
+    assert len(fake.requests) > 1
+    assert f"--request-id {request_id}" in result.stderr
+
+
+def test_the_token_comes_from_the_option_then_the_environment_then_the_file(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = engine()
+    file = tmp_path / "operator.token"
+    file.write_text("token-of-the-data-dir\n")
+    file.chmod(0o600)
+    assert run("halt", "--data-dir", str(tmp_path)).exit_code == 0
+    monkeypatch.setenv("PORTFOLIO_OPERATOR_TOKEN", "token-of-the-environment")
+    assert run("halt", "--data-dir", str(tmp_path)).exit_code == 0
+    assert run("halt", "--data-dir", str(tmp_path), "--token", TOKEN).exit_code == 0
+    tokens = [request.headers["Authorization"].removeprefix("Bearer ") for request in fake.requests]
+    assert tokens == ["token-of-the-data-dir", "token-of-the-environment", TOKEN]
+
+
+def test_without_a_token_the_places_are_named_and_none_is_made(engine: Engine, tmp_path: Path) -> None:
+    fake = engine()
+    result = run("halt", "--data-dir", str(tmp_path))
+    assert (result.exit_code, fake.requests) == (1, [])
+    for place in ("--token", "PORTFOLIO_OPERATOR_TOKEN", str(tmp_path / "operator.token")):
+        assert place in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_close_all_asks_first(engine: Engine) -> None:
+    fake = engine()
+    result = run("close-all", "--token", TOKEN, given="n\n")
+    assert (result.exit_code, fake.requests) == (1, [])
+    assert "portfolio main" in result.stderr
+    assert run("close-all", "--token", TOKEN, given="").exit_code == 1
+    assert fake.requests == []
+    assert run("close-all", "--token", TOKEN, given="y\n").exit_code == 0
+    assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [("close", "all"), ("capital", "0"), ("capital", "x"), ("close", "p", "--price", "0")]
+)
+def test_wrong_usage_of_the_operators_commands_sends_nothing(arguments: tuple[str, ...], engine: Engine) -> None:
+    fake = engine()
+    assert (run(*arguments, "--token", TOKEN).exit_code, fake.requests) == (2, [])

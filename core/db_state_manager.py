@@ -1,6 +1,5 @@
 """DatabaseStateManager: the portfolio's committed state. Writes through to PostgreSQL, shows it only afterwards."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,7 +11,6 @@ import immutables
 import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict, replace
-from psycopg2.extensions import connection as Connection
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from core.alert import canonical_payload
@@ -25,7 +23,7 @@ from core.models import PortfolioState, Position, PyramidingState, Signal
 from core.numbers import ZERO
 from core.portfolio import Portfolio
 from core.postgres.cache import Committed, StateCache
-from core.postgres.connections import ReaderPool, connect, dsn_of, require_portfolio_name
+from core.postgres.connections import Connection, ReaderPool, connect, dsn_of, require_portfolio_name
 from core.postgres.errors import translated
 from core.postgres.reads import Reads, Row
 from core.postgres.rows import batch_rows, position_from_row, position_to_row, pyramiding_from_row, state_from_row
@@ -76,7 +74,6 @@ class DatabaseStateManager:
         self.instance_id = instance_id or f"manager-{uuid4().hex[:12]}"
         self.dsn = dsn_of(database)
         self.cache = StateCache()
-        self._write_lock = threading.RLock()
         self._term: int | None = None
         self._last_seq = 0
         self._in_doubt: tuple[int, Batch] | None = None
@@ -94,7 +91,7 @@ class DatabaseStateManager:
 
     def close(self) -> None:
         """Close every connection."""
-        with self._write_lock:
+        with self._writer.alone:
             self._writer.close()
         self._pool.close()
 
@@ -137,14 +134,14 @@ class DatabaseStateManager:
 
     def take_term(self) -> int:
         """Become the writer. From here on every older manager's write raises LeadershipLost."""
-        with self._write_lock:
+        with self._writer.alone:
             self._term = self._writer.take_term(self.instance_id)
             self._last_seq = self._read_last_seq()
             return self._term
 
     def load(self) -> Loaded:
         """Read the state anew and show it. Take the term first: a reader that is not the writer may read what is stale."""
-        with self._write_lock:
+        with self._writer.alone:
             loaded = Loaded(
                 positions=tuple(map(position_from_row, self.reads.all("load_positions"))),
                 state=self._read_state(),
@@ -170,7 +167,7 @@ class DatabaseStateManager:
         Raises AlreadyClaimed (some of its signals were decided before), StaleVersion (reload, decide again),
         LeadershipLost, DataRefused, DatabaseAway: nothing was changed. Raises CommitUnknown: call settle().
         """
-        with self._write_lock:
+        with self._writer.alone:
             if self._in_doubt is not None:
                 raise CommitUnknown
             term = self._held_term()
@@ -193,7 +190,7 @@ class DatabaseStateManager:
 
         Raises DatabaseAway (ask again) while that cannot be known.
         """
-        with self._write_lock:
+        with self._writer.alone:
             if self._in_doubt is None:
                 return None
             first_seq, batch = self._in_doubt
@@ -335,7 +332,7 @@ class DatabaseStateManager:
     # --- inside
 
     def _save(self, given: SaveRow, position_id: str | None) -> bool:
-        with self._write_lock:
+        with self._writer.alone:
             self._held_term()
             before = self._before_save(given, position_id)
             decision = decide_save(before, given)

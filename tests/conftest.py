@@ -13,7 +13,6 @@ from core.settings import Settings
 from live.logs import configure_logging
 from tests.postgres_server import drop_database, fresh_database, shared_server
 
-
 configure_logging()
 
 

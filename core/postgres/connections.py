@@ -20,6 +20,8 @@ from core.errors import ConfigurationError, DatabaseAway, PoolExhausted, UnsafeS
 from core.postgres.errors import translated
 from core.postgres.statements import statement
 
+__all__ = ["Connection", "ReaderPool", "connect", "dsn_of", "is_dead", "require_portfolio_name", "schema_of"]
+
 # RELIABILITY.md: a dead server is noticed in seconds, a read-only one is not taken, several hosts are tried in any order.
 _DEFAULTS = {
     "connect_timeout": "2",

@@ -1,6 +1,7 @@
 """The one connection that writes: a batch in one transaction, and the truth about a COMMIT whose answer was lost."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,9 +31,10 @@ class AlreadyClaimed(Retryable):
 
 
 class Writer:
-    """Not for two threads at once: its owner, the manager, holds a lock around each call."""
+    """Not for two threads at once: its owner, the manager, holds `alone` around each call and what belongs to it."""
 
     def __init__(self, make: Callable[[], Connection], commit_limit: float = COMMIT_LIMIT_SECONDS) -> None:
+        self.alone = threading.RLock()
         self._make = make
         self._connection: Connection | None = None
         self._watchdog = Watchdog(commit_limit)

@@ -1,8 +1,10 @@
 """The real server on a real socket: what waitress does with what nobody's client library would send."""
 
+import errno
 import http.client
 import json
 import logging
+import resource
 import socket
 import threading
 import time
@@ -15,7 +17,7 @@ import pytest
 from core.errors import ConfigurationError
 from live import channel
 from live.answers import Answer
-from live.server import Server
+from live.server import Server, _allow_many_files
 from tests.fake_engine import BASE_ENTRY, TOKEN, FakeEngine, an_app, decided
 
 ALERT = json.dumps(BASE_ENTRY).encode()
@@ -439,6 +441,39 @@ def test_a_port_in_use_is_refused_by_name(server: Server, engine: FakeEngine) ->
 def test_an_address_that_cannot_be_had_is_refused_by_name(engine: FakeEngine, host: str, port: int, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         Server(an_app(engine), host, port)
+
+
+@pytest.mark.parametrize(
+    "number, words",
+    [
+        (errno.EACCES, "port 80 on 127.0.0.1 needs more rights"),
+        (errno.EADDRINUSE, "port 80 on 127.0.0.1 is in use"),
+        (errno.ENOBUFS, "cannot listen on port 80 of 127.0.0.1"),
+    ],
+)
+def test_what_keeps_it_from_listening_is_said(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    def refuse(*_: object) -> socket.socket:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr("live.server._bound", refuse)
+    with pytest.raises(ConfigurationError, match=words):
+        Server(an_app(engine), "127.0.0.1", 80)
+
+
+@pytest.mark.parametrize(
+    "soft, hard, wanted",
+    [(1024, 1_048_576, [4096]), (1024, 2048, [2048]), (1024, -1, [4096]), (-1, -1, []), (9000, 9000, [])],
+)
+def test_there_is_room_for_its_connections_among_the_open_files(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, wanted: list[int]
+) -> None:
+    set_to: list[int] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: set_to.append(limits[0]))
+    _allow_many_files()
+    assert set_to == wanted
 
 
 def test_localhost_is_every_loopback_address_of_the_machine_at_one_port(engine: FakeEngine) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import abort
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,6 +117,13 @@ def test_a_view_takes_no_other_method(client: FlaskClient, path: str, method: st
     assert response.status_code == 405
     assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
     assert error_of(response)["code"] == "method_not_allowed"
+
+
+def test_a_server_error_of_flasks_own_is_a_503_too(engine: FakeEngine) -> None:
+    app = an_app(engine)
+    app.add_url_rule("/down", view_func=lambda: abort(504))
+    response = app.test_client().get("/down")
+    assert (response.status_code, error_of(response)["code"]) == (503, "internal")
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/positions/", "/positions//close", "//positions", "/webhook/a/b"])
@@ -515,6 +523,16 @@ def test_a_folder_where_no_token_can_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     with pytest.raises(ConfigurationError, match=r"operator\.token"):
         operator_token(tmp_path / "data", None)
+
+
+def test_a_token_that_cannot_be_kept_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(ConfigurationError, match=r"operator\.token: cannot be made: Operation not permitted"):
+        operator_token(tmp_path, None)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("token", ["short", "with spaces in it 16", "é" * 20, "x" * 1001])

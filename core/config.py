@@ -6,8 +6,9 @@ import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from core.contracts import PositiveMoney, Settled
@@ -53,6 +54,15 @@ class FileSettings(BaseSettings):
     timing: Timing = Timing()
     paper: PaperFills = PaperFills()
     instruments: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("naive_timezone")
+    @classmethod
+    def _known_timezone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"{name!r} is no IANA time zone such as Asia/Kolkata") from error
+        return name
 
     @classmethod
     def settings_customise_sources(  # noqa: D102 - pydantic-settings' own hook: the environment goes over the file

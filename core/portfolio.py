@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.models import PortfolioState, Position, PyramidingState, layer_number
-from core.numbers import ZERO, product
+from core.numbers import ZERO, percent_of, product
 from core.settings import Settings
 
 
@@ -146,6 +146,11 @@ def sizing_equity(portfolio: Portfolio) -> Decimal:
             return open_equity(portfolio)
         case "high_water":
             return portfolio.state.equity_high
+
+
+def margin_percent(portfolio: Portfolio) -> Decimal | None:
+    """The planning margin in use, in per cent of the sizing equity; None where that is not positive."""
+    return percent_of(portfolio.totals.margin, sizing_equity(portfolio))
 
 
 def drawdown_percent(state: PortfolioState) -> Decimal:

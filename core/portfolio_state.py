@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 
 from core.fills import risk_amount
 from core.numbers import ZERO, percent_of
-from core.portfolio import Portfolio, blended_equity, drawdown_percent, open_equity, sizing_equity
+from core.portfolio import Portfolio, blended_equity, drawdown_percent, margin_percent, open_equity, sizing_equity
 
 
 class PortfolioStateManager:
@@ -59,7 +59,7 @@ class PortfolioStateManager:
             "unrealized_total": portfolio.totals.unrealized,
             "open_heat": _open_heat(portfolio),
             "total_vol_percent": percent_of(portfolio.totals.volatility, equity),
-            "margin_percent": percent_of(portfolio.totals.margin, equity),
+            "margin_percent": margin_percent(portfolio),
             "drawdown_percent": drawdown_percent(portfolio.state),
             "open_positions": len(portfolio.positions),
         }

@@ -13,7 +13,8 @@ from core.db_state_manager import DatabaseStateManager, Kept
 from core.decide import Decision, decide, failed
 from core.errors import CommitUnknown, DatabaseAway, DataRefused, Halt, LeadershipLost, Retryable, StaleVersion
 from core.journal import Batch, Entry
-from core.portfolio import Portfolio
+from core.numbers import ZERO
+from core.portfolio import Portfolio, margin_percent
 from core.postgres.writer import AlreadyClaimed
 from live.answers import Answer, AnswerKind
 from live.deliveries import Delivery
@@ -136,8 +137,19 @@ class PortfolioWriter:
             kept = self._find_out()
         self.portfolio = after.settled()
         self.last_signal_at = now
+        self._tell_margin(before, after)
         for seq, (delivery, decision) in enumerate(decided, kept.first_seq):
             self._answer(delivery, decision, seq, kept)
+
+    @staticmethod
+    def _tell_margin(before: Portfolio, after: Portfolio) -> None:
+        """Say when the margin in use has risen past its warning or emergency level; entries have their own cap."""
+        limits = after.settings.limits
+        used_before, used = margin_percent(before) or ZERO, margin_percent(after) or ZERO
+        for level, name in ((limits.margin_emergency_percent, "emergency"), (limits.margin_warning_percent, "warning")):
+            if used_before < level <= used:
+                log.warning("margin in use has reached a level", level=name, percent=str(used), at=str(level))
+                return
 
     def _find_out(self) -> Kept:
         """What became of a COMMIT whose answer was lost: asked until it is known, never guessed."""

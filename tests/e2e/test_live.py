@@ -24,6 +24,7 @@ from core.config import default_settings
 from core.postgres.embedded import EmbeddedServer
 from tests.engines import Clock, an_engine, without_waiting
 from tests.live_process import ROOT, LiveProcess, listens
+from tests.queries import rows
 
 SECRET = "correct horse battery"
 
@@ -282,6 +283,23 @@ def test_a_second_portfolio_is_served_beside_the_first_from_a_schema_of_its_own(
         assert (status, answer["status"], answer["lots"]) == (200, "blocked", 0)
         assert alpha.get("/status")[1]["initial_capital"] == "1000000"
         assert main.get("/status?portfolio=alpha")[0] == 404
+
+
+def test_a_port_in_use_is_told_before_a_term_is_taken(folder):
+    with LiveProcess(folder / "data") as live:
+        refused = subprocess.run(
+            [
+                *(sys.executable, str(ROOT / "portfolio_manager.py"), "live"),
+                *("--data-dir", str(folder / "data"), "--portfolio", "alpha", "--port", str(live.port)),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert refused.returncode == 1
+        assert f"port {live.port}" in refused.stderr
+        assert rows(EmbeddedServer.dsn_of(folder / "data"), "SELECT count(*) FROM alpha.leadership") == [(0,)]
 
 
 def test_a_bind_wider_than_loopback_without_a_secret_is_refused(clean_folder):

@@ -27,7 +27,16 @@ from core.events import (
 )
 from core.evolve import evolve
 from core.inputs import ChangeSettings, Halt, Input, MoveCapital, SaveRow, SignalInput, StartPortfolio, StartTerm
-from core.journal import Batch, Entry, journal_record, kind_of, signal_record, touched_positions
+from core.journal import (
+    Batch,
+    Entry,
+    capital_flows,
+    journal_record,
+    kind_of,
+    signal_record,
+    signals_of,
+    touched_positions,
+)
 from core.models import PositionStatus, Signal, Status
 from core.portfolio import Portfolio, portfolio_from_rows
 from core.settings import Settings
@@ -348,6 +357,23 @@ def test_an_entry_of_the_journal_says_all_of_its_input() -> None:
     assert (halt.fingerprint, kind_of(halt.given), touched_positions([halt])) == (None, "halt", [])
     assert journal_record(halt, 8, 3)["request_id"] == "r1"
     assert Batch(before=a_portfolio(), after=decision.portfolio, entries=(entry,)).entries == (entry,)
+
+
+def test_a_batch_knows_its_signals_flows_and_touched_positions() -> None:
+    opened = told(a_portfolio(), a_signal())
+    stopped = told(opened.portfolio, a_signal("MARKET_DATA", price=50000, timestamp=minutes(15)))
+    flow, halt = MoveCapital(amount=Decimal(5), note="top up"), Halt()
+    entries = [
+        Entry(given=given(a_signal()), decision=opened, decided_at=NOON),
+        Entry(given=halt, decision=decide(stopped.portfolio, halt, NOON), decided_at=NOON),
+        Entry(given=flow, decision=decide(stopped.portfolio, flow, NOON), decided_at=minutes(1)),
+        Entry(given=given(a_signal("EXIT")), decision=stopped, decided_at=NOON),
+    ]
+    assert [entry for entry, _ in signals_of(entries)] == [entries[0], entries[3]]
+    assert capital_flows(entries, first_seq=7) == [
+        {"journal_seq": 9, "amount": Decimal(5), "note": "top up", "flowed_at": minutes(1)}
+    ]
+    assert touched_positions(entries) == [opened.outcome.position_id]
 
 
 # --- evolve alone -------------------------------------------------------------------------------------------------

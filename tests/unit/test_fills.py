@@ -41,6 +41,7 @@ def test_slippage_is_always_against_us(side: Side, entering: bool, filled: str) 
     assert str(paper_fill(side, Decimal(52000), Decimal("0.05"), entering=entering)) == filled
 
 
+@settings(deadline=None)
 @given(prices, st.sampled_from(list(Side)), st.booleans())
 def test_without_slippage_a_fill_is_the_signals_price(price: Decimal, side: Side, entering: bool) -> None:
     assert paper_fill(side, price, Decimal(0), entering=entering) == price
@@ -55,6 +56,7 @@ def test_costs_are_nothing_by_default() -> None:
     assert side_costs(Costs(), Decimal(52000), 2, Decimal(30)) == 0
 
 
+@settings(deadline=None)
 @given(ticks, ticks, st.integers(1, 10**4), st.sampled_from([5, 10, 30, 2500]))
 def test_what_a_long_earns_a_short_loses(entry: Decimal, exit_price: Decimal, lots: int, point_value: int) -> None:
     long = gross_pnl(Side.LONG, entry, exit_price, lots, Decimal(point_value))
@@ -62,6 +64,7 @@ def test_what_a_long_earns_a_short_loses(entry: Decimal, exit_price: Decimal, lo
     assert gross_pnl(Side.SHORT, entry, exit_price, lots, Decimal(point_value)) == -long
 
 
+@settings(deadline=None)
 @given(st.decimals(0, 10**6, places=4), st.lists(st.integers(1, 50), min_size=1, max_size=30))
 def test_the_entrys_costs_are_booked_to_the_last_digit_however_it_is_split(costs: Decimal, split: list[int]) -> None:
     entry_lots, sold, booked = sum(split), 0, Decimal(0)
@@ -135,6 +138,7 @@ def test_the_average_is_weighted_by_lots_and_starts_with_the_first_fill() -> Non
     assert str(average_price(Decimal(100), 2, Decimal(101), 1)) == "100.33333333"
 
 
+@settings(deadline=None)
 @given(prices, st.integers(1, 1000), prices, st.integers(1, 1000))
 def test_an_average_rounds_only_once(average: Decimal, before: int, fill: Decimal, lots: int) -> None:
     mean = (Fraction(average) * before + Fraction(fill) * lots) / (before + lots)

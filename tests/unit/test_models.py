@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -172,6 +172,7 @@ def test_r_is_the_distance_to_the_initial_stop(layer: str, stop: str | None, ris
     assert position.initial_risk_points == risk
 
 
+@settings(deadline=None)
 @given(st.decimals(Decimal("0.00000001"), Decimal("9999999999.99999999"), places=8))
 def test_any_price_that_fits_its_column_is_taken(price: Decimal) -> None:
     assert a_position(entry_price=price).entry_price == price

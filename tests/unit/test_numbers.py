@@ -5,7 +5,7 @@ from fractions import Fraction
 from math import ceil, floor
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.numbers import (
@@ -25,6 +25,7 @@ exact = st.decimals(-(10**10), 10**10, places=8)
 fractions = st.fractions(-(10**12), 10**12)
 
 
+@settings(deadline=None)
 @given(exact, exact, st.integers(0, 10**9), exact)
 def test_a_product_is_exact(a: Decimal, b: Decimal, lots: int, c: Decimal) -> None:
     assert Fraction(product(a, b, lots, c)) == Fraction(a) * Fraction(b) * lots * Fraction(c)
@@ -34,6 +35,7 @@ def test_a_product_of_nothing_is_one() -> None:
     assert product() == 1
 
 
+@settings(deadline=None)
 @given(exact, st.integers(1, 10**9))
 def test_no_thread_decimal_context_changes_a_number(value: Decimal, divisor: int) -> None:
     def all_of() -> tuple[object, ...]:
@@ -92,6 +94,7 @@ def test_a_percentage_has_six_places_is_capped_and_is_null_of_nothing(
     assert (None if found is None else str(found)) == percent
 
 
+@settings(deadline=None)
 @given(fractions)
 def test_a_figure_is_the_nearest_millionth(value: Fraction) -> None:
     assert abs(Fraction(figure(value)) - value) <= Fraction(1, 2_000_000)
@@ -102,11 +105,13 @@ def test_a_figure_takes_any_exact_number(value: Fraction | Decimal | int, shown:
     assert str(figure(value)) == shown
 
 
+@settings(deadline=None)
 @given(fractions)
 def test_whole_lots_floors_and_is_never_negative(lots: Fraction) -> None:
     assert whole_lots(lots) == max(0, floor(lots))
 
 
+@settings(deadline=None)
 @given(fractions)
 def test_lots_to_cover_ceils_and_is_never_negative(lots: Fraction) -> None:
     assert lots_to_cover(lots) == max(0, ceil(lots))
@@ -133,6 +138,7 @@ def test_floor_to_a_tick_never_goes_up(value: str, step: str, floored: str) -> N
     assert floor_to(Decimal(value), Decimal(step)) == Decimal(floored)
 
 
+@settings(deadline=None)
 @given(exact, st.sampled_from([Decimal("0.05"), Decimal("0.20"), Decimal(1)]))
 def test_floor_to_leaves_less_than_a_step(value: Decimal, step: Decimal) -> None:
     floored = floor_to(value, step)
@@ -140,6 +146,7 @@ def test_floor_to_leaves_less_than_a_step(value: Decimal, step: Decimal) -> None
     assert Fraction(floored) % Fraction(step) == 0
 
 
+@settings(deadline=None)
 @given(exact, st.integers(1, 10**6))
 def test_a_quotient_rounds_only_once(value: Decimal, divisor: int) -> None:
     nearest = round(Fraction(value) / divisor * 10_000)  # half-even, on the exact fraction

@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.peel_off import lots_to_peel
@@ -54,6 +54,7 @@ def test_a_single_lot_beyond_its_limit_is_sold_whole() -> None:
 amounts = st.decimals(0, 10**9, places=4)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10_000), amounts, amounts, st.decimals(1, 10**9, places=4))
 def test_what_is_left_is_within_the_limits_and_one_lot_less_would_not_be(
     lots: int, risk: Decimal, volatility: Decimal, equity: Decimal

@@ -174,6 +174,7 @@ def test_the_drawdown_is_of_closed_equity_from_its_high(high: str, closed: str, 
     assert drawdown_percent(state) == Decimal(percent)
 
 
+@settings(deadline=None)
 @given(st.decimals(Decimal("0.0001"), Decimal(9999999999999999), places=4))
 def test_a_drawdown_is_exactly_at_a_border_only_where_it_is(high: Decimal) -> None:
     border = round(high * Decimal("0.95"), 4)

@@ -6,7 +6,7 @@ from math import floor
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.decide import Decision
@@ -276,7 +276,7 @@ def portfolios(draw: st.DrawFn, without: str) -> tuple[Portfolio, str, str]:
     return portfolio, which, caps
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), instrument=st.sampled_from(sorted(TABLE)), sign=st.sampled_from([1, -1]))
 def test_a_base_entry_is_sized_as_the_model_sizes_it(data: st.DataObject, instrument: str, sign: int) -> None:
     portfolio, which, caps = data.draw(portfolios(instrument))
@@ -292,7 +292,7 @@ def test_a_base_entry_is_sized_as_the_model_sizes_it(data: st.DataObject, instru
     assert told_of(told(portfolio, signal)) == expected
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), instrument=st.sampled_from(sorted(TABLE)), sign=st.sampled_from([1, -1]))
 def test_a_pyramid_is_gated_and_sized_as_the_model_does_it(data: st.DataObject, instrument: str, sign: int) -> None:
     portfolio, which, caps = data.draw(portfolios(instrument))

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.models import Side
@@ -92,6 +92,7 @@ def test_every_gates_figure_is_reported_whichever_fails(side: Side) -> None:
 prices = st.decimals(1, 199, places=2)
 
 
+@settings(deadline=None)
 @given(prices, prices, st.decimals(0, 30, places=2), st.integers(0, 6), st.decimals(-5, 5, places=1))
 def test_both_sides_are_judged_alike(price: Decimal, last: Decimal, r: Decimal, count: int, pnl: Decimal) -> None:
     changes = {

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.models import Side
@@ -33,12 +33,14 @@ def test_a_stop_keeps_eight_decimals_and_is_not_rounded_to_a_tick() -> None:
     assert str(stop) == "99.76666667"
 
 
+@settings(deadline=None)
 @given(sides, prices, prices, atrs, multiples)
 def test_a_stop_never_loosens(side: Side, stop: Decimal, best: Decimal, atr: Decimal, multiple: Decimal) -> None:
     moved = trailed_stop(side, stop, best, atr, multiple)
     assert side.sign * (moved - stop) >= 0
 
 
+@settings(deadline=None)
 @given(sides, prices, st.lists(st.tuples(prices, atrs), min_size=1, max_size=20), multiples)
 def test_over_any_bars_the_stop_is_the_tightest_there_ever_was(
     side: Side, initial: Decimal, bars: list[tuple[Decimal, Decimal]], multiple: Decimal

@@ -7,6 +7,7 @@ import threading
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from types import FrameType
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -22,6 +23,9 @@ from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
 from live.logs import configure_logging
 from live.options import LiveOptions
+
+if TYPE_CHECKING:
+    from live.server import Server
 
 VERSION = "0.1.0"
 LOCK_WAIT_SECONDS = 10.0
@@ -62,12 +66,9 @@ class _Process:
 
 
 def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
-    from live.app import create_app
     from live.secrets import operator_token, require_safe_bind
-    from live.server import Server
 
     require_safe_bind(options.host, file_settings.webhook_secret)
-    settings = file_settings.settings
     process = _Process()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.asked)
@@ -75,38 +76,50 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         options.data_dir.mkdir(parents=True, exist_ok=True)
         token = operator_token(options.data_dir, file_settings.operator_token)
         dsn = stack.enter_context(database_in_use(options.data_dir, options.db_config, options.db_env, create=True))
-        instance_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{os.urandom(3).hex()}"
         lock = PortfolioLock(dsn, options.portfolio, f"live pid {os.getpid()} on {socket.gethostname()}")
         stack.callback(lock.release)
         lock.acquire(LOCK_WAIT_SECONDS)
         before, version = migrate(dsn, options.portfolio)
         if before != version:
             log.info("migrated", portfolio=options.portfolio, before=before, after=version)
+        instance_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{os.urandom(3).hex()}"
         manager = stack.enter_context(DatabaseStateManager(dsn, portfolio=options.portfolio, instance_id=instance_id))
         capital = options.capital if options.capital is not None else file_settings.initial_capital
-        engine = LiveTradingEngine(manager, settings, clock=utc_now, initial_capital=capital, on_fatal=process.fail)
-        app = create_app(
-            engine,
-            instruments=lambda: settings.instruments,
-            naive_timezone=ZoneInfo(file_settings.naive_timezone),
-            webhook_secret=file_settings.webhook_secret,
-            operator_token=token,
-            allowed_addresses=file_settings.allowed_addresses,
+        engine = LiveTradingEngine(
+            manager, file_settings.settings, clock=utc_now, initial_capital=capital, on_fatal=process.fail
         )
-        server = Server(app, options.host, options.port)
+        server = _server(options, file_settings, engine, token)
         serving = threading.Thread(target=server.serve, name="http", daemon=True)
-        serving.start()
-        stack.callback(serving.join, 2.0)
-        stack.callback(server.stop)
         heartbeat = Heartbeat(manager, lock, last_signal=lambda: engine.last_signal_at, on_lost=process.fail)
-        heartbeat.start(hostname=socket.gethostname(), port=server.port, version=VERSION)
+        # Undone from the last to the first: nobody new is let in, what waits is decided and answered, then the rest.
+        stack.callback(serving.join, DRAIN_SECONDS)
         stack.callback(heartbeat.stop)
-        engine.start()
         stack.callback(engine.stop, DRAIN_SECONDS)
+        stack.callback(server.stop)
+        serving.start()
+        heartbeat.start(hostname=socket.gethostname(), port=server.port, version=VERSION)
+        engine.start()
         _say_ready(options.host, server.port)
         process.ending.wait()
         log.info("stopping", reason=process.failure or "asked to")
     return 0 if process.failure is None else 1
+
+
+def _server(options: LiveOptions, file_settings: FileSettings, engine: LiveTradingEngine, token: str) -> "Server":
+    # Flask and waitress are imported where something is served: the other commands start without them.
+    from live.app import create_app
+    from live.server import Server
+
+    settings = file_settings.settings
+    app = create_app(
+        engine,
+        instruments=lambda: settings.instruments,
+        naive_timezone=ZoneInfo(file_settings.naive_timezone),
+        webhook_secret=file_settings.webhook_secret,
+        operator_token=token,
+        allowed_addresses=file_settings.allowed_addresses,
+    )
+    return Server(app, options.host, options.port)
 
 
 def _say_ready(host: str, port: int) -> None:

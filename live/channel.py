@@ -68,6 +68,8 @@ class JsonErrorTask(ErrorTask):  # type: ignore[misc]
 class Task(WSGITask):  # type: ignore[misc]
     """A request for the application; while the server drains, its answer is the connection's last."""
 
+    wrote_header: bool
+
     def execute(self) -> None:
         """Ask the application and write its answer."""
         if self.channel.server.draining:

@@ -74,6 +74,7 @@ class Webhook:
         return respond(told(answer, identity, _TOLD))
 
     def _accepted(self, portfolio: str | None) -> Alert:
+        _require_no_web_page()
         self._require_address(request.remote_addr)
         alert = parse_alert(read_body(), instruments=self._instruments(), naive_timezone=self._naive_timezone)
         self._require_secret(alert)
@@ -105,6 +106,12 @@ class Webhook:
             raise malformed("`portfolio` is one in the address and another in the body", "portfolio")
         if named and named != {self._engine.portfolio_name}:
             raise unknown_portfolio(self._engine.portfolio_name)
+
+
+def _require_no_web_page() -> None:
+    # A page in the user's browser can post to loopback without asking; browsers then name it, senders of alerts do not.
+    if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
+        raise HttpRefused(403, "web_page", "alerts are not taken from a web page")
 
 
 def _log_outcome(alert: Alert, answer: Answer) -> None:

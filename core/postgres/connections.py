@@ -115,8 +115,10 @@ def is_dead(connection: Connection) -> bool:
     if connection.closed:
         return True
     # An idle connection has nothing to say: what can be read from it is the end, or a last error.
-    readable, _, _ = select.select([connection.fileno()], [], [], 0)
-    return bool(readable)
+    # poll, not select: beside a thousand HTTP connections a descriptor may be above 1023.
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 class ReaderPool:

@@ -226,6 +226,16 @@ def test_a_keep_alive_connection_serves_many(server: Server, engine: FakeEngine)
     assert len(engine.signals) == 20
 
 
+def test_head_and_options_have_no_body_and_keep_the_connection(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    for method, length in (("HEAD", "84"), ("OPTIONS", "0"), ("GET", "84")):
+        connection.request(method, "/status")
+        response = connection.getresponse()
+        assert (response.status, response.getheader("Content-Length")) == (200, length)
+        assert bool(response.read()) == (method == "GET")
+    connection.close()
+
+
 def test_pipelined_requests_are_all_answered(server: Server, engine: FakeEngine) -> None:
     with connected(server) as connection:
         connection.sendall(request(ALERT) * 3)

@@ -328,3 +328,20 @@ def test_each_outcome_is_one_line_of_the_log(
         send(client)
     (entry,) = [log for log in logs if log["log_level"] == "info"]
     assert (entry["event"], entry["status"], entry["instrument"]) == ("signal", status, "BANK_NIFTY")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://example.org"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-origin"},
+    ],
+)
+def test_a_web_page_in_the_users_browser_cannot_send_alerts(
+    client: FlaskClient, engine: FakeEngine, headers: dict[str, str]
+) -> None:
+    response = send(client, headers=headers)
+    assert (response.status_code, error_of(response)["code"]) == (403, "web_page")
+    assert engine.signals == []

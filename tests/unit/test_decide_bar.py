@@ -108,6 +108,12 @@ def test_a_close_beyond_the_stop_exits(side: Side) -> None:
     assert (row.last_pyramid_price, row.base_position_id) == (None, None)
 
 
+def test_a_stop_out_is_timed_by_when_the_bar_fired_and_marked_by_its_bar() -> None:
+    decision = told(entered(), bar(price=51000, at=30, bar_time=minutes(15)))
+    (closed,) = decision.portfolio.closed.values()
+    assert (closed.exit_timestamp, closed.mark_time) == (minutes(30), minutes(15))
+
+
 @both_sides
 def test_a_close_on_the_stop_does_not_exit(side: Side) -> None:
     decision = told(entered(side), bar(side, price=51650))

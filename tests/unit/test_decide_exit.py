@@ -77,6 +77,14 @@ def test_a_loss_lowers_closed_equity_and_leaves_the_high(side: Side) -> None:
     assert (state.statistics.gross_profit, state.statistics.gross_loss) == (0, 60_000)
 
 
+def test_percentages_of_the_high_are_of_the_high_that_this_exit_made() -> None:
+    rules = settings_with(sizing={"equity": "high_water"})
+    gold = a_position(risk_contribution=Decimal(10_120))
+    portfolio = holding(after(a_portfolio(rules), a_signal()), gold)
+    state = told(portfolio, exit_of()).portfolio.state
+    assert (state.equity_high, state.total_risk_percent) == (5_060_000, Decimal("0.2"))
+
+
 def test_the_exits_lots_are_ignored() -> None:
     portfolio = after(a_portfolio(), a_signal())
     assert told(portfolio, exit_of(lots=1)).outcome.lots == 2

@@ -262,6 +262,23 @@ def test_a_drawdown_multiplies_a_pyramids_lots_before_flooring_at_the_exact_bord
 
 
 @both_sides
+def test_a_drawdown_multiplies_whatever_limits_a_pyramid(side: Side) -> None:
+    # At the high the margin leaves 2.07 lots; 5 % down 1.87, and 1.40 after the factor.
+    rules = settings_with(limits={"margin_percent": "22"})
+    portfolio = holding(a_portfolio(rules), held(side, lots=2, entry_lots=20))
+    down = with_state(portfolio, closed_equity=4_750_000)
+    up = told(portfolio, pyramid(side, price=55000, stop=54650)).outcome
+    sizing = told(down, pyramid(side, price=55000, stop=54650)).outcome.sizing
+    assert up.sizing["margin"] == round(Decimal(1_100_000 - 540_000) / 270_000, 6)
+    assert sizing["margin"] == round(Decimal(1_045_000 - 540_000) / 270_000 * 3 / 4, 6)
+    assert sizing["discipline"] == Decimal("7.5")
+    assert sizing["profit"] == round(Decimal(180_000 - 21_000) / 2 / 10_500 * 3 / 4, 6)
+    assert (up.lots, told(down, pyramid(side, price=55000, stop=54650)).outcome.lots) == (2, 1)
+    # The portfolio's own caps do not shrink: they are of the equity that is left.
+    assert sizing["portfolio_risk"] == round(Decimal(4_750_000) * 12 / 100 / 10_500, 6)
+
+
+@both_sides
 @pytest.mark.parametrize(
     "limiter, lots, settings, fields",
     [

@@ -427,3 +427,8 @@ def test_a_signal_is_not_changed_by_being_decided() -> None:
     signal: Signal = a_signal()
     told(a_portfolio(), signal)
     assert signal == a_signal()
+
+
+def test_a_trade_that_earns_nothing_is_not_won() -> None:
+    flat = after(a_portfolio(), a_signal(), a_signal("EXIT", timestamp=minutes(15)))
+    assert (flat.state.statistics.trades_closed, flat.state.statistics.trades_won) == (1, 0)

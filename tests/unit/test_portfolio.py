@@ -15,6 +15,7 @@ from core.portfolio import (
     Totals,
     blended_equity,
     drawdown_percent,
+    margin_percent,
     open_equity,
     portfolio_from_rows,
     sizing_equity,
@@ -151,6 +152,12 @@ def test_open_equity_adds_all_unrealised_pnl_and_blended_half_of_it() -> None:
 def test_the_sizing_equity_is_a_setting(which: str, equity: int) -> None:
     portfolio = replace(in_profit("100000"), settings=settings_with(sizing={"equity": which}))
     assert sizing_equity(portfolio) == equity
+
+
+def test_margin_is_a_percentage_of_the_sizing_equity_and_null_of_nothing() -> None:
+    held = a_portfolio().with_position(a_position())
+    assert margin_percent(held) == Decimal("4.2")
+    assert margin_percent(with_state(held, closed_equity=0)) is None
 
 
 def test_every_sizing_equity_is_tested() -> None:

@@ -1,0 +1,93 @@
+"""The arithmetic of a bench: quantiles, ratios of pairs, medians and spreads. Nothing here reads a clock."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Better = Literal["lower", "higher"]
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` (0..1) of the values do not exceed: one that was really measured."""
+    if not values:
+        raise ValueError("a quantile of nothing")
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be 0..1, not {share}")
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """What is told of several rounds."""
+
+    median: float
+    lowest: float
+    highest: float
+
+
+def spread_of(values: Sequence[float]) -> Spread:
+    """Median, lowest and highest of some rounds; ValueError for none."""
+    if not values:
+        raise ValueError("a spread of nothing")
+    return Spread(median=statistics.median(values), lowest=min(values), highest=max(values))
+
+
+@dataclass(slots=True, kw_only=True)
+class Comparison:
+    """One figure of ours and the raw limit's, a value of each from every round."""
+
+    scenario: str
+    figure: str
+    unit: str
+    limit: str
+    better: Better
+    ours: list[float] = field(default_factory=list)
+    raw: list[float] = field(default_factory=list)
+
+    def add(self, ours: float, raw: float) -> None:
+        """Note one round."""
+        self.ours.append(ours)
+        self.raw.append(raw)
+
+    @property
+    def ratios(self) -> list[float]:
+        """Ours over the limit's, round by round: what slowed a whole round down is in both, and cancels."""
+        return [ours / raw if raw else math.inf for ours, raw in zip(self.ours, self.raw, strict=True)]
+
+
+class Comparisons:
+    """The comparisons of one scenario, made as they are first named, in that order; and what else is worth telling."""
+
+    def __init__(self, scenario: str) -> None:
+        self.scenario = scenario
+        self.found: dict[tuple[str, str], Comparison] = {}
+        self.notes: dict[str, Any] = {}
+
+    def add(self, figure: str, ours: float, raw: float, *, unit: str, limit: str, better: Better = "lower") -> None:
+        """Note one round of one figure."""
+        known = self.found.get((figure, limit))
+        if known is None:
+            known = Comparison(scenario=self.scenario, figure=figure, unit=unit, limit=limit, better=better)
+            self.found[figure, limit] = known
+        known.add(ours, raw)
+
+    def add_latencies(self, figure: str, ours: Sequence[float], raw: Sequence[float], *, limit: str) -> None:
+        """Note p50 and p99 of one round's durations, given in seconds, told in milliseconds."""
+        for name, share in (("p50", 0.50), ("p99", 0.99)):
+            mine, other = quantile(ours, share) * 1000, quantile(raw, share) * 1000
+            self.add(f"{figure} {name}".strip(), mine, other, unit="ms", limit=limit)
+
+    @property
+    def rows(self) -> list[Comparison]:
+        """All of them, in the order of their first round."""
+        return list(self.found.values())
+
+
+def in_turns(round_number: int, *parts: Callable[[], None]) -> None:
+    """Run the parts of a round, each round beginning with another one, so that none always comes first."""
+    first = round_number % len(parts)
+    for part in (*parts[first:], *parts[:first]):
+        part()

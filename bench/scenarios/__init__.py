@@ -1,0 +1,17 @@
+"""What is measured, by name: each scenario takes a host and gives its comparisons."""
+
+from collections.abc import Callable
+
+from bench.host import Host
+from bench.measure import Comparisons
+from bench.scenarios import engine, manager, post, restart
+
+Scenario = Callable[[Host], Comparisons]
+
+SCENARIOS: dict[str, Scenario] = {
+    "save_position": manager.save_position,
+    "get_position": manager.get_position,
+    "post": post.post,
+    "restart": restart.restart,
+    "engine": engine.engine,
+}

@@ -1,0 +1,103 @@
+"""POST to durable answer, through HTTP, against a real `live` process."""
+
+import time
+from collections import Counter
+from contextlib import ExitStack
+
+import psycopg2
+
+from bench.host import BareWriter, Host, a_child
+from bench.load import Load, drive
+from bench.measure import Comparisons, in_turns
+from bench.stories import INSTRUMENTS, Recorder, Story
+
+CLIENTS = (1, 8, 32)
+_ECHO = "bare echo: Flask on our waitress"
+_COMMIT = "bare commit of one signal, one trip"
+_LOADED_SECONDS = 2.0
+_QUICK_SECONDS = 0.5
+_COMMITS = 1000
+
+
+def post(host: Host) -> Comparisons:
+    """1, 8 and 32 keep-alive clients, beside an echo under the same load and the bare commit of one signal after another."""
+    found = Comparisons("post")
+    seconds = _QUICK_SECONDS if host.quick else _LOADED_SECONDS
+    with ExitStack() as stack:
+        dsn = host.database()
+        live = stack.enter_context(a_child(host.folder, *_live(host, dsn)))
+        echo = stack.enter_context(a_child(host.folder, "-m", "bench.echo"))
+        bare = BareWriter(host.database())
+        stack.callback(bare.close)
+        ports = [int(line.rpartition(":")[2]) for line in (live, echo)]
+        bench = _Bench(found, ports[0], ports[1], bare, seconds)
+        # The first loads warm connections, plans and caches, and are not told.
+        for round_number in range(-1, host.rounds):
+            for clients in CLIENTS:
+                bench.round(round_number, clients, told=round_number >= 0)
+        found.notes["answers by HTTP status"] = dict(bench.statuses)
+        found.notes["signals by outcome"] = _outcomes(dsn)
+    found.notes["load"] = "one thread with raw sockets and epoll in the bench's own process"
+    return found
+
+
+class _Bench:
+    def __init__(self, found: Comparisons, live: int, echo: int, bare: BareWriter, seconds: float) -> None:
+        self._found = found
+        self._live, self._echo, self._seconds = live, echo, seconds
+        self._bare, self._recorder = bare, Recorder()
+        self._story, self._echoed = Story(), Story()
+        self.statuses: Counter[int] = Counter()
+        bare.write(self._recorder.start())
+
+    def round(self, number: int, clients: int, *, told: bool) -> None:
+        """One cell: ours, the echo and the bare commits, in turns."""
+        loads: dict[str, Load] = {}
+        commits: list[float] = []
+        documents = [self._recorder.batch((0,)) for _ in range(int(_COMMITS * self._seconds / _LOADED_SECONDS))]
+        in_turns(
+            number,
+            lambda: loads.update(ours=drive(self._live, clients, self._seconds, self._story.body)),
+            lambda: loads.update(echo=drive(self._echo, clients, self._seconds, self._echoed.body)),
+            lambda: commits.extend(map(self._committed, documents)),
+        )
+        ours, echo = loads["ours"], loads["echo"]
+        self.statuses.update(ours.statuses)
+        if not told:
+            return
+        name = f"{clients} client{'s' if clients > 1 else ''}"
+        self._found.add_latencies(name, ours.latencies, commits, limit=_COMMIT)
+        self._found.add_latencies(name, ours.latencies, echo.latencies, limit=_ECHO)
+        self._found.add(f"{name} rate", ours.rate, echo.rate, unit="/s", limit=_ECHO, better="higher")
+        self._found.add(
+            f"{name} rate", ours.rate, len(commits) / sum(commits), unit="/s", limit=_COMMIT, better="higher"
+        )
+
+    def _committed(self, document: str) -> float:
+        begun = time.perf_counter()
+        self._bare.write(document)
+        return time.perf_counter() - begun
+
+
+def _live(host: Host, dsn: str) -> list[str]:
+    return [
+        "portfolio_manager.py",
+        "live",
+        *("--port", "0"),
+        *("--data-dir", str(host.folder / "live")),
+        *("--db-config", str(host.database_config(dsn)), "--db-env", "local"),
+        *("--config", str(host.configuration(INSTRUMENTS))),
+    ]
+
+
+def _outcomes(dsn: str) -> dict[str, int]:
+    connection = psycopg2.connect(dsn)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT concat_ws(' ', signal_type, processing_status, outcome ->> 'reason'), count(*) "
+                "FROM signal_log GROUP BY 1 ORDER BY 1"
+            )
+            return dict(cursor.fetchall())
+    finally:
+        connection.close()

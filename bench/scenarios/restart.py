@@ -1,0 +1,154 @@
+"""A restart with open positions: until the engine serves, and until the whole process does."""
+
+import gc
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg2
+
+from bench.host import Child, Host
+from bench.measure import Comparisons, in_turns
+from core.config import load_file_settings
+from core.db_state_manager import DatabaseStateManager
+from core.postgres.statements import statement
+from core.settings import Settings
+from live.engine import LiveTradingEngine
+
+SIZES = ((10, 5), (10_000, 10))  # positions, and how many of them an instrument has
+_FETCH = (
+    "import gc, sys, psycopg2; gc.disable(); cursor = psycopg2.connect(sys.argv[1]).cursor(); "
+    "cursor.execute(sys.argv[2]); rows = cursor.fetchall(); print('ready', len(rows), flush=True)"
+)
+# A base and its pyramids an instrument; each risks 100 and moves by 100 a day.
+_POSITIONS = """
+INSERT INTO portfolio_positions (
+    position_id, instrument, layer, side, status, entry_timestamp, entry_bar_time, entry_price, entry_lots, lots,
+    quantity, lot_size, point_value, initial_stop, current_stop, highest_close, atr, mark_price, mark_time,
+    limiter, risk_contribution, vol_contribution, is_base_position
+)
+SELECT
+    concat_ws('-', g.instrument, g.layer, substr(md5(g.number::TEXT), 1, 12)), g.instrument, g.layer, 'long', 'open',
+    '2026-01-14T06:15:00Z', '2026-01-14T06:00:00Z', g.entry, 10, 10, 10, 1, 1, g.entry - 10, g.entry - 10, g.entry + 2,
+    10, g.entry, '2026-01-14T06:15:00Z', 'volatility', 100, 100, g.layer = 'Long_1'
+FROM (
+    SELECT
+        number, 1000 + number %% 97 + 0.25 AS entry, 'R' || number / %(layers)s AS instrument,
+        'Long_' || number %% %(layers)s + 1 AS layer
+    FROM generate_series(0, %(count)s - 1) AS number
+) AS g
+"""
+_PYRAMIDS = """
+INSERT INTO pyramiding_state (instrument, last_pyramid_price, base_position_id)
+SELECT instrument, entry_price, position_id FROM portfolio_positions WHERE is_base_position
+"""
+_TOTALS = """
+UPDATE portfolio_state SET
+    total_risk_amount = (SELECT sum(risk_contribution) FROM portfolio_positions),
+    total_vol_amount = (SELECT sum(vol_contribution) FROM portfolio_positions),
+    margin_used = (SELECT sum(lots) * 100 FROM portfolio_positions), version = version + 1
+"""
+
+
+def restart(host: Host) -> Comparisons:
+    """10 and 10,000 open positions, on a server that runs; as many instruments are configured as the positions need."""
+    found = Comparisons("restart")
+    for count, layers in SIZES:
+        config = host.configuration([f"R{number}" for number in range(count // layers)])
+        _Restart(host, host.database(), config, count, layers).measure(found)
+    return found
+
+
+class _Restart:
+    def __init__(self, host: Host, dsn: str, config: Path, count: int, layers: int) -> None:
+        self._host, self._dsn, self._config, self._count = host, dsn, config, count
+        self._settings: Settings = load_file_settings(config).settings
+        self._started_engine()
+        with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(_POSITIONS, {"count": count, "layers": layers})
+            cursor.execute(_PYRAMIDS)
+            cursor.execute(_TOTALS)
+        with closing(psycopg2.connect(dsn)) as connection:
+            connection.autocommit = True
+            connection.cursor().execute("VACUUM ANALYZE")
+
+    def measure(self, found: Comparisons) -> None:
+        """Rounds of: the engine in this process, a bare fetch here; the whole process, a bare fetch in a process."""
+        for number in range(-1, self._host.rounds):
+            seconds = self._round(number)
+            if number < 0:
+                continue
+            name = f"{self._count:,} positions"
+            self._add(found, f"{name}, engine", seconds["engine"], seconds["fetch"], "bare connect + fetch to tuples")
+            self._add(found, f"{name}, process", seconds["process"], seconds["child"], "bare fetch, a whole process")
+
+    def _round(self, number: int) -> dict[str, float]:
+        seconds: dict[str, float] = {}
+        in_turns(
+            number,
+            lambda: seconds.update(engine=self._started_engine(self._count)),
+            lambda: seconds.update(fetch=self._fetched()),
+            lambda: seconds.update(process=self._started(*self._live())),
+            lambda: seconds.update(child=self._started("-c", _FETCH, self._dsn, statement("load_positions"))),
+        )
+        return seconds
+
+    @staticmethod
+    def _add(found: Comparisons, figure: str, ours: float, raw: float, limit: str) -> None:
+        found.add(figure, ours * 1000, raw * 1000, unit="ms", limit=limit)
+
+    def _started_engine(self, expected: int = 0) -> float:
+        """Seconds from nothing but settings until the engine is ready."""
+        gc.collect()
+        begun = time.perf_counter()
+        with DatabaseStateManager(self._dsn) as manager:
+            engine = LiveTradingEngine(manager, self._settings, clock=lambda: datetime.now(UTC))
+            engine.start()
+            seconds = time.perf_counter() - begun
+            if len(engine.positions) != expected or engine.failed_invariants:
+                raise RuntimeError(f"not what was generated: {len(engine.positions)}, {engine.failed_invariants[:1]}")
+            engine.stop()
+        return seconds
+
+    def _fetched(self) -> float:
+        """Seconds of a connection and a fetch, the collector off."""
+        gc.collect()
+        gc.disable()
+        try:
+            return _timed(self._fetch)
+        finally:
+            gc.enable()
+
+    def _fetch(self) -> None:
+        with closing(psycopg2.connect(self._dsn)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement("load_positions"))
+            if len(cursor.fetchall()) != self._count:
+                raise RuntimeError("not as many rows as were generated")
+
+    def _started(self, *arguments: str) -> float:
+        """Seconds from the start of a Python process until it says that it is ready."""
+        begun = time.perf_counter()
+        child = Child(self._host.folder, *arguments)
+        try:
+            child.ready()
+            return time.perf_counter() - begun
+        finally:
+            child.stop()
+
+    def _live(self) -> list[str]:
+        return [
+            "portfolio_manager.py",
+            "live",
+            *("--port", "0"),
+            *("--data-dir", str(self._host.folder / f"live-{self._count}")),
+            *("--db-config", str(self._host.database_config(self._dsn)), "--db-env", "local"),
+            *("--config", str(self._config)),
+        ]
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun

@@ -32,6 +32,12 @@ class Load:
         """Answers per second."""
         return len(self.latencies) / self.seconds
 
+    def add(self, other: "Load") -> None:
+        """Take another turn's answers in."""
+        self.latencies += other.latencies
+        self.seconds += other.seconds
+        self.statuses.update(other.statuses)
+
 
 class _Client:
     """One keep-alive connection; `number` says whose story it tells."""

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -55,6 +56,13 @@ class FileSettings(BaseSettings):
     paper: PaperFills = PaperFills()
     instruments: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
+    @field_validator("allowed_addresses")
+    @classmethod
+    def _are_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            ip_network(address)  # its ValueError names the address
+        return addresses
+
     @field_validator("naive_timezone")
     @classmethod
     def _known_timezone(cls, name: str) -> str:
@@ -78,11 +86,16 @@ class FileSettings(BaseSettings):
     @property
     def settings(self) -> Settings:
         """What decides: the file's settings over the defaults, instrument by instrument."""
+        return self.settings_from("the configuration")
+
+    def settings_from(self, source: str) -> Settings:
+        """The same; a ConfigurationError names `source`."""
         instruments = default_instruments()
-        for name, changes in self.instruments.items():
-            instruments[name] = {**instruments.get(name, {}), **changes}
+        # The environment's names arrive in lower case; they come last, over the file's.
+        for name, changes in sorted(self.instruments.items(), key=lambda item: item[0].islower()):
+            instruments[name.upper()] = {**instruments.get(name.upper(), {}), **changes}
         parts = {name: getattr(self, name) for name in Settings.model_fields if name != "instruments"}
-        return validated(Settings, {**parts, "instruments": instruments}, "the configuration")
+        return validated(Settings, {**parts, "instruments": instruments}, source)
 
 
 def validated(model: type[_Model], values: dict[str, Any], source: str) -> _Model:
@@ -109,7 +122,7 @@ def load_file_settings(path: Path | None) -> FileSettings:
     """
     values = {} if path is None else read_json_object(path)
     file_settings = validated(FileSettings, values, str(path or "environment"))
-    _ = file_settings.settings  # an invalid instrument is an error of the file too
+    file_settings.settings_from(str(path or "environment"))  # an invalid instrument is an error of the file too
     return file_settings
 
 
@@ -136,6 +149,13 @@ class DatabaseSettings(Settled):
     password: str | None = Field(default=None, repr=False)
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     pool_size: int = Field(default=4, ge=1, le=100)
+
+    @field_validator("port")
+    @classmethod
+    def _are_ports(cls, ports: str) -> str:
+        if not all(0 < int(port) <= 65_535 for port in ports.split(",")):
+            raise ValueError("a port is 1..65535")
+        return ports
 
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

@@ -23,11 +23,12 @@ from core.events import (
     TradingResumed,
 )
 from core.models import PortfolioState, Position, PositionStatus, PyramidingState, Statistics
-from core.numbers import ZERO
+from core.numbers import ZERO, exactly
 from core.portfolio import Portfolio
 from core.settings import Settings
 
 
+@exactly
 def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
     """The portfolio after `event`. Each row that it touches rises by one version."""
     match event:

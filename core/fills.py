@@ -21,9 +21,14 @@ def side_costs(costs: Costs, fill_price: Decimal, lots: int, point_value: Decima
     return money(turnover + product(costs.per_lot, lots))
 
 
+def exact_pnl(side: Side, entry: Decimal, exit_price: Decimal, lots: int, point_value: Decimal) -> Decimal:
+    """s x (exit - entry) x lots x point value, before costs, not rounded: for comparing."""
+    return product(side.sign, exit_price - entry, lots, point_value)
+
+
 def gross_pnl(side: Side, entry: Decimal, exit_price: Decimal, lots: int, point_value: Decimal) -> Decimal:
-    """s x (exit - entry) x lots x point value, before costs."""
-    return money(product(side.sign, exit_price - entry, lots, point_value))
+    """The same at the scale of the columns: for booking and marking."""
+    return money(exact_pnl(side, entry, exit_price, lots, point_value))
 
 
 def entry_costs_due(entry_costs: Decimal, entry_lots: int, sold_before: int, sold_now: int) -> Decimal:

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from core.models import PortfolioState, Position, PyramidingState, Signal
+from core.models import PortfolioState, Position, PyramidingState, Signal, require_utc
 
 
 class _Input(Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -19,6 +19,9 @@ class SignalInput(_Input, frozen=True, kw_only=True, tag="signal"):
     signal: Signal
     fingerprint: str
     received_at: datetime
+
+    def __post_init__(self) -> None:
+        require_utc("SignalInput", received_at=self.received_at)
 
 
 class Halt(_Input, frozen=True, kw_only=True, tag="halt"):

@@ -1,5 +1,6 @@
 """What the kernel speaks of: signals, positions, the portfolio's row, pyramids. Frozen, exact, valid from birth."""
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -8,10 +9,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from core.numbers import MONEY_SCALE, PRICE_SCALE, ZERO, decimals_of
+from core.numbers import MONEY_SCALE, PERCENT_SCALE, PRICE_SCALE, ZERO, decimals_of
 
 MONEY_LIMIT = Decimal(10) ** 16  # NUMERIC(20,4)
 PRICE_LIMIT = Decimal(10) ** 10  # NUMERIC(18,8)
+PERCENT_LIMIT = Decimal(10) ** 6  # NUMERIC(12,6)
+MOST_LOTS = 2**31 - 1  # INTEGER
 
 
 class SignalType(StrEnum):
@@ -66,6 +69,12 @@ class Status(StrEnum):
 
 
 ALL_LAYERS = "ALL"
+_LAYERS = {
+    SignalType.BASE_ENTRY: re.compile(r"(Long|Short)_1"),
+    SignalType.PYRAMID: re.compile(r"(Long|Short)_[2-6]"),
+    SignalType.EXIT: re.compile(r"(Long|Short)_[1-6]|ALL"),
+    SignalType.MARKET_DATA: re.compile(""),
+}
 
 
 def layer_side(layer: str) -> Side:
@@ -122,7 +131,13 @@ class Signal(Struct, frozen=True, kw_only=True):
         if self.timestamp is None and self.bar_time is None:
             raise ValueError("Signal needs a timestamp or a bar_time: without either two alerts cannot be told apart")
         if self.price <= 0:
-            raise ValueError("Signal.price must be above 0")
+            raise ValueError(f"Signal.price must be above 0, not {self.price}")
+        if self.atr is not None and self.atr <= 0:
+            raise ValueError(f"Signal.atr must be above 0, not {self.atr}")
+        if self.er is not None and not 0 <= self.er <= 1:
+            raise ValueError(f"Signal.er must be 0..1, not {self.er}")
+        if not _LAYERS[self.type].fullmatch(self.layer):
+            raise ValueError(f"Signal.layer {self.layer!r} is none of {self.type}")
 
     @property
     def bar(self) -> datetime:
@@ -276,6 +291,9 @@ class Statistics(Struct, frozen=True, kw_only=True):
     gross_loss: Decimal = ZERO
     costs: Decimal = ZERO
 
+    def __post_init__(self) -> None:
+        _require_exact(self, ("gross_profit", "gross_loss", "costs"), MONEY_SCALE, MONEY_LIMIT)
+
 
 class PortfolioState(Struct, frozen=True, kw_only=True):
     """The one row of `portfolio_state`. Money; percentages are of the sizing equity, None where that is not positive."""
@@ -295,6 +313,7 @@ class PortfolioState(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _require_exact(self, STATE_MONEY, MONEY_SCALE, MONEY_LIMIT)
+        _require_exact(self, ("total_risk_percent",), PERCENT_SCALE, PERCENT_LIMIT)
 
 
 STATE_MONEY = (

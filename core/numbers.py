@@ -1,7 +1,10 @@
 """Exact decimals at the scales of the columns: money, prices, percentages, figures for show."""
 
-from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
+from collections.abc import Callable
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, localcontext
 from fractions import Fraction
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 MONEY_SCALE = 4
 PRICE_SCALE = 8
@@ -13,6 +16,21 @@ ZERO = Decimal(0)
 # A context of our own: the thread's default of 28 digits would round a product of price, lots and point value.
 _EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
 _QUANTA = {scale: Decimal(1).scaleb(-scale) for scale in (MONEY_SCALE, PRICE_SCALE, PERCENT_SCALE)}
+
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+def exactly(work: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Run `work` under a decimal context of 80 digits, whatever the thread's is: its sums and differences are exact."""
+
+    @wraps(work)
+    def in_context(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        with localcontext(_EXACT):
+            return work(*args, **kwargs)
+
+    return in_context
 
 
 def product(*factors: Decimal | int) -> Decimal:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import assert_never
 
 import immutables
 from msgspec import Struct
 from msgspec.structs import replace
 
 from core.models import PortfolioState, Position, PyramidingState, layer_number
-from core.numbers import ZERO, percent_of, product
+from core.numbers import ZERO, exactly, percent_of, product
 from core.settings import Settings
 
 
@@ -53,14 +54,14 @@ class Portfolio(Struct, frozen=True, kw_only=True):
             return replace(
                 self,
                 positions=self.positions.delete(position.position_id) if before else self.positions,
-                by_instrument=self._index_without(position),
+                by_instrument=self._index_without(before),
                 closed=self.closed.set(position.position_id, position),
                 totals=totals,
             )
         return replace(
             self,
             positions=self.positions.set(position.position_id, position),
-            by_instrument=self.by_instrument if before else self._index_with(position),
+            by_instrument=self._index_with(position, before),
             totals=self._moved(position, 1, totals),
         )
 
@@ -89,23 +90,26 @@ class Portfolio(Struct, frozen=True, kw_only=True):
             margin=totals.margin + sign * self.margin_of(position),
         )
 
-    def _index_with(self, position: Position) -> immutables.Map[str, tuple[str, ...]]:
-        ids = [*self.by_instrument.get(position.instrument, ()), position.position_id]
+    def _index_with(self, position: Position, before: Position | None) -> immutables.Map[str, tuple[str, ...]]:
+        if before is not None and (before.instrument, before.layer) == (position.instrument, position.layer):
+            return self.by_instrument
+        index = self._index_without(before)
+        ids = [*index.get(position.instrument, ()), position.position_id]
         known = self.positions.set(position.position_id, position)
         ids.sort(key=lambda position_id: (layer_number(known[position_id].layer), position_id))
-        return self.by_instrument.set(position.instrument, tuple(ids))
+        return index.set(position.instrument, tuple(ids))
 
-    def _index_without(self, position: Position) -> immutables.Map[str, tuple[str, ...]]:
-        ids = tuple(i for i in self.by_instrument.get(position.instrument, ()) if i != position.position_id)
-        if ids:
-            return self.by_instrument.set(position.instrument, ids)
-        return (
-            self.by_instrument.delete(position.instrument)
-            if position.instrument in self.by_instrument
-            else self.by_instrument
-        )
+    def _index_without(self, position: Position | None) -> immutables.Map[str, tuple[str, ...]]:
+        if position is None:
+            return self.by_instrument
+        known = self.by_instrument.get(position.instrument, ())
+        ids = tuple(position_id for position_id in known if position_id != position.position_id)
+        if ids or not known:
+            return self.by_instrument.set(position.instrument, ids) if ids else self.by_instrument
+        return self.by_instrument.delete(position.instrument)
 
 
+@exactly
 def portfolio_from_rows(
     name: str,
     settings: Settings,
@@ -146,6 +150,8 @@ def sizing_equity(portfolio: Portfolio) -> Decimal:
             return open_equity(portfolio)
         case "high_water":
             return portfolio.state.equity_high
+        case _:
+            assert_never(portfolio.settings.sizing.equity)
 
 
 def margin_percent(portfolio: Portfolio) -> Decimal | None:

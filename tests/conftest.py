@@ -1,10 +1,12 @@
 """One real PostgreSQL a run, one migrated database a test."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import psycopg2.extensions
 import pytest
+from hypothesis import settings as settings_profile
 
 from core.config import default_settings
 from core.db_state_manager import DatabaseStateManager
@@ -14,6 +16,9 @@ from live.logs import configure_logging
 from tests.postgres_server import drop_database, fresh_database, shared_server
 
 configure_logging()
+# The machine is shared: an example may take long. In CI the examples are the same every time, elsewhere new ones.
+settings_profile.register_profile("ours", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings_profile.load_profile("ours")
 
 
 @pytest.fixture(scope="session")

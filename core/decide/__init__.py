@@ -32,11 +32,13 @@ from core.inputs import (
     StartTerm,
 )
 from core.models import SignalType, Status
+from core.numbers import exactly
 from core.portfolio import Portfolio
 
 __all__ = ["Decision", "Outcome", "decide", "failed"]
 
 
+@exactly
 def decide(portfolio: Portfolio, given: Input, now: datetime) -> Decision:
     """What `given` does to `portfolio`. `now` (aware UTC) decides age and is an operator's exit time, nothing else."""
     match given:

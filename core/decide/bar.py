@@ -18,14 +18,16 @@ PEEL_OFF_REASON = "PEEL_OFF"
 def decide_bar(portfolio: Portfolio, signal: Signal) -> Decision:
     """MARKET_DATA: `signal.price` is the bar's close, `signal.atr` its ATR, both in points."""
     open_positions = portfolio.positions_of(signal.instrument)
-    older = [position.position_id for position in open_positions if position.mark_time < signal.bar]
-    if open_positions and not older:
+    if open_positions and all(signal.bar < position.mark_time for position in open_positions):
         return rejected(portfolio, "no newer bar")
+    if signal.atr is None:
+        return rejected(portfolio, "atr is needed")
+    older = [position.position_id for position in open_positions if position.mark_time < signal.bar]
     draft = Draft(portfolio)
     # A pyramid whose base is gone keeps the stop it has.
     trails = portfolio.base_of(signal.instrument) is not None
     for position_id in older:
-        _mark(draft, position_id, signal, trails=trails)
+        _mark(draft, position_id, signal, signal.atr, trails=trails)
     stopped = [position_id for position_id in older if _stop_out(draft, position_id, signal)]
     peeled = _peel(draft, [position_id for position_id in older if position_id not in stopped], signal)
     clear_if_flat(draft, signal.instrument)
@@ -33,9 +35,8 @@ def decide_bar(portfolio: Portfolio, signal: Signal) -> Decision:
     return draft.executed(positions=(*stopped, *peeled), sizing=figures)
 
 
-def _mark(draft: Draft, position_id: str, signal: Signal, *, trails: bool) -> None:
+def _mark(draft: Draft, position_id: str, signal: Signal, atr: Decimal, *, trails: bool) -> None:
     position = draft.portfolio.positions[position_id]
-    atr = _atr(signal)
     best = best_close(position.side, position.highest_close, signal.price)
     stop = position.current_stop
     instrument = draft.portfolio.settings.instruments.get(position.instrument)
@@ -58,11 +59,6 @@ def _mark(draft: Draft, position_id: str, signal: Signal, *, trails: bool) -> No
             vol_contribution=volatility_amount(atr, position.lots, position.point_value),
         )
     )
-
-
-def _atr(signal: Signal) -> Decimal:
-    assert signal.atr is not None  # noqa: S101 - intake refuses a MARKET_DATA without one
-    return signal.atr
 
 
 def _stop_out(draft: Draft, position_id: str, signal: Signal) -> bool:

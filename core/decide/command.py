@@ -18,7 +18,7 @@ from core.events import (
 )
 from core.evolve import evolve
 from core.inputs import ChangeSettings, ClosePositions, Halt, MoveCapital, Resume, SaveRow, StartPortfolio
-from core.models import ALL_LAYERS, Status
+from core.models import ALL_LAYERS, MONEY_LIMIT, Status
 from core.numbers import money
 from core.portfolio import Portfolio
 
@@ -50,6 +50,10 @@ def decide_close(portfolio: Portfolio, given: ClosePositions, now: datetime) -> 
         closing = [p for p in (portfolio.positions.get(given.position_id),) if p is not None]
     if not closing:
         return rejected(portfolio, NO_OPEN_POSITION)
+    if given.price is not None and given.price <= 0:
+        return rejected(portfolio, "price is not above 0")
+    if given.price is not None and len({position.instrument for position in closing}) > 1:
+        return rejected(portfolio, "one price for several instruments")
     draft = Draft(portfolio)
     for position in closing:
         reference = position.mark_price if given.price is None else given.price
@@ -63,18 +67,30 @@ def decide_close(portfolio: Portfolio, given: ClosePositions, now: datetime) -> 
 
 def decide_capital(portfolio: Portfolio, given: MoveCapital) -> Decision:
     """A deposit or withdrawal; it moves closed equity and its high alike."""
+    if not given.amount.is_finite() or abs(given.amount) >= MONEY_LIMIT:
+        return rejected(portfolio, "amount is out of range")
     amount = money(given.amount)
     if amount == 0:
         return rejected(portfolio, "amount is 0")
-    if portfolio.state.closed_equity + amount < 0:
-        return rejected(portfolio, "withdrawal exceeds closed equity", closed_equity=portfolio.state.closed_equity)
+    state = portfolio.state
+    if (
+        max(abs(state.closed_equity + amount), abs(state.equity_high + amount), abs(state.flows_total + amount))
+        >= MONEY_LIMIT
+    ):
+        return rejected(portfolio, "amount is out of range")
+    if amount < 0 and state.closed_equity + amount < 0:
+        return rejected(portfolio, "withdrawal exceeds closed equity", closed_equity=state.closed_equity)
     draft = Draft(portfolio)
     draft.apply(CapitalMoved(amount=amount, note=given.note))
     return draft.executed()
 
 
 def decide_start(portfolio: Portfolio, given: StartPortfolio) -> Decision:
-    """The first entry of a journal."""
+    """The first entry of a journal, once."""
+    if portfolio.state.version != 0:
+        return rejected(portfolio, "the portfolio has started already")
+    if given.initial_capital <= 0:
+        return rejected(portfolio, "capital is not above 0")
     draft = Draft(portfolio)
     draft.apply(PortfolioStarted(initial_capital=money(given.initial_capital)))
     return draft.executed()

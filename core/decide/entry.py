@@ -7,7 +7,7 @@ from core.decide.decision import Decision, Draft, blocked, rejected, shown
 from core.events import PositionOpened, PyramidingChanged
 from core.fills import paper_fill, risk_amount, side_costs, volatility_amount
 from core.fingerprint import position_id_of
-from core.models import Position, Signal, SignalType
+from core.models import MOST_LOTS, PRICE_LIMIT, Position, Signal, SignalType
 from core.numbers import ZERO, price, product
 from core.portfolio import Portfolio, drawdown_percent, sizing_equity
 from core.position_sizer import LotFigures, PortfolioRoom, Sized, size_base
@@ -49,6 +49,8 @@ def limit_refusal(portfolio: Portfolio, signal: Signal) -> Decision | None:
     distance = risk_points(signal)
     if distance is None or distance <= 0:
         return rejected(portfolio, "invalid_risk", **shown(risk_points=distance or ZERO))
+    if signal.atr is None or (signal.er is None and portfolio.settings.sizing.efficiency_ratio_scales_risk):
+        return rejected(portfolio, "atr and er are needed")
     equity = sizing_equity(portfolio)
     if equity <= 0:
         return blocked(portfolio, "equity", figures=shown(equity=equity))
@@ -106,8 +108,10 @@ def with_context(portfolio: Portfolio, lot: LotFigures, sized: Sized) -> Sized:
 
 
 def open_position(portfolio: Portfolio, signal: Signal, fingerprint: str, sized: Sized) -> Decision:
-    """Fill the entry on the paper broker and open its position."""
+    """Fill the entry on the paper broker and open its position; `max_lots` blocks what no row could hold."""
     instrument = portfolio.settings.instruments[signal.instrument]
+    if sized.lots > MOST_LOTS or product(instrument.lot_size, sized.lots) >= PRICE_LIMIT:
+        return blocked(portfolio, "max_lots", limiter="max_lots", figures=sized.figures)
     fill = paper_fill(signal.side, signal.price, portfolio.settings.paper.slippage_percent, entering=True)
     position_id = position_id_of(signal.instrument, signal.layer, fingerprint)
     is_base = signal.type is SignalType.BASE_ENTRY

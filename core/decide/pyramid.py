@@ -16,9 +16,9 @@ from core.decide.entry import (
     portfolio_room,
     with_context,
 )
-from core.fills import gross_pnl
+from core.fills import exact_pnl
 from core.models import Position, Signal, layer_number
-from core.numbers import ZERO, money, product
+from core.numbers import ZERO, product
 from core.portfolio import Portfolio, drawdown_percent
 from core.position_sizer import Sized, size_pyramid
 from core.pyramid_gate import GateResult, pyramid_gate
@@ -48,6 +48,8 @@ def _state_refusal(portfolio: Portfolio, signal: Signal, base: Position | None) 
         return rejected(portfolio, "no base position")
     if base.side is not signal.side:
         return rejected(portfolio, WRONG_SIDE)
+    if base.initial_stop is None:
+        return rejected(portfolio, "base position has no initial stop")
     if any(position.layer == signal.layer for position in portfolio.positions_of(signal.instrument)):
         return rejected(portfolio, LAYER_ALREADY_OPEN)
     return None
@@ -71,7 +73,7 @@ def _gate(portfolio: Portfolio, signal: Signal, base: Position) -> GateResult:
 
 
 def _instrument_pnl(positions: list[Position], signal: Signal) -> Decimal:
-    pnls = (gross_pnl(p.side, p.entry_price, signal.price, p.lots, p.point_value) for p in positions)
+    pnls = (exact_pnl(p.side, p.entry_price, signal.price, p.lots, p.point_value) for p in positions)
     return sum(pnls, ZERO)
 
 
@@ -86,7 +88,7 @@ def _size(portfolio: Portfolio, signal: Signal, base: Position) -> Sized:
         previous_entry_lots=previous.entry_lots,
         discipline_share=settings.pyramiding.discipline_share,
         profit=_instrument_pnl(positions, signal),
-        base_risk=money(product(base.initial_risk_points or ZERO, base.lots, base.point_value)),
+        base_risk=product(base.initial_risk_points or ZERO, base.lots, base.point_value),
         profit_share=settings.pyramiding.profit_share,
         drawdown_factor=drawdown_factor(drawdown_percent(portfolio.state), settings.drawdown),
     )

@@ -6,14 +6,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 
 import psycopg2
 import pytest
 
 import live.writer
-from core.contracts import Instrument
 from core.db_state_manager import DatabaseStateManager
 from core.inputs import Halt, Resume
 from core.postgres.embedded import EmbeddedServer
@@ -264,19 +262,18 @@ def test_an_input_that_cannot_be_decided_fails_alone_and_freezes_its_instrument(
     )
 
 
-def test_an_input_that_the_database_refuses_fails_alone_and_freezes_its_instrument(dsn, settings):
-    dust = Instrument(lot_size=Decimal("1e-8"), point_value=Decimal("1e-8"), margin_per_lot=Decimal("0.0001"))
-    settings = settings.model_copy(update={"instruments": {**settings.instruments, "DUST": dust}})
-    # Three thousand million lots and more: no INTEGER holds them.
-    poison = a_signal(instrument="DUST", price=1, stop="0.99999999", atr="0.00000001", er=1)
-    with an_engine(dsn, settings=without_waiting(settings)) as engine:
-        gold = a_signal(instrument="GOLD_MINI", price=72000, stop=71500)
-        answers = _at_once(engine, [a_signal(), poison, gold])
+def test_an_input_that_the_database_refuses_fails_alone_and_freezes_its_instrument(dsn):
+    copper = a_signal(instrument="COPPER", price=800, stop=790, atr=3)
+    gold = a_signal(instrument="GOLD_MINI", price=72000, stop=71500)
+    with an_engine(dsn) as engine:
+        # Intake lets no NUL through; whoever does gets SQLSTATE 22P05 from every statement that holds it.
+        answers = _at_once(engine, [a_signal(), copper, gold], {1: {"comment": "a\0b"}})
         assert [status_of(answer).split(":")[0] for answer in answers] == ["executed", "failed", "executed"]
-        assert "22003" in answers[1].outcome["reason"]
-        assert status_of(engine.process_signal(poison)) == "duplicate"
-        assert list(engine.status()["frozen"]) == ["DUST"]
+        assert "22P05" in answers[1].outcome["reason"]
+        assert status_of(engine.process_signal(copper)) == "duplicate"
+        assert list(engine.status()["frozen"]) == ["COPPER"]
         assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
+    assert rows(dsn, "SELECT payload FROM signal_log WHERE instrument = 'COPPER'") == [({},)]
 
 
 def test_of_a_hundred_deliveries_at_once_one_is_decided(dsn):
@@ -346,13 +343,13 @@ def test_an_entry_that_waits_is_decided_when_the_engine_stops(dsn, settings):
         assert [status_of(answer) for answer in answers] == ["rejected: base position already open"]
 
 
-def _at_once(engine: LiveTradingEngine, deliveries: list) -> list:
+def _at_once(engine: LiveTradingEngine, deliveries: list, payloads: dict[int, dict] | None = None) -> list:
     answers: list = [None] * len(deliveries)
     start = threading.Barrier(len(deliveries))
 
     def deliver(number: int) -> None:
         start.wait()
-        answers[number] = engine.process_signal(deliveries[number])
+        answers[number] = engine.deliver(deliveries[number], (payloads or {}).get(number))
 
     threads = [threading.Thread(target=deliver, args=(number,)) for number in range(len(deliveries))]
     for thread in threads:

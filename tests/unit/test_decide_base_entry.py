@@ -274,7 +274,6 @@ def test_once_flat_the_same_layers_name_opens_another_position(side: Side) -> No
     assert second.version == 1
 
 
-@pytest.mark.xfail(strict=True, reason="no bound on lots: decide raises, and the input would be `failed`")
 def test_an_entry_whose_lots_do_not_fit_the_columns_is_refused_not_failed() -> None:
     penny = {"lot_size": "1", "point_value": "0.00000001", "margin_per_lot": "0.0001"}
     portfolio = a_portfolio(settings_with(instruments={"PENNY": penny}))

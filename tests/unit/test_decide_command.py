@@ -153,14 +153,12 @@ def test_an_operator_closes_everything() -> None:
         assert decision.portfolio.pyramiding_of(instrument).base_position_id is None
 
 
-@pytest.mark.xfail(strict=True, reason="one price closes every instrument, whatever it trades at")
 def test_one_price_does_not_close_several_instruments() -> None:
     portfolio = holding(entered(), a_position())
     closing = ClosePositions(position_id="ALL", price=Decimal(52000))
     assert refusal(decide(portfolio, closing, minutes(1)), portfolio)
 
 
-@pytest.mark.xfail(strict=True, reason="nobody looks at the operator's price")
 @pytest.mark.parametrize("price", ["0", "-5"])
 def test_a_position_is_not_closed_at_no_price(price: str) -> None:
     portfolio = entered()
@@ -228,7 +226,6 @@ def test_no_more_than_the_closed_equity_is_withdrawn() -> None:
     assert told(emptied, a_signal()).outcome.reason == "equity"
 
 
-@pytest.mark.xfail(strict=True, reason="a deposit that does not reach 0 is refused as a withdrawal")
 def test_a_deposit_is_taken_however_deep_the_loss() -> None:
     portfolio = with_state(a_portfolio(), closed_equity=-1_000_000, realized_total=-6_000_000)
     decision = decide(portfolio, MoveCapital(amount=Decimal(500_000)), NOON)
@@ -236,7 +233,6 @@ def test_a_deposit_is_taken_however_deep_the_loss() -> None:
     assert decision.portfolio.state.closed_equity == -500_000
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="decide raises where the sum does not fit its column")
 def test_a_flow_that_does_not_fit_the_columns_is_rejected() -> None:
     portfolio = a_portfolio()
     refusal(decide(portfolio, MoveCapital(amount=Decimal(10) ** 16 - 1), NOON), portfolio)
@@ -259,9 +255,6 @@ def test_a_portfolio_starts_with_its_capital() -> None:
     assert (state.realized_total, state.flows_total, state.version, state.halted) == (0, 0, 1, False)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a second genesis wipes equity, flows and realised P&L: only the shell prevents it"
-)
 def test_a_started_portfolio_is_not_started_again() -> None:
     portfolio = entered()
     decision = decide(portfolio, StartPortfolio(initial_capital=Decimal(1)), NOON)

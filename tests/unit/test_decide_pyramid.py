@@ -329,7 +329,6 @@ def test_the_bases_initial_risk_uses_its_open_lots(side: Side) -> None:
     assert outcome.sizing["profit"] == round(Decimal(60_000 - 21_000) / 2 / 10_500, 6)
 
 
-@pytest.mark.xfail(strict=True, reason="P&L and base risk are rounded to money before they are compared")
 def test_sizes_are_exact_though_the_bases_risk_has_more_decimals_than_money() -> None:
     # Profit and base risk each have a tail below 4 decimals; exactly one lot is due, and 0.99... after rounding to money.
     tiny = {"lot_size": "1", "point_value": "0.0001", "margin_per_lot": "0.0001", "max_pyramids": 5}
@@ -353,7 +352,6 @@ def test_sizes_are_exact_though_the_bases_risk_has_more_decimals_than_money() ->
     assert told(portfolio, signal).outcome.sizing["profit"] == 10
 
 
-@pytest.mark.xfail(strict=True, reason="P&L and base risk are rounded to money before they are compared")
 def test_a_profit_below_a_ten_thousandth_is_a_profit() -> None:
     rules = settings_with(instruments={"TINY": {"lot_size": "1", "point_value": "0.0001", "margin_per_lot": "1"}})
     base = a_position(
@@ -369,4 +367,5 @@ def test_a_profit_below_a_ten_thousandth_is_a_profit() -> None:
         quantity=Decimal(1),
     )
     signal = a_signal("PYRAMID", "TINY", price="100.3", stop="99.7", atr="0.5")  # 0.00003 of profit
-    assert told(holding(a_portfolio(rules), base), signal).outcome.reason != "profit"
+    # Past the gate: it was sized, and no lot of so small a profit fits.
+    assert told(holding(a_portfolio(rules), base), signal).outcome.limiter == "profit"

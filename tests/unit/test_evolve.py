@@ -253,7 +253,6 @@ def test_a_closed_trade_adds_up_from_its_own_exits(world: Any, seed: int) -> Non
 # --- the thread's decimal context ---------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="sums and differences use the thread's decimal context")
 @in_every_world
 def test_no_thread_decimal_context_changes_a_decision(world: Any, seed: int) -> None:
     for before, something, now, decision in story(world, seed, inputs=150):

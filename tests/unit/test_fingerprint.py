@@ -24,6 +24,8 @@ def a_signal(**changes: Any) -> Signal:
         "price": Decimal("58412.6"),
         "timestamp": FIRED,
     }
+    layers = {SignalType.MARKET_DATA: "", SignalType.PYRAMID: "Long_2"}
+    fields["layer"] = layers.get(changes.get("type", SignalType.BASE_ENTRY), "Long_1")
     return Signal(**(fields | changes))
 
 
@@ -58,9 +60,8 @@ def test_the_time_is_cut_to_the_second_not_rounded() -> None:
     )
 
 
-@pytest.mark.parametrize("layer", ["", "Long_1"])
-def test_market_data_has_an_empty_position(layer: str) -> None:
-    signal = a_signal(type=SignalType.MARKET_DATA, layer=layer)
+def test_market_data_has_an_empty_position() -> None:
+    signal = a_signal(type=SignalType.MARKET_DATA)
     assert fingerprint_of("main", signal) == sha256("main:BANK_NIFTY:MARKET_DATA::2026-01-14T06:15:00Z")
 
 

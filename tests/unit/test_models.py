@@ -88,7 +88,7 @@ def test_a_signals_bar_is_its_identity_and_its_timestamp_its_own_time() -> None:
 @pytest.mark.parametrize("layer, side, number", [("Long_1", Side.LONG, 1), ("Short_6", Side.SHORT, 6)])
 def test_a_layers_name_tells_its_side_and_number(layer: str, side: Side, number: int) -> None:
     assert (layer_side(layer), layer_number(layer)) == (side, number)
-    assert a_signal(layer=layer).side is side
+    assert a_signal("EXIT", layer=layer).side is side
 
 
 def test_a_long_counts_up_and_a_short_down() -> None:

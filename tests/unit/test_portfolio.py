@@ -124,7 +124,6 @@ def test_the_portfolio_of_its_rows_knows_its_pyramids() -> None:
     assert rebuilt.pyramiding_of("GOLD_MINI") == row
 
 
-@pytest.mark.xfail(strict=True, reason="the index is kept by instrument and layer as first seen")
 @pytest.mark.parametrize("change", [{"instrument": "COPPER"}, {"layer": "Long_3"}])
 def test_a_row_saved_by_hand_with_another_instrument_or_layer_moves_in_the_index(change: dict[str, str]) -> None:
     portfolio = a_portfolio().with_position(a_position("p1")).with_position(a_position("p2", layer="Long_2"))

@@ -1,0 +1,115 @@
+"""The bench's arithmetic. What it measures is never a test."""
+
+import json
+from datetime import UTC, datetime
+from io import StringIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from bench.__main__ import arguments
+from bench.measure import Comparisons, in_turns, quantile, spread_of
+from bench.report import as_json, cells, number, show, write
+
+FLOATS = st.lists(st.floats(min_value=0, max_value=1e9), min_size=1)
+
+
+@pytest.mark.parametrize(
+    "share, expected", [(0, 1), (0.01, 1), (0.5, 50), (0.501, 51), (0.99, 99), (0.991, 100), (1, 100)]
+)
+def test_a_quantile_is_the_smallest_value_that_so_many_do_not_exceed(share, expected):
+    assert quantile(list(range(100, 0, -1)), share) == expected
+
+
+@given(FLOATS, st.floats(min_value=0, max_value=1))
+def test_a_quantile_was_measured_and_enough_values_do_not_exceed_it(values, share):
+    found = quantile(values, share)
+    assert found in values
+    assert sum(value <= found for value in values) >= share * len(values) * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("values, share", [([], 0.5), ([1.0], 1.1), ([1.0], -0.1)])
+def test_a_quantile_of_nothing_or_beyond_all_is_refused(values, share):
+    with pytest.raises(ValueError, match=r"nothing|share"):
+        quantile(values, share)
+
+
+def test_a_spread_is_median_lowest_and_highest():
+    found = spread_of([3.0, 1.0, 2.0, 10.0])
+    assert (found.median, found.lowest, found.highest) == (2.5, 1.0, 10.0)
+    with pytest.raises(ValueError, match="nothing"):
+        spread_of([])
+
+
+def test_a_ratio_is_made_round_by_round_so_that_a_slow_round_cancels():
+    found = Comparisons("post")
+    found.add("rate", 100, 200, unit="/s", limit="echo")
+    found.add("rate", 10, 20, unit="/s", limit="echo")
+    (row,) = found.rows
+    assert row.ratios == [0.5, 0.5]
+    assert spread_of(row.ours).median == 55
+
+
+def test_a_limit_of_zero_makes_an_infinite_ratio():
+    found = Comparisons("post")
+    found.add("rate", 100, 0, unit="/s", limit="echo")
+    assert found.rows[0].ratios == [float("inf")]
+
+
+def test_one_figure_beside_two_limits_is_two_rows_in_the_order_of_their_first_round():
+    found = Comparisons("post")
+    for _ in range(3):
+        found.add("rate", 1, 2, unit="/s", limit="echo", better="higher")
+        found.add("rate", 1, 4, unit="/s", limit="commit", better="higher")
+    assert [(row.limit, row.ratios) for row in found.rows] == [("echo", [0.5] * 3), ("commit", [0.25] * 3)]
+
+
+def test_latencies_become_p50_and_p99_in_milliseconds():
+    found = Comparisons("save")
+    found.add_latencies("1 client", [n / 1000 for n in range(1, 101)], [0.001] * 100, limit="bare")
+    assert [(row.figure, row.unit) for row in found.rows] == [("1 client p50", "ms"), ("1 client p99", "ms")]
+    assert [row.ratios[0] for row in found.rows] == pytest.approx([50, 99])
+
+
+def test_each_round_begins_with_another_part_and_runs_all_of_them():
+    done = []
+    parts = [lambda part=part: done.append(part) for part in "abc"]
+    for round_number in range(-1, 3):
+        in_turns(round_number, *parts)
+    assert "".join(done) == "cab" + "abc" + "bca" + "cab"
+
+
+@pytest.mark.parametrize(
+    "value, shown", [(12345.6, "12,346"), (123.4, "123"), (12.34, "12.3"), (1.234, "1.23"), (0.1234, "0.123")]
+)
+def test_a_number_is_shown_with_the_digits_that_count(value, shown):
+    assert number(value) == shown
+
+
+def test_a_row_tells_medians_ratio_and_spread():
+    found = Comparisons("engine")
+    for ours, raw in ((50, 100), (60, 100), (90, 100)):
+        found.add("32 threads", ours, raw, unit="/s", limit="bare", better="higher")
+    assert cells(found.rows[0]) == ("engine", "32 threads", "60.0 /s", "100 /s", "bare", "0.60x", "0.50 - 0.90", ">")
+
+
+def test_the_table_and_the_json_hold_every_round(tmp_path):
+    found = Comparisons("engine")
+    found.add("32 threads", 50, 100, unit="/s", limit="bare", better="higher")
+    found.notes["answers"] = {"executed": 3}
+    console = Console(file=StringIO(), width=160)
+    show(console, [found])
+    assert "0.50x" in console.file.getvalue()
+    assert "answers" in console.file.getvalue()
+    write(tmp_path / "new" / "out.json", as_json([found], rounds=1, started=datetime(2026, 1, 14, tzinfo=UTC)))
+    read = json.loads((tmp_path / "new" / "out.json").read_text())
+    assert read["comparisons"][0]["ratio_spread"] == {"median": 0.5, "lowest": 0.5, "highest": 0.5}
+    assert read["notes"] == {"engine": {"answers": {"executed": 3}}}
+
+
+def test_quick_has_three_rounds_otherwise_five_unless_told():
+    assert arguments([]).rounds == 5
+    assert arguments(["--quick"]).rounds == 3
+    assert arguments(["--quick", "--rounds", "7", "--only", "engine"]).rounds == 7

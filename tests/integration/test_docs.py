@@ -34,8 +34,9 @@ from pydantic import BaseModel
 from core.alert import AlertRefused, parse_alert
 from core.config import DatabaseSettings, FileSettings, default_settings, load_database_settings, load_file_settings
 from core.contracts import Instrument
-from core.errors import LockHeld
+from core.errors import DatabaseAway, LockHeld
 from core.inputs import MoveCapital
+from core.postgres.connections import connect
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.embedded_account import make_private_folder, run_as, server_account, write_owned
 from core.postgres.embedded_binaries import programs_for, shipped_versions
@@ -645,6 +646,9 @@ def _provoked(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> Iterator
         return done.output
 
     yield CliRunner().invoke(main, ["status"]).output
+    with pytest.raises(DatabaseAway) as away:
+        connect(psycopg2.extensions.make_dsn(host="/nobody/listens/here", dbname="none"), "main", "a test")
+    yield str(away.value)
     yield told("migrate")
     monkeypatch.setenv("PM_DB_PASSWORD", OWNER["password"])
     yield told("migrate", "--db-env", "production")

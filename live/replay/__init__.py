@@ -1,0 +1,1 @@
+"""Replay: recorded inputs through the same decide, evolve and commit as live, in a scratch portfolio."""

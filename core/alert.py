@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from functools import partial
 from typing import Any, Never, TypeVar
 
-from core.models import ALL_LAYERS, PRICE_LIMIT, Signal, SignalType, layer_number
+from core.models import ALL_LAYERS, ENTRIES, PRICE_LIMIT, Signal, SignalType, layer_number
 from core.numbers import price as rounded_price
 from core.strict_json import (
     MAX_BODY_BYTES,
@@ -48,6 +48,7 @@ KNOWN_FIELDS = (
     "seq",
     "position_size",
     "market_position",
+    "trade_number",
 )
 
 _ENTRY_NEEDS = frozenset({"position", "stop", "atr", "er"})
@@ -57,6 +58,8 @@ _NEEDS = {
     SignalType.EXIT: frozenset({"position"}),
     SignalType.MARKET_DATA: frozenset({"atr"}),
 }
+
+_AS_LISTED_ENTRY_NEEDS = frozenset({"position", "lots"})
 
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _INSTRUMENT = re.compile(r"[A-Za-z0-9_]{1,29}", re.ASCII)
@@ -95,18 +98,27 @@ class Alert:
     warnings: tuple[str, ...] = ()
 
 
-def parse_alert(body: bytes, *, instruments: Collection[str], naive_timezone: tzinfo, max_layers: int = 6) -> Alert:
+def parse_alert(
+    body: bytes,
+    *,
+    instruments: Collection[str],
+    naive_timezone: tzinfo,
+    max_layers: int = 6,
+    as_listed: bool = False,
+) -> Alert:
     """The alert that `body` holds, whatever its Content-Type said; AlertRefused names the first problem.
 
     A time without an offset is of `naive_timezone`; there, an hour that comes twice is the earlier one and an hour
-    that is skipped is read with the offset before the change. `max_layers` (at most 9) includes the base.
+    that is skipped is read with the offset before the change. `max_layers` (at most 9) includes the base. `as_listed`:
+    an entry needs its lots, and neither stop nor ATR nor ER.
     """
     given = read_object(body, AlertRefused)
     _refuse_placeholders(given)
     unknown = tuple(name for name in given if name not in KNOWN_FIELDS)
     fields = _Fields(given, unknown, frozenset())
     signal_type = fields.required("type", _type)
-    fields = _Fields(given, unknown, _NEEDS[signal_type])
+    is_entry = signal_type in ENTRIES
+    fields = _Fields(given, unknown, _AS_LISTED_ENTRY_NEEDS if as_listed and is_entry else _NEEDS[signal_type])
     signal = _signal(signal_type, fields, instruments=instruments, zone=naive_timezone, max_layers=max_layers)
     secret = _secret(given.get("secret"))
     portfolio = fields.optional("portfolio", _portfolio)
@@ -141,6 +153,7 @@ def canonical_payload(signal: Signal, extras: Mapping[str, Decimal | str | int |
         "reason": signal.reason,
         "timestamp": signal.timestamp,
         "bar_time": signal.bar_time,
+        "trade_number": signal.trade_number,
     } | dict(extras or {})
     return {name: _canonical(value) for name, value in values.items() if value is not None}
 
@@ -197,7 +210,7 @@ def _signal(
 ) -> Signal:
     instrument = fields.required("instrument", partial(_instrument, known=instruments))
     layer = _layer_of(signal_type, fields, max_layers)
-    is_entry = signal_type in (SignalType.BASE_ENTRY, SignalType.PYRAMID)
+    is_entry = signal_type in ENTRIES
     price = fields.required("price", _above_zero)
     stop = fields.optional("stop", _above_zero if is_entry else _not_negative)
     lots = fields.optional("lots", partial(_whole, most=MAX_LOTS))
@@ -224,6 +237,7 @@ def _signal(
         reason=reason,
         timestamp=timestamp,
         bar_time=bar_time,
+        trade_number=fields.optional("trade_number", partial(_whole, most=MAX_LOTS)),
     )
 
 

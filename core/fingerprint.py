@@ -9,16 +9,16 @@ _ID_DIGITS = 12
 _ID_LENGTH = 50  # portfolio_positions.position_id VARCHAR(50)
 
 
-def fingerprint_of(portfolio: str, signal: Signal, *, trade_number: int | None = None) -> str:
+def fingerprint_of(portfolio: str, signal: Signal) -> str:
     """SHA-256 hex of `portfolio:instrument:TYPE:position:` and the bar's time in UTC, cut to the second.
 
-    MARKET_DATA's position is empty. `trade_number` tells the partial exits of an as-listed replay apart; the same
-    signal without it is another one.
+    MARKET_DATA's position is empty. Its trade number, if it has one, is appended: it tells the partial exits
+    of an as-listed replay apart.
     """
     layer = "" if signal.type is SignalType.MARKET_DATA else signal.layer
     identity = f"{portfolio}:{signal.instrument}:{signal.type.value}:{layer}:{_cut_to_second(signal.bar)}"
-    if trade_number is not None:
-        identity += f":{trade_number}"
+    if signal.trade_number is not None:
+        identity += f":{signal.trade_number}"
     return hashlib.sha256(identity.encode()).hexdigest()
 
 

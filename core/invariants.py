@@ -41,6 +41,8 @@ def _bases(portfolio: Portfolio) -> list[str]:
 
 
 def _stops(portfolio: Portfolio) -> list[str]:
+    if portfolio.settings.sizing.mode == "as_listed":
+        return []
     without = sorted(position.position_id for position in portfolio.positions.values() if position.current_stop is None)
     return [f"position {position_id} is open and has no stop" for position_id in without]
 

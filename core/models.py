@@ -26,6 +26,9 @@ class SignalType(StrEnum):
     MARKET_DATA = "MARKET_DATA"
 
 
+ENTRIES = (SignalType.BASE_ENTRY, SignalType.PYRAMID)
+
+
 class Side(StrEnum):
     """Which way a position earns."""
 
@@ -109,7 +112,10 @@ def _require_exact(owner: Any, names: Iterable[str], scale: int, limit: Decimal)
 
 
 class Signal(Struct, frozen=True, kw_only=True):
-    """One alert in canonical form. Prices, stop, ATR in points; times aware UTC; `layer` is `` for MARKET_DATA."""
+    """One alert in canonical form. Prices, stop, ATR in points; times aware UTC; `layer` is `` for MARKET_DATA.
+
+    `trade_number` is the listed trade that an as-listed EXIT closes a part of.
+    """
 
     type: SignalType
     instrument: str
@@ -124,6 +130,7 @@ class Signal(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     timestamp: datetime | None = None
     bar_time: datetime | None = None
+    trade_number: int | None = None
 
     def __post_init__(self) -> None:
         require_utc("Signal", timestamp=self.timestamp, bar_time=self.bar_time)

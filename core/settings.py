@@ -41,7 +41,12 @@ class Drawdown(Settled):
 
 
 class Sizing(Settled):
-    """How a size follows from equity: which equity, and whether the efficiency ratio scales it."""
+    """How a size follows from equity: which equity, and whether the efficiency ratio scales it.
+
+    `as_listed` is for replaying somebody's list of trades: lots as listed, no limits, gates, stops or peel-off.
+    """
+
+    mode: Literal["rules", "as_listed"] = "rules"
 
     equity: SizingEquity = "blended"
     efficiency_ratio_scales_risk: bool = True

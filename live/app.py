@@ -22,12 +22,13 @@ def create_app(
     webhook_secret: str | None,
     operator_token: str,
     allowed_addresses: Collection[str] = (),
+    as_listed: bool = False,
 ) -> Flask:
     """The application for one engine.
 
     `instruments` tells what is configured now; a time without an offset is of `naive_timezone`; where
-    `allowed_addresses` (addresses or networks) is not empty, alerts come from there only. Raises ConfigurationError
-    for an address that is none.
+    `allowed_addresses` (addresses or networks) is not empty, alerts come from there only; `as_listed` takes entries
+    without stop, ATR and ER. Raises ConfigurationError for an address that is none.
     """
     app = Flask("live", static_folder=None)
     # A path is right or wrong: a redirect would be an answer that the sender of an alert does not follow.
@@ -39,6 +40,7 @@ def create_app(
         naive_timezone=naive_timezone,
         secret=webhook_secret,
         allowed_addresses=allowed_addresses,
+        as_listed=as_listed,
     )
     app.register_blueprint(webhook.blueprint())
     app.register_blueprint(positions_blueprint(engine))

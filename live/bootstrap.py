@@ -118,6 +118,7 @@ def _server(options: LiveOptions, file_settings: FileSettings, engine: LiveTradi
         webhook_secret=file_settings.webhook_secret,
         operator_token=token,
         allowed_addresses=file_settings.allowed_addresses,
+        as_listed=settings.sizing.mode == "as_listed",
     )
     return Server(app, options.host, options.port)
 

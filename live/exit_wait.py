@@ -4,9 +4,9 @@ from decimal import Decimal
 
 from core.decide import Decision
 from core.decide.entry import NOT_YET_FLAT
-from core.decide.timing import ENTRIES, duration
+from core.decide.timing import duration
 from core.inputs import SignalInput
-from core.models import Signal, SignalType, Status
+from core.models import ENTRIES, Signal, SignalType, Status
 from live.deliveries import Delivery
 
 

@@ -66,6 +66,7 @@ def received_deliveries(manager: DatabaseStateManager, settings: Settings) -> li
                 json.dumps(row["payload"], default=str).encode(),
                 instruments=settings.instruments,
                 naive_timezone=ZoneInfo("UTC"),
+                as_listed=settings.sizing.mode == "as_listed",
             )
         except AlertRefused as refused:
             log.error(

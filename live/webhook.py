@@ -34,7 +34,9 @@ class Webhook:
         naive_timezone: tzinfo,
         secret: str | None,
         allowed_addresses: Collection[str] = (),
+        as_listed: bool = False,
     ) -> None:
+        self._as_listed = as_listed
         self._engine = engine
         self._instruments = instruments
         self._naive_timezone = naive_timezone
@@ -76,7 +78,12 @@ class Webhook:
     def _accepted(self, portfolio: str | None) -> Alert:
         _require_no_web_page()
         self._require_address(request.remote_addr)
-        alert = parse_alert(read_body(), instruments=self._instruments(), naive_timezone=self._naive_timezone)
+        alert = parse_alert(
+            read_body(),
+            instruments=self._instruments(),
+            naive_timezone=self._naive_timezone,
+            as_listed=self._as_listed,
+        )
         self._require_secret(alert)
         self._require_portfolio(portfolio, *request.args.getlist("portfolio"), alert.portfolio)
         return alert

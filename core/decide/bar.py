@@ -25,11 +25,12 @@ def decide_bar(portfolio: Portfolio, signal: Signal) -> Decision:
     older = [position.position_id for position in open_positions if position.mark_time < signal.bar]
     draft = Draft(portfolio)
     # A pyramid whose base is gone keeps the stop it has.
-    trails = portfolio.base_of(signal.instrument) is not None
+    rules = portfolio.settings.sizing.mode == "rules"
+    trails = rules and portfolio.base_of(signal.instrument) is not None
     for position_id in older:
         _mark(draft, position_id, signal, signal.atr, trails=trails)
-    stopped = [position_id for position_id in older if _stop_out(draft, position_id, signal)]
-    peeled = _peel(draft, [position_id for position_id in older if position_id not in stopped], signal)
+    stopped = [position_id for position_id in older if rules and _stop_out(draft, position_id, signal)]
+    peeled = _peel(draft, [position_id for position_id in older if position_id not in stopped], signal) if rules else []
     clear_if_flat(draft, signal.instrument)
     figures = {"marked": len(older), "stopped": len(stopped), "peeled": len(peeled)}
     return draft.executed(positions=(*stopped, *peeled), sizing=figures)

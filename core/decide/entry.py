@@ -23,13 +23,30 @@ NOT_YET_FLAT = frozenset({BASE_ALREADY_OPEN, PYRAMIDS_STILL_OPEN, LAYER_ALREADY_
 
 def decide_base_entry(portfolio: Portfolio, signal: Signal, fingerprint: str) -> Decision:
     """Size and open the base position of an instrument that is flat."""
-    refusal = entry_refusal(portfolio, signal) or _not_flat(portfolio, signal) or limit_refusal(portfolio, signal)
+    refusal = entry_refusal(portfolio, signal) or _not_flat(portfolio, signal)
+    if refusal is not None:
+        return refusal
+    if as_listed(portfolio):
+        return open_as_listed(portfolio, signal, fingerprint)
+    refusal = limit_refusal(portfolio, signal)
     if refusal is not None:
         return refusal
     sized = _size(portfolio, signal)
     if sized.lots == 0:
         return blocked(portfolio, sized.limiter, limiter=sized.limiter, figures=sized.figures)
     return open_position(portfolio, signal, fingerprint, sized)
+
+
+def as_listed(portfolio: Portfolio) -> bool:
+    """Whether somebody's list of trades is replayed: what it says is done, no rule of ours asked."""
+    return portfolio.settings.sizing.mode == "as_listed"
+
+
+def open_as_listed(portfolio: Portfolio, signal: Signal, fingerprint: str) -> Decision:
+    """Open a position of the listed lots."""
+    if not signal.lots:
+        return rejected(portfolio, "lots are needed")
+    return open_position(portfolio, signal, fingerprint, Sized(lots=signal.lots, limiter="listed", figures={}))
 
 
 def entry_refusal(portfolio: Portfolio, signal: Signal) -> Decision | None:

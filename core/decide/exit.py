@@ -22,13 +22,21 @@ def decide_exit(portfolio: Portfolio, signal: Signal) -> Decision:
     closing = [p for p in named if _entered_before(p, signal, intrabar=portfolio.settings.timing.intrabar_exits)]
     if not closing:
         return rejected(portfolio, EXIT_PREDATES)
+    selling = {position.position_id: _lots_to_sell(portfolio, signal, position) for position in closing}
+    if any(selling[position.position_id] > position.lots for position in closing):
+        return rejected(portfolio, "lots exceed position")
     draft = Draft(portfolio)
     for position in closing:
-        sell(draft, position, position.lots, signal.price, signal.time, signal.reason or "EXIT")
+        sell(draft, position, selling[position.position_id], signal.price, signal.time, signal.reason or "EXIT")
     clear_if_flat(draft, signal.instrument)
-    ids = tuple(position.position_id for position in closing)
-    one = ids[0] if signal.layer != ALL_LAYERS else None
-    return draft.executed(position_id=one, positions=ids, lots=sum(position.lots for position in closing))
+    one = next(iter(selling)) if signal.layer != ALL_LAYERS else None
+    return draft.executed(position_id=one, positions=tuple(selling), lots=sum(selling.values()))
+
+
+def _lots_to_sell(portfolio: Portfolio, signal: Signal, position: Position) -> int:
+    # An alert's lots are a suggestion; only a list of trades sells a part of a layer.
+    listed = portfolio.settings.sizing.mode == "as_listed" and signal.layer != ALL_LAYERS
+    return signal.lots if listed and signal.lots else position.lots
 
 
 def sell(draft: Draft, position: Position, lots: int, reference: Decimal, time: datetime, reason: str) -> None:

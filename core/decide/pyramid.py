@@ -8,10 +8,12 @@ from core.decide.decision import Decision, blocked, rejected
 from core.decide.entry import (
     LAYER_ALREADY_OPEN,
     WRONG_SIDE,
+    as_listed,
     drawdown_factor,
     entry_refusal,
     limit_refusal,
     lot_figures,
+    open_as_listed,
     open_position,
     portfolio_room,
     with_context,
@@ -27,9 +29,12 @@ from core.pyramid_gate import GateResult, pyramid_gate
 def decide_pyramid(portfolio: Portfolio, signal: Signal, fingerprint: str) -> Decision:
     """Add a layer to the open base of its instrument and side, if the gates hold and a lot fits."""
     base = portfolio.base_of(signal.instrument)
-    refusal = (
-        entry_refusal(portfolio, signal) or _state_refusal(portfolio, signal, base) or limit_refusal(portfolio, signal)
-    )
+    refusal = entry_refusal(portfolio, signal) or _state_refusal(portfolio, signal, base)
+    if refusal is not None:
+        return refusal
+    if as_listed(portfolio):
+        return open_as_listed(portfolio, signal, fingerprint)
+    refusal = limit_refusal(portfolio, signal)
     if refusal is not None:
         return refusal
     assert base is not None  # noqa: S101 - held by _state_refusal
@@ -48,7 +53,7 @@ def _state_refusal(portfolio: Portfolio, signal: Signal, base: Position | None) 
         return rejected(portfolio, "no base position")
     if base.side is not signal.side:
         return rejected(portfolio, WRONG_SIDE)
-    if base.initial_stop is None:
+    if base.initial_stop is None and not as_listed(portfolio):
         return rejected(portfolio, "base position has no initial stop")
     if any(position.layer == signal.layer for position in portfolio.positions_of(signal.instrument)):
         return rejected(portfolio, LAYER_ALREADY_OPEN)

@@ -5,10 +5,8 @@ from decimal import Decimal
 
 from core.decide.decision import Decision, rejected
 from core.inputs import SignalInput
-from core.models import SignalType
+from core.models import ENTRIES
 from core.portfolio import Portfolio
-
-ENTRIES = (SignalType.BASE_ENTRY, SignalType.PYRAMID)
 
 
 def timing_refusal(portfolio: Portfolio, given: SignalInput, now: datetime) -> Decision | None:

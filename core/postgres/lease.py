@@ -55,6 +55,9 @@ class PortfolioLock:
         if row is None:
             return "its holder has just gone; start again"
         pid, name, since = row
+        if since is None:
+            # What another role's session says of itself is not shown to us.
+            return f"held by another database role (database backend {pid})"
         return f"held by {name!r} (database backend {pid}) since {since:%Y-%m-%d %H:%M:%S} UTC"
 
     def _session(self) -> Connection:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from decimal import Decimal
+from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -120,10 +121,23 @@ def load_file_settings(path: Path | None) -> FileSettings:
 
     Raises ConfigurationError naming the file, the key and what is allowed there.
     """
+    _refuse_unknown_variables()
     values = {} if path is None else read_json_object(path)
     file_settings = validated(FileSettings, values, str(path or "environment"))
     file_settings.settings_from(str(path or "environment"))  # an invalid instrument is an error of the file too
     return file_settings
+
+
+def _refuse_unknown_variables() -> None:
+    # pydantic-settings ignores them; a misspelt limit must not.
+    for variable in os.environ:
+        if not variable.upper().startswith("PORTFOLIO_"):
+            continue
+        name = variable[len("PORTFOLIO_") :].lower().split("__")[0]
+        if name not in FileSettings.model_fields:
+            near = get_close_matches(name, FileSettings.model_fields, n=1)
+            hint = f"; did you mean PORTFOLIO_{near[0].upper()}?" if near else ""
+            raise ConfigurationError(f"environment: `{variable}` is no setting{hint}")
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

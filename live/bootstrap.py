@@ -75,7 +75,10 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
     with ExitStack() as stack:
         options.data_dir.mkdir(parents=True, exist_ok=True)
         token = operator_token(options.data_dir, file_settings.operator_token)
-        dsn = stack.enter_context(database_in_use(options.data_dir, options.db_config, options.db_env, create=True))
+        database = stack.enter_context(
+            database_in_use(options.data_dir, options.db_config, options.db_env, create=True)
+        )
+        dsn = database.dsn
         lock = PortfolioLock(dsn, options.portfolio, f"live pid {os.getpid()} on {socket.gethostname()}")
         stack.callback(lock.release)
         lock.acquire(LOCK_WAIT_SECONDS)
@@ -83,14 +86,18 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         if before != version:
             log.info("migrated", portfolio=options.portfolio, before=before, after=version)
         instance_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{os.urandom(3).hex()}"
-        manager = stack.enter_context(DatabaseStateManager(dsn, portfolio=options.portfolio, instance_id=instance_id))
+        manager = stack.enter_context(
+            DatabaseStateManager(
+                dsn, portfolio=options.portfolio, instance_id=instance_id, pool_size=database.pool_size
+            )
+        )
         capital = options.capital if options.capital is not None else file_settings.initial_capital
         engine = LiveTradingEngine(
             manager, file_settings.settings, clock=utc_now, initial_capital=capital, on_fatal=process.fail
         )
         server = _server(options, file_settings, engine, token)
         serving = threading.Thread(target=server.serve, name="http", daemon=True)
-        heartbeat = Heartbeat(manager, lock, last_signal=lambda: engine.last_signal_at, on_lost=process.fail)
+        heartbeat = Heartbeat(manager, lock, engine, revive=database.revive, on_lost=process.fail)
         # Undone from the last to the first: nobody new is let in, what waits is decided and answered, then the rest.
         stack.callback(serving.join, DRAIN_SECONDS)
         stack.callback(heartbeat.stop)

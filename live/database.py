@@ -1,30 +1,55 @@
 """Which database a command works on: the embedded one under the data folder, or the one that a file names."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from core.config import load_database_settings
 from core.postgres.connections import dsn_of
-from core.postgres.embedded import EmbeddedServer
+from core.postgres.embedded import EmbeddedServer, EmbeddedServerError
+
+log = structlog.get_logger(__name__)
+
+
+DEFAULT_POOL_SIZE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseInUse:
+    """Where it is, how many connections to read with, and how to bring it back up where that is ours to do."""
+
+    dsn: str
+    pool_size: int = DEFAULT_POOL_SIZE
+    revive: Callable[[], None] = lambda: None
 
 
 @contextmanager
-def database_in_use(data_dir: Path, db_config: Path | None, db_env: str, *, create: bool) -> Iterator[str]:
-    """The libpq connection string of the database in use, up for the block.
+def database_in_use(data_dir: Path, db_config: Path | None, db_env: str, *, create: bool) -> Iterator[DatabaseInUse]:
+    """The database in use, up for the block.
 
     Without `db_config` that is the embedded server: shared with whoever uses it beside us, stopped by the last one;
     `create` False starts an existing one only. Raises ConfigurationError, EmbeddedServerError.
     """
     if db_config is not None:
-        yield dsn_of(load_database_settings(db_config, db_env))
+        settings = load_database_settings(db_config, db_env)
+        yield DatabaseInUse(dsn=dsn_of(settings), pool_size=settings.pool_size)
         return
     server = EmbeddedServer(data_dir, create=create)
     dsn = server.start()
     try:
-        yield dsn
+        yield DatabaseInUse(dsn=dsn, revive=lambda: _revive(server))
     finally:
         server.stop()
+
+
+def _revive(server: EmbeddedServer) -> None:
+    try:
+        server.start()
+    except EmbeddedServerError as error:
+        log.error("the embedded server cannot be started again", error=str(error))
 
 
 def dsn_in_use(data_dir: Path, db_config: Path | None, db_env: str) -> str:

@@ -46,7 +46,8 @@ class LiveTradingEngine:
         self.db_manager = db_manager
         self.portfolio_name = db_manager.portfolio
         self.failed_invariants: tuple[str, ...] = ()
-        self.ready = False
+        self.serving = False
+        self.database_away = False
         self.portfolio_state_manager = PortfolioStateManager(lambda: self.portfolio)
         self._settings = settings
         self._initial_capital = initial_capital
@@ -76,11 +77,11 @@ class LiveTradingEngine:
                 raise DatabaseAway("the database went away while what it had kept was decided")
         writer.parks = True
         self._thread.start()
-        self.ready = True
+        self.serving = True
 
     def stop(self, timeout: float = 4.0) -> None:
         """Decide what waits, then stop; what cannot be decided within `timeout` seconds is answered `not taken`."""
-        self.ready = False
+        self.serving = False
         self._waiting.close()
         if self._thread.ident is None:
             return
@@ -94,6 +95,11 @@ class LiveTradingEngine:
     def portfolio(self) -> Portfolio:
         """The committed portfolio: one moment, replaced as a whole after each COMMIT."""
         return self._held_writer.portfolio
+
+    @property
+    def ready(self) -> bool:
+        """Whether signals can be kept now."""
+        return self.serving and not self.database_away
 
     @property
     def last_signal_at(self) -> datetime | None:
@@ -193,7 +199,7 @@ class LiveTradingEngine:
         return self.deliver(signal)
 
     def _submit(self, delivery: Delivery) -> Answer:
-        if not self.ready or not self._waiting.put(delivery):
+        if not self.serving or not self._waiting.put(delivery):
             return Answer(
                 kind=AnswerKind.NOT_TAKEN, fingerprint=delivery.fingerprint, message="the engine is not serving"
             )
@@ -220,7 +226,7 @@ class LiveTradingEngine:
             self._give_up("the writer has failed; its log says why")
 
     def _give_up(self, reason: str) -> None:
-        self.ready = False
+        self.serving = False
         self._stopping.set()
         self._waiting.close()
         settle_all(self._held_writer.parked.release_all(), AnswerKind.NOT_TAKEN, reason)

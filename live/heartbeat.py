@@ -1,37 +1,39 @@
-"""Once a second: keep the portfolio's lock, and tell in instance_metadata that this instance is alive."""
+"""Once a second: keep the portfolio's lock, tell that this instance is alive, see whether the database is there."""
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
 
 import structlog
 
 from core.db_state_manager import DatabaseStateManager
 from core.errors import LockHeld, PortfolioError
 from core.postgres.lease import PortfolioLock
+from live.engine import LiveTradingEngine
 
 log = structlog.get_logger(__name__)
 EVERY_SECONDS = 1.0
 
 
 class Heartbeat:
-    """A thread of its own; `on_lost` is told when another process has the portfolio now."""
+    """A thread of its own. `on_lost` is told when another process has the portfolio now, `revive` brings an embedded
+    server back that was killed under us."""
 
     def __init__(
         self,
         manager: DatabaseStateManager,
         lock: PortfolioLock,
+        engine: LiveTradingEngine,
         *,
-        last_signal: Callable[[], datetime | None],
+        revive: Callable[[], None],
         on_lost: Callable[[str], None],
     ) -> None:
         self._manager = manager
         self._lock = lock
-        self._last_signal = last_signal
+        self._engine = engine
+        self._revive = revive
         self._on_lost = on_lost
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-        self._failing = False
 
     def start(self, *, hostname: str, port: int, version: str) -> None:
         """Register the instance, mark those that died, and begin."""
@@ -64,15 +66,19 @@ class Heartbeat:
             manager.reads.run(
                 "heartbeat",
                 instance_id=manager.instance_id,
-                last_signal=self._last_signal(),
+                last_signal=self._engine.last_signal_at,
                 is_leader=is_leader,
                 status=status,
             )
         except LockHeld as error:
             self._on_lost(str(error))
         except PortfolioError as error:
-            if not self._failing:
-                log.warning("no heartbeat", error=str(error))
-            self._failing = True
+            if not self._engine.database_away:
+                log.warning("the database is away: alerts are told to come again", error=str(error))
+            self._engine.database_away = True
+            if not self._stopping.is_set():
+                self._revive()
         else:
-            self._failing = False
+            if self._engine.database_away:
+                log.info("the database is back")
+            self._engine.database_away = False

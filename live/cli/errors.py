@@ -15,7 +15,7 @@ def sentence_of(error: PortfolioError) -> str:
             return text
         case DatabaseAway() | PoolExhausted():
             return (
-                f"the database cannot be used now: {text.rstrip('.')}. Check that the server runs and what --db-config "
+                f"the database cannot be used now: {text.rstrip('.?!')}. Check that the server runs and what --db-config "
                 "and --db-env name, then try again"
             )
         case _:

@@ -87,8 +87,8 @@ class DatabaseChoice:
         from live.database import database_in_use
 
         try:
-            with database_in_use(self.data_dir, self.db_config, self.db_env, create=create) as dsn:
-                yield dsn
+            with database_in_use(self.data_dir, self.db_config, self.db_env, create=create) as database:
+                yield database.dsn
         except EmbeddedServerError as error:
             raise PortfolioError(str(error)) from error
 

@@ -237,6 +237,27 @@ def test_the_servers_own_sigkill_is_survived_too(folder):
         assert len(live.get("/positions")[1]["positions"]) == 1
 
 
+def test_a_server_killed_under_a_running_process_is_started_again(folder):
+    with LiveProcess(folder / "data") as live:
+        live.post(an_alert())
+        server = EmbeddedServer(folder / "data")
+        killed = server.postmaster_pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        seen, deadline = set(), time.monotonic() + 20
+        while time.monotonic() < deadline:
+            ready, (status, answer) = live.get("/ready")[0], live.post(an_alert("MARKET_DATA", "", price=58500))
+            assert status in (200, 503), answer
+            seen.add(ready)
+            if status == 200 and ready == 200 and server.postmaster_pid not in (killed, None):
+                break
+            time.sleep(0.05)
+        assert server.postmaster_pid not in (killed, None)
+        assert 200 in seen
+        assert live.get("/db/status")[0] == 200
+        assert len(live.get("/positions")[1]["positions"]) == 1
+
+
 def test_sigterm_drains_and_stops_cleanly_within_five_seconds(clean_folder):
     with LiveProcess(clean_folder / "data") as live:
         live.post(an_alert())

@@ -192,7 +192,7 @@ def test_an_engine_that_lost_its_term_changes_nothing_more_and_stops(dsn):
         answer = old.process_signal(a_signal())
         assert answer.kind is AnswerKind.NOT_TAKEN
         assert _eventually(lambda: bool(reasons))
-        assert old.ready is False
+        assert old.serving is False
         assert rows(dsn, "SELECT count(*) FROM signal_log") == [(0,)]
         assert status_of(new.process_signal(a_signal())) == "executed"
 

@@ -398,3 +398,13 @@ def test_a_port_is_at_most_65535(file: Any) -> None:
 
 def test_a_json_objects_fractions_are_decimals(file: Any) -> None:
     assert read_json_object(file('{"a": 0.1, "b": 1}')) == {"a": Decimal("0.1"), "b": 1}
+
+
+def test_a_misspelt_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTFOLIO_LIMIT__RISK_PERCENT", "10")
+    with pytest.raises(ConfigurationError, match=r"PORTFOLIO_LIMIT__RISK_PERCENT.*did you mean PORTFOLIO_LIMITS"):
+        load_file_settings(None)
+    monkeypatch.delenv("PORTFOLIO_LIMIT__RISK_PERCENT")
+    monkeypatch.setenv("PORTFOLIO_ZZZ", "10")
+    with pytest.raises(ConfigurationError, match=r"PORTFOLIO_ZZZ` is no setting$"):
+        load_file_settings(None)

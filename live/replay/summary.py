@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import accumulate, pairwise
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from core.numbers import ZERO, exactly, figure, percent_of, quotient
+from core.numbers import ZERO, exactly, figure, money, percent_of, quotient
 from live.replay.model import ReplayResult, Trade
 
 # Under a year a rate a year is a guess: the Global Investment Performance Standards forbid to annualise it.
@@ -196,8 +197,11 @@ def _mean_money(amounts: Sequence[Decimal]) -> Decimal | None:
 
 def _longest_losing_streak(trades: Iterable[Trade]) -> int:
     """Most trades lost in a row; one that is not lost ends it."""
-    streaks = accumulate(trades, lambda streak, trade: streak + 1 if trade.net_pnl < 0 else 0, initial=0)
-    return max(streaks)
+    longest = streak = 0
+    for trade in trades:
+        streak = streak + 1 if trade.net_pnl < 0 else 0
+        longest = max(longest, streak)
+    return longest
 
 
 def _cagr(opening: Decimal, final: Decimal, span: timedelta) -> Decimal | None:

@@ -589,7 +589,7 @@ def _start_once(dsn: str) -> None:
     lock.acquire(5)
     try:
         with an_engine(dsn) as engine:
-            heartbeat = Heartbeat(engine.db_manager, lock, last_signal=lambda: None, on_lost=pytest.fail)
+            heartbeat = Heartbeat(engine.db_manager, lock, engine, revive=lambda: None, on_lost=pytest.fail)
             heartbeat.start(hostname="here", port=0, version="0")
             heartbeat.stop()
     finally:

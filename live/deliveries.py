@@ -101,3 +101,25 @@ def in_order(deliveries: list[Delivery]) -> list[Delivery]:
     signals = [(delivery.given.signal, delivery) for delivery in deliveries if isinstance(delivery.given, SignalInput)]
     signals.sort(key=lambda pair: signal_in_order_key(pair[0]))
     return [*commands, *(delivery for _, delivery in signals)]
+
+
+def first_of_each(deliveries: list[Delivery]) -> list[Delivery]:
+    """Of equal fingerprints or request ids the first is decided; the others wait for it."""
+    first: dict[str, Delivery] = {}
+    distinct = []
+    for delivery in deliveries:
+        identity = _identity(delivery)
+        if identity is not None and identity in first:
+            first[identity].followers.append(delivery)
+            continue
+        if identity is not None:
+            first[identity] = delivery
+        distinct.append(delivery)
+    return distinct
+
+
+def _identity(delivery: Delivery) -> str | None:
+    if delivery.fingerprint is not None:
+        return delivery.fingerprint
+    request_id = getattr(delivery.given, "request_id", None)
+    return None if request_id is None else f"request:{request_id}"

@@ -21,7 +21,8 @@ from core.portfolio_state import PortfolioStateManager
 from core.postgres.reads import Reads
 from core.settings import Settings
 from live.answers import Answer, AnswerKind
-from live.deliveries import Delivery, Waiting, in_order
+from live.deliveries import Delivery, Waiting, first_of_each, in_order
+from live.margin import tell_margin
 from live.recovery import received_deliveries, recover
 from live.writer import PortfolioWriter, settle_all
 
@@ -68,7 +69,9 @@ class LiveTradingEngine:
         DatabaseAway, StateDiverged.
         """
         recovered = recover(self.db_manager, self._settings, self._initial_capital, self._clock())
-        writer = PortfolioWriter(self.db_manager, recovered.portfolio, clock=self._clock, stopping=self._stopping)
+        writer = PortfolioWriter(
+            self.db_manager, recovered.portfolio, clock=self._clock, stopping=self._stopping, observe=tell_margin
+        )
         self._writer = writer
         self.failed_invariants = recovered.broken
         while received := received_deliveries(self.db_manager, self._settings):
@@ -244,26 +247,4 @@ class LiveTradingEngine:
             released = writer.parked.release_all()
         else:
             released = writer.parked.release(arrived, time.monotonic(), self._settings.timing.same_bar_seconds)
-        writer.keep(in_order(self._first_of_each([*arrived, *released])))
-
-    @staticmethod
-    def _first_of_each(deliveries: list[Delivery]) -> list[Delivery]:
-        """Of equal fingerprints or request ids the first is decided; the others wait for it."""
-        first: dict[str, Delivery] = {}
-        distinct = []
-        for delivery in deliveries:
-            key = _identity(delivery)
-            if key is not None and key in first:
-                first[key].followers.append(delivery)
-                continue
-            if key is not None:
-                first[key] = delivery
-            distinct.append(delivery)
-        return distinct
-
-
-def _identity(delivery: Delivery) -> str | None:
-    if delivery.fingerprint is not None:
-        return delivery.fingerprint
-    request_id = getattr(delivery.given, "request_id", None)
-    return None if request_id is None else f"request:{request_id}"
+        writer.keep(in_order(first_of_each([*arrived, *released])))

@@ -13,8 +13,7 @@ from core.db_state_manager import DatabaseStateManager, Kept
 from core.decide import Decision, decide, failed
 from core.errors import CommitUnknown, DatabaseAway, DataRefused, Halt, LeadershipLost, Retryable, StaleVersion
 from core.journal import Batch, Entry
-from core.numbers import ZERO
-from core.portfolio import Portfolio, margin_percent
+from core.portfolio import Portfolio
 from core.postgres.writer import AlreadyClaimed
 from live.answers import Answer, AnswerKind
 from live.deliveries import Delivery
@@ -37,6 +36,7 @@ class PortfolioWriter:
         *,
         clock: Callable[[], datetime],
         stopping: threading.Event,
+        observe: Callable[[Batch], None] = lambda _: None,
     ) -> None:
         self.portfolio = portfolio
         self.parked = Parked()
@@ -45,6 +45,7 @@ class PortfolioWriter:
         self._manager = manager
         self._clock = clock
         self._stopping = stopping
+        self._observe = observe
         self._stale_tries = 0
 
     def keep(self, deliveries: list[Delivery]) -> None:
@@ -137,19 +138,9 @@ class PortfolioWriter:
             kept = self._find_out()
         self.portfolio = after.settled()
         self.last_signal_at = now
-        self._tell_margin(before, after)
+        self._observe(batch)
         for seq, (delivery, decision) in enumerate(decided, kept.first_seq):
             self._answer(delivery, decision, seq, kept)
-
-    @staticmethod
-    def _tell_margin(before: Portfolio, after: Portfolio) -> None:
-        """Say when the margin in use has risen past its warning or emergency level; entries have their own cap."""
-        limits = after.settings.limits
-        used_before, used = margin_percent(before) or ZERO, margin_percent(after) or ZERO
-        for level, name in ((limits.margin_emergency_percent, "emergency"), (limits.margin_warning_percent, "warning")):
-            if used_before < level <= used:
-                log.warning("margin in use has reached a level", level=name, percent=str(used), at=str(level))
-                return
 
     def _find_out(self) -> Kept:
         """What became of a COMMIT whose answer was lost: asked until it is known, never guessed."""

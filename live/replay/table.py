@@ -75,7 +75,7 @@ def read_table(path: Path, columns: Mapping[str, re.Pattern[str]], *, most_rows:
         raise bad_file(path, 1, "the file is empty")
     line, header = first
     places = _places(path, line, header, columns)
-    for count, (line, cells) in enumerate(rows, 1):  # noqa: PLW2901 - the header's line is done with
+    for count, (line, cells) in enumerate(rows, 1):
         if len(cells) != len(header):
             rule = f"{len(cells)} cells under {len(header)} columns: is a comma part of a number, or the line cut off?"
             raise bad_file(path, line, rule)

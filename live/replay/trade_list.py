@@ -7,10 +7,11 @@ from itertools import groupby
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.alert import canonical_payload
 from core.models import Side, Signal, SignalType
-from core.ordering import signal_in_order_key
+from live.replay.merge import in_order
 from live.replay.model import Recorded
 from live.replay.trade_rows import ListedTrade, listed_trades
 
@@ -53,8 +54,7 @@ def read_trade_list(path: Path, *, instrument: str, timezone: tzinfo) -> TradeLi
     for parts in _entries(_in_turn(listed_trades(path, timezone))):
         _add(found, instrument, parts)
     # Stable, and read in the order of the trades' numbers: what the key cannot tell apart keeps that order.
-    found.inputs.sort(key=lambda recorded: signal_in_order_key(recorded.signal))
-    return found
+    return replace(found, inputs=in_order(found.inputs))
 
 
 # --- what the engine would refuse ---------------------------------------------------------------------------------

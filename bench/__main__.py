@@ -1,6 +1,7 @@
 """`python -m bench`: measure, print a table, write JSON if asked to. A scenario that cannot be measured is told, no more."""
 
 import argparse
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from bench.host import a_host
 from bench.measure import Comparisons
-from bench.report import as_json, show, write
+from bench.report import as_json, busy, show, write
 from bench.scenarios import SCENARIOS
 from live.logs import configure_logging
 
@@ -33,7 +34,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     """Run what is asked for; 0 whatever the figures are."""
-    options, started = arguments(), datetime.now(UTC)
+    options, started, load = arguments(), datetime.now(UTC), os.getloadavg()[0]
     configure_logging()
     console = Console(width=None if sys.stdout.isatty() else 150)
     results: list[Comparisons] = []
@@ -45,9 +46,11 @@ def main() -> int:
         except Exception as error:  # noqa: BLE001 - one scenario's trouble must not cost the others' figures
             console.print(f"{name} could not be measured: {type(error).__name__}: {error}", markup=False)
     show(console, results)
+    if warning := busy(load, os.cpu_count() or 1):
+        console.print(warning, markup=False)
     if options.json is not None:
         file = RESULTS / f"{started:%Y%m%dT%H%M%SZ}.json" if options.json == RESULTS else options.json
-        write(file, as_json(results, rounds=options.rounds, started=started))
+        write(file, as_json(results, rounds=options.rounds, started=started, load_before=load))
         console.print(f"written to {file}", markup=False)
     return 0
 

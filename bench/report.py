@@ -60,7 +60,16 @@ def table_of(results: Sequence[Comparisons]) -> Table:
     return table
 
 
-def as_json(results: Sequence[Comparisons], *, rounds: int, started: datetime) -> dict[str, Any]:
+def busy(load: float, processors: int) -> str:
+    """A warning where others used the machine (`load` is the minute's average before the run); empty where none is due."""
+    if load < processors / 4:
+        return ""
+    return f"others were busy here: load average {load:.1f} on {processors} processors before the run; ratios are less sure"
+
+
+def as_json(
+    results: Sequence[Comparisons], *, rounds: int, started: datetime, load_before: float = 0.0
+) -> dict[str, Any]:
     """Everything that was measured, with each round, and on what machine."""
     return {
         "started": started.isoformat(),
@@ -69,7 +78,7 @@ def as_json(results: Sequence[Comparisons], *, rounds: int, started: datetime) -
             "platform": platform.platform(),
             "python": platform.python_version(),
             "processors": os.cpu_count(),
-            "load_average_after": list(os.getloadavg()),
+            "load_average_before": load_before,
         },
         "comparisons": [_comparison(row) for result in results for row in result.rows],
         "notes": {result.scenario: result.notes for result in results if result.notes},

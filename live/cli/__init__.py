@@ -17,6 +17,7 @@ _COMMANDS = {
     "signals": "live.cli.show:signals",
     "journal": "live.cli.show:journal",
     "send": "live.cli.send:send",
+    "replay": "live.cli.replay:replay",
     "close": "live.cli.operate:close",
     "close-all": "live.cli.operate:close_all",
     "capital": "live.cli.operate:capital",

@@ -45,12 +45,17 @@ def read_alerts(
 
     Raises PortfolioError for a file that holds nothing.
     """
-    instruments, zone = settings.settings.instruments, ZoneInfo(settings.naive_timezone)
+    decides, zone = settings.settings, ZoneInfo(settings.naive_timezone)
     good: list[FileAlert] = []
     bad: list[BadAlert] = []
     for line, body in _bodies(content.removeprefix(_BYTE_ORDER_MARK)):
         try:
-            alert = parse_alert(body, instruments=instruments, naive_timezone=zone)
+            alert = parse_alert(
+                body,
+                instruments=decides.instruments,
+                naive_timezone=zone,
+                as_listed=decides.sizing.mode == "as_listed",
+            )
             _require_portfolio(alert, portfolio)
         except AlertRefused as refused:
             bad.append(BadAlert(line=line, problem=str(refused)))

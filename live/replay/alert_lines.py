@@ -21,7 +21,9 @@ _NOT_BLANK = re.compile(r"\S")
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
-def read_alerts(path: Path, *, instruments: Collection[str], naive_timezone: tzinfo) -> Iterator[Recorded]:
+def read_alerts(
+    path: Path, *, instruments: Collection[str], naive_timezone: tzinfo, as_listed: bool = False
+) -> Iterator[Recorded]:
     """The alerts in the order of the file; sort them with `in_order`. Of an exported signal its `payload` is the alert.
 
     Raises BadFile, as it comes to it, for the first that is no alert of one of `instruments`.
@@ -30,7 +32,7 @@ def read_alerts(path: Path, *, instruments: Collection[str], naive_timezone: tzi
     for line, body in _bodies(path):
         empty = False
         try:
-            alert = parse_alert(body, instruments=instruments, naive_timezone=naive_timezone)
+            alert = parse_alert(body, instruments=instruments, naive_timezone=naive_timezone, as_listed=as_listed)
         except AlertRefused as refused:
             # The refusal's own words hold no secret; what caused it may.
             raise bad_file(path, line, str(refused)) from None

@@ -180,8 +180,9 @@ def _label(entry: ListedRow) -> Label:
     elif pyramid := _PYRAMID.fullmatch(entry.signal):
         label = Label(layer=int(pyramid[1]) + 1, lots=int(pyramid[2]), side=_SIDES[pyramid[3]])
     else:
-        known = "ENTRY-15L, EOD-ENTRY-14L, PYR1-1L to PYR5-1L, or S for L on a short"
+        known = "ENTRY-15L, EOD-ENTRY-14L, PYR1-1L to PYR5-1L (a short may say S for L)"
         raise entry.row.refused(f"unknown entry signal {shown(entry.signal)}: known are {known}")
-    if label.side is not entry.side:
+    # The L of a label is its lots as well as its side: on a short it says no more than that.
+    if label.side is Side.SHORT and entry.side is Side.LONG:
         raise entry.row.refused(f"the signal {entry.signal} says {label.side}, `{TYPE}` says {entry.side}")
     return label

@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import psycopg2
 import pytest
 
 from core.alert import parse_alert
@@ -25,6 +24,7 @@ from core.postgres.embedded import EmbeddedServer
 from tests.engines import Clock, an_engine, without_waiting
 from tests.live_process import ROOT, LiveProcess, listens
 from tests.queries import rows
+from tests.states import state_of
 
 SECRET = "correct horse battery"
 
@@ -96,38 +96,15 @@ def a_story() -> list[dict[str, object]]:
     return story
 
 
-def state_of(dsn: str) -> list[list[tuple]]:
-    """All that must be the same after a crash: state tables, journal, signal log; terms, instances and clocks aside."""
-    queries = [
-        "SELECT (to_jsonb(p) - 'created_at' - 'updated_at')::TEXT FROM portfolio_positions p ORDER BY position_id",
-        "SELECT (to_jsonb(s) - 'updated_at')::TEXT FROM portfolio_state s",
-        "SELECT (to_jsonb(y) - 'updated_at')::TEXT FROM pyramiding_state y ORDER BY instrument",
-        "SELECT fingerprint, processing_status, outcome::TEXT FROM signal_log ORDER BY fingerprint",
-        "SELECT (input - 'received_at')::TEXT, events::TEXT FROM decision_journal WHERE kind <> 'term' ORDER BY seq",
-    ]
-    connection = psycopg2.connect(dsn)
-    try:
-        with connection.cursor() as cursor:
-            found = []
-            for query in queries:
-                cursor.execute(query)
-                found.append(cursor.fetchall())
-            return found
-    finally:
-        connection.close()
-
-
 def test_an_alert_becomes_a_sized_position_in_postgresql_and_survives_a_sigkill(folder):
     alert = an_alert()
     with LiveProcess(folder / "data") as live:
         status, answer = live.post(alert)
         assert (status, answer["status"], answer["lots"], answer["limiter"]) == (200, "executed", 2, "volatility")
         dsn = EmbeddedServer.dsn_of(folder / "data")
-        connection = psycopg2.connect(dsn)
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT position_id, lots, quantity, current_stop FROM portfolio_positions")
-            ((position_id, lots, quantity, stop),) = cursor.fetchall()
-        connection.close()
+        ((position_id, lots, quantity, stop),) = rows(
+            dsn, "SELECT position_id, lots, quantity, current_stop FROM portfolio_positions"
+        )
         assert (position_id, lots, quantity, stop) == (answer["position_id"], 2, 60, 57985)
         before, port = state_of(dsn), live.port
         live.sigkill()

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench.__main__ import arguments
 from bench.measure import Comparisons, in_turns, quantile, spread_of
-from bench.report import as_json, cells, number, show, write
+from bench.report import as_json, busy, cells, number, show, write
 
 FLOATS = st.lists(st.floats(min_value=0, max_value=1e9), min_size=1)
 
@@ -113,3 +113,8 @@ def test_quick_has_three_rounds_otherwise_five_unless_told():
     assert arguments([]).rounds == 5
     assert arguments(["--quick"]).rounds == 3
     assert arguments(["--quick", "--rounds", "7", "--only", "engine"]).rounds == 7
+
+
+def test_a_busy_machine_is_told():
+    assert busy(0.4, 2) == ""
+    assert "load average 3.0 on 2 processors" in busy(3.0, 2)

@@ -1,0 +1,189 @@
+"""`replay`: recorded inputs through the live engine's own path, in a scratch portfolio."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from core.config import DEFAULT_CAPITAL
+from live.cli.options import DatabaseChoice, Money, Price, config_option, database_options, file_settings, json_option
+from live.cli.output import print_json
+
+if TYPE_CHECKING:
+    from live.replay.files import Inputs
+    from live.replay.model import ReplayResult
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_OUT = click.Path(dir_okay=False, writable=True, path_type=Path)
+
+
+class _Percent(Price):
+    name = "percent"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._positive = False
+
+
+@click.command(short_help="Replay a list of trades or recorded alerts.")
+@click.argument("files", type=_FILE, nargs=-1, required=True)
+@database_options
+@config_option
+@click.option("--sizing", type=click.Choice(["as-listed", "rules"]), help="[default: as-listed for a list of trades]")
+@click.option("--instrument", default="BANK_NIFTY", show_default=True, help="What a list of trades, or --bars, is of.")
+@click.option("--bars", multiple=True, metavar="[NAME=]FILE", help="A chart's OHLC as CSV: stops, marks, ATR and ER.")
+@click.option("--point-value", type=Price(), help="Money per point and lot, instead of the configured one.")
+@click.option("--commission-percent", type=_Percent(), help="Of turnover, a side.")
+@click.option("--slippage", type=_Percent(), help="Per cent of the price, against us.")
+@click.option("--capital", type=Money(positive=True), default=DEFAULT_CAPITAL, show_default=True, help="To begin with.")
+@click.option("--from", "start", metavar="TIME", help="Leave out bars before this date or time.")
+@click.option("--to", "end", metavar="TIME", help="Leave out bars from this date or time on.")
+@click.option("--timezone", help="Of times without an offset. [default: the configuration's, Asia/Kolkata]")
+@click.option("--keep", metavar="NAME", help="Keep the portfolio under this name instead of dropping it.")
+@click.option("--html", type=_OUT, help="Write a page with charts there.")
+@click.option("--csv", "csv_file", type=_OUT, help="Write the trades there.")
+@json_option
+def replay(*, database: DatabaseChoice, config: Path | None, as_json: bool, **given: Any) -> None:
+    """Decide the inputs in FILES again, in order, each at its own time, and say what came of it.
+
+    FILES are TradingView "List of trades" exports (CSV) or alerts (JSON lines; GET /signals): several are merged in time
+    order. They go through the same code as live alerts, into PostgreSQL, in a scratch portfolio that is dropped at the
+    end. As listed, the lots are the list's and none of our limits, gates or stops apply; by rules, sizes are ours.
+
+    \b
+    Examples:
+      python portfolio_manager.py replay trades.csv --point-value 35 --commission-percent 0.05
+      python portfolio_manager.py replay trades.csv --html report.html --json
+      python portfolio_manager.py replay alerts.jsonl --bars BANK_NIFTY=bars.csv --sizing rules
+    """
+    from live.replay.reports import as_json as document
+    from live.replay.reports import write_csv
+    from live.replay.summary import summarise
+
+    result = _replayed(database, config, given, shows_progress=not as_json)
+    summary = summarise(result)
+    if given["csv_file"] is not None:
+        write_csv(result, given["csv_file"])
+    if given["html"] is not None:
+        from live.replay.html import write_html
+
+        write_html(result, summary, given["html"])
+    if as_json:
+        print_json(document(result, summary))
+        return
+    from rich.console import Console
+
+    from live.replay.reports import tables
+
+    # A row is one line, in a pipe and on a narrow terminal: folded columns cannot be read.
+    console = Console()
+    console = Console(width=max(console.width, 140))
+    for table in tables(summary, result):
+        console.print(table)
+
+
+def _replayed(
+    database: DatabaseChoice, config: Path | None, given: dict[str, Any], *, shows_progress: bool
+) -> "ReplayResult":
+    from core.db_state_manager import DatabaseStateManager
+    from core.postgres.scratch import scratch_portfolio
+    from live.replay.run import replay as run
+
+    # Everything is read, and every mistake in it named, before a database is touched.
+    inputs, settings = _read(config, given)
+    with (
+        database.dsn(create=True) as dsn,
+        scratch_portfolio(dsn, given["keep"]) as name,
+        DatabaseStateManager(dsn, portfolio=name) as manager,
+        _progress(len(inputs.recorded), visible=shows_progress) as progress,
+    ):
+        done = run(
+            manager,
+            settings,
+            given["capital"],
+            inputs.recorded,
+            portfolio=database.portfolio,
+            marks=inputs.marks,
+            progress=progress,
+        )
+    return done.result
+
+
+def _read(config: Path | None, given: dict[str, Any]) -> tuple["Inputs", Any]:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    from live.replay.files import Files, holds_alerts, read_files
+    from live.replay.settings import Overrides, replay_settings
+
+    configured = file_settings(config)
+    name = given["timezone"] or configured.naive_timezone
+    try:
+        zone = ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise click.BadParameter(
+            f"{name!r} is no IANA time zone such as Asia/Kolkata", param_hint="--timezone"
+        ) from error
+    sizing = given["sizing"] or ("rules" if all(map(holds_alerts, given["files"])) else "as-listed")
+    overrides = Overrides(
+        as_listed=sizing == "as-listed",
+        instrument=given["instrument"],
+        point_value=given["point_value"],
+        commission_percent=given["commission_percent"],
+        slippage_percent=given["slippage"],
+    )
+    settings = replay_settings(configured.settings, overrides)
+    files = Files(
+        paths=given["files"],
+        bars=dict(_named(text, given["instrument"]) for text in given["bars"]),
+        instrument=given["instrument"],
+        timezone=zone,
+        start=_time("--from", given["start"], zone),
+        end=_time("--to", given["end"], zone),
+    )
+    return read_files(files, settings), settings
+
+
+def _named(text: str, instrument: str) -> tuple[str, Path]:
+    name, separator, path = text.partition("=")
+    found = (name, Path(path)) if separator and not Path(text).exists() else (instrument, Path(text))
+    if not found[1].is_file():
+        raise click.BadParameter(f"{found[1]} is no file", param_hint="--bars")
+    return found
+
+
+def _time(option: str, text: str | None, zone: Any) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} must be like 2020-01-31 or 2020-01-31T09:15", param_hint=option) from error
+    return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
+
+
+@contextmanager
+def _progress(total: int, *, visible: bool) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Inputs a second."""
+
+        def render(self, task: Task) -> Text:
+            """The rate so far."""
+            return Text(f"{task.finished_speed or task.speed or Decimal(0):,.0f}/s")
+
+    console = Console(stderr=True)
+    if not (visible and console.is_terminal):
+        yield lambda _: None
+        return
+    columns = ("replay", BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("replay", total=total)
+        yield lambda count: bar.advance(task, count)

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from fractions import Fraction
 
-from core.numbers import lots_to_cover
+from core.numbers import lots_to_cover, product
 
 
 def lots_to_peel(
@@ -22,7 +22,7 @@ def lots_to_peel(
 
 
 def _excess_lots(lots: int, amount: Decimal, equity: Decimal, limit_percent: Decimal) -> int:
-    excess = Fraction(amount) - Fraction(equity) * Fraction(limit_percent) / 100
-    if excess <= 0:
+    if product(amount, 100) <= product(equity, limit_percent):
         return 0
+    excess = Fraction(amount) - Fraction(equity) * Fraction(limit_percent) / 100
     return lots_to_cover(excess / (Fraction(amount) / lots))

@@ -18,6 +18,15 @@ from core.postgres.watchdog import Watchdog
 
 COMMIT_LIMIT_SECONDS = 3.0
 LOCK_TIMEOUT = "1s"
+# One long statement with one parameter: planned once a connection, never compiled. It is planned while tables may be
+# small, and lives on while they grow: every row is to be found by its index, whatever the statistics say meanwhile.
+_PLANNING = """
+SET plan_cache_mode = force_generic_plan;
+SET jit = off;
+SET enable_seqscan = off;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off
+"""
 # What a server says when a commit was acknowledged without the standby that it should have waited for.
 _NOT_REPLICATED = "canceling wait for synchronous replication"
 
@@ -108,8 +117,7 @@ class Writer:
             try:
                 with translated(), connection.cursor() as cursor:
                     cursor.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
-                    # One long statement with one parameter: planned once a connection, never compiled.
-                    cursor.execute("SET plan_cache_mode = force_generic_plan; SET jit = off")
+                    cursor.execute(_PLANNING)
                     cursor.execute(prepared("commit_batch", "JSONB"))
                     connection.commit()
             except BaseException:

@@ -283,6 +283,14 @@ def test_the_terminal_shows_the_summary_years_instruments_and_what_is_open() -> 
     assert re.search(r"Still open, not counted +1 at -699,805\.55", text)
 
 
+def test_a_gain_is_green_and_a_loss_is_red() -> None:
+    result = a_result(a_trade(net_pnl=Decimal(1)), still_open=())
+    styles = {cell.plain: cell.style for cell in tables(summarise(result), result)[0].columns[1].cells}
+    assert (styles["+1.00"], styles["5,000,000.00"], styles["-"]) == ("green", "", "")
+    result = a_result(a_trade(), still_open=())
+    assert "red" in {cell.style for cell in tables(summarise(result), result)[0].columns[1].cells}
+
+
 def test_the_terminal_leaves_out_tables_without_a_row() -> None:
     text = printed(a_result(still_open=()))
     assert "Profit factor" in text

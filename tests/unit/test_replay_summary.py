@@ -313,10 +313,12 @@ def test_the_drawdown_is_the_largest_fall_between_any_two_points_of_equity(resul
     equity = [Fraction(result.capital)]
     for trade in result.trades:
         equity.append(equity[-1] + Fraction(trade.net_pnl))
-    falls = [(earlier - later, earlier) for i, earlier in enumerate(equity) for later in equity[i:]]
+    falls = [earlier - later for i, earlier in enumerate(equity) for later in equity[i:]]
+    highs = [max(equity[: i + 1]) for i in range(len(equity))]
     summary = summarise(result)
-    assert Fraction(summary.max_drawdown) == max(fall for fall, _ in falls)
-    assert near(summary.max_drawdown_percent, max(100 * fall / high for fall, high in falls if high > 0), 6)
+    assert Fraction(summary.max_drawdown) == max(falls)
+    percents = [100 * (high - now) / high for now, high in zip(equity, highs, strict=True)]
+    assert near(summary.max_drawdown_percent, max(percents), 6)
 
 
 @given(results())

@@ -111,7 +111,7 @@
       });
       drawn = new uPlot({
         width: plot.clientWidth, height: height(), tzDate: utc, legend: { show: false },
-        padding: [8, 20, 0, 0],
+        padding: [8, 30, 0, 0],
         cursor: { y: false, points: { show: false }, drag: { x: true, y: false }, ...made.cursor },
         axes: [axis({ space: 86, size: 30, values: (_, times, __, ___, every) => times.map((time) => when(time, every)) }), axis({ size: 62, values: (_, values) => values.map(made.label) })],
         scales: { x: { time: true }, y: made.y },

@@ -13,13 +13,13 @@ import msgspec
 
 from bench.host import INSTRUMENT
 from core.alert import parse_alert
-from core.config import DEFAULT_CAPITAL, default_instruments
+from core.config import default_instruments
 from core.decide import decide
 from core.fingerprint import fingerprint_of
 from core.inputs import Input, SignalInput, StartPortfolio
 from core.journal import Batch, Entry
 from core.models import PortfolioState, Signal
-from core.numbers import ZERO
+from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.ordering import signal_in_order_key
 from core.portfolio import Portfolio
 from core.postgres.rows import batch_rows

@@ -17,7 +17,6 @@ from core.contracts import PositiveMoney, Settled
 from core.errors import ConfigurationError
 from core.settings import Drawdown, Limits, PaperFills, Pyramiding, Settings, Sizing, Timing
 
-DEFAULT_CAPITAL = Decimal(5_000_000)
 DEFAULT_INSTRUMENTS = Path(__file__).parent / "data" / "instruments.json"
 _Model = TypeVar("_Model", bound=BaseModel)
 

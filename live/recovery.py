@@ -10,7 +10,6 @@ import structlog
 from msgspec import Struct
 
 from core.alert import AlertRefused, parse_alert
-from core.config import DEFAULT_CAPITAL
 from core.db_state_manager import DatabaseStateManager, Loaded
 from core.decide import decide
 from core.errors import CommitUnknown, ConfigurationError, DatabaseAway, StateDiverged
@@ -18,7 +17,7 @@ from core.inputs import ChangeSettings, Halt, Input, SignalInput, StartPortfolio
 from core.invariants import broken_invariants
 from core.journal import Batch, Entry
 from core.models import PortfolioState
-from core.numbers import ZERO
+from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.portfolio import Portfolio, portfolio_from_rows
 from core.settings import Settings
 from live.deliveries import Delivery

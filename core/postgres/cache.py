@@ -50,10 +50,3 @@ class StateCache:
             self._closed[position.position_id] = position
             if len(self._closed) > CLOSED_KEPT:
                 self._closed.popitem(last=False)
-
-    def forget(self) -> None:
-        """Start again from the database."""
-        with self._lock:
-            self._closed.clear()
-        self.current = Committed()
-        self.loaded = False

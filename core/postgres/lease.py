@@ -11,6 +11,7 @@ from core.postgres.statements import statement
 
 _SPACE = 0x504D  # of all advisory locks of the database, ours: "PM"
 _TRY_EVERY_SECONDS = 0.2
+PATIENCE_SECONDS = 10.0
 
 
 class PortfolioLock:
@@ -21,6 +22,8 @@ class PortfolioLock:
         self._portfolio = portfolio
         self._name = f"portfolio-manager {portfolio} {holder}"
         self._connection: Connection | None = None
+        self._lost_at: float | None = None
+        self.patience_seconds = PATIENCE_SECONDS
 
     def acquire(self, wait_seconds: float) -> None:
         """Take the lock; LockHeld names the holder if it is still held after `wait_seconds`."""
@@ -31,10 +34,22 @@ class PortfolioLock:
             time.sleep(_TRY_EVERY_SECONDS)
 
     def keep(self) -> None:
-        """Take it again if its connection was lost (a server restart). LockHeld: somebody else has it now."""
-        if self._connection is None or is_dead(self._connection):
-            self.release()
+        """Take it again if its connection was lost. LockHeld: it was not to be had for ten seconds, another has it.
+
+        For a while the server may hold a lost connection for alive, and our own lock with it; the term fences meanwhile.
+        """
+        if self._connection is not None and not is_dead(self._connection):
+            return
+        self._lost_at = self._lost_at or time.monotonic()
+        self.release()
+        try:
             self.acquire(0)
+        except LockHeld:
+            self.release()
+            if time.monotonic() - self._lost_at > self.patience_seconds:
+                raise
+        else:
+            self._lost_at = None
 
     def release(self) -> None:
         """Give the lock up."""

@@ -76,20 +76,6 @@ class Writer:
                 self._roll_back(connection)
                 raise
 
-    def call(self, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """One statement of ours in a transaction of its own; its rows, if it has any."""
-        connection = self._ready()
-        with self._watchdog.over(connection):
-            try:
-                with translated(), connection.cursor() as cursor:
-                    cursor.execute(statement(name), parameters)
-                    rows = cursor.fetchall() if cursor.description else []
-            except BaseException:
-                self._roll_back(connection)
-                raise
-            self._commit(connection)
-        return rows
-
     def take_term(self, instance_id: str) -> int:
         """The next term, ours. A transaction of an earlier writer that hangs on to the old one is ended."""
         connection = self._ready()

@@ -6,13 +6,13 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from core.config import DEFAULT_CAPITAL, FileSettings
+from core.config import FileSettings
 from core.db_state_manager import DatabaseStateManager, Loaded
 from core.decide import decide
 from core.errors import ConfigurationError, DatabaseAway
 from core.inputs import SignalInput, StartPortfolio
 from core.models import PortfolioState, Status
-from core.numbers import ZERO
+from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.portfolio import Portfolio, portfolio_from_rows
 from live.cli.alerts import FileAlert
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from core.config import DEFAULT_CAPITAL
+from core.numbers import DEFAULT_CAPITAL
 from live.cli.options import DatabaseChoice, Money, Price, config_option, database_options, file_settings, json_option
 from live.cli.output import print_json
 

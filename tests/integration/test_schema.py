@@ -76,7 +76,7 @@ def test_a_batch_finds_its_rows_by_index_whatever_has_been_closed_before(dsn):
         for number in range(1, 21):
             bar = a_signal("MARKET_DATA", price=52000 + number, timestamp=minutes(number / 10))
             assert status_of(engine.process_signal(bar)) == "executed"
-        assert _settled(dsn, scanned) - before < 2000
+        assert _settled(dsn, scanned) - before < 500
 
 
 def _settled(dsn: str, query: str) -> int:

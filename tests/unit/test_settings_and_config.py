@@ -9,7 +9,6 @@ import pytest
 from pydantic import ValidationError
 
 from core.config import (
-    DEFAULT_CAPITAL,
     default_instruments,
     default_settings,
     load_database_settings,
@@ -17,6 +16,7 @@ from core.config import (
     read_json_object,
 )
 from core.errors import ConfigurationError
+from core.numbers import DEFAULT_CAPITAL
 from core.settings import Settings
 from tests.builders import settings_with
 

@@ -143,10 +143,10 @@ class DatabaseStateManager:
         """Read the state anew and show it. Take the term first: a reader that is not the writer may read what is stale."""
         with self._writer.alone:
             loaded = Loaded(
-                positions=tuple(map(position_from_row, self.reads.all("load_positions"))),
+                positions=tuple(map(position_from_row, self._writer.read("load_positions"))),
                 state=self._read_state(),
-                pyramiding=tuple(map(pyramiding_from_row, self.reads.all("load_pyramiding"))),
-                settings=(self.reads.one("last_settings") or {}).get("settings"),
+                pyramiding=tuple(map(pyramiding_from_row, self._writer.read("load_pyramiding"))),
+                settings=(self._one("last_settings") or {}).get("settings"),
                 last_seq=self._read_last_seq(),
             )
             self._last_seq = loaded.last_seq
@@ -169,7 +169,9 @@ class DatabaseStateManager:
         """
         with self._writer.alone:
             if self._in_doubt is not None:
-                raise CommitUnknown
+                # What this batch was decided on may be what the other one has changed meanwhile.
+                self.settle()
+                raise StaleVersion("an earlier batch had to be found out first; decide again")
             term = self._held_term()
             first_seq = self._last_seq + 1
             rows = batch_rows(batch, first_seq=first_seq, term=term, instance_id=self.instance_id)
@@ -282,7 +284,7 @@ class DatabaseStateManager:
 
     def find_signal(self, fingerprint: str) -> Row | None:
         """What became of a signal: id, processing_status, outcome, payload."""
-        return self.reads.one("find_signal", fingerprint=fingerprint)
+        return self._one("find_signal", fingerprint=fingerprint)
 
     def log_signal(
         self, signal: Signal, fingerprint: str, *, received_at: datetime, payload: Mapping[str, Any] | None = None
@@ -305,13 +307,14 @@ class DatabaseStateManager:
         """Note that a signal came again."""
         self.reads.run("count_delivery", fingerprint=fingerprint)
 
-    def received_signals(self) -> list[Row]:
-        """What was kept and not yet decided, oldest first, at most a thousand."""
-        return self.reads.all("load_received", limit=RECEIVED_AT_ONCE)
+    def received_signals(self, after_id: int = 0) -> list[Row]:
+        """What was kept behind `after_id` and not yet decided, oldest first, at most a thousand."""
+        with self._writer.alone:
+            return self._writer.read("load_received", {"after_id": after_id, "limit": RECEIVED_AT_ONCE})
 
     def find_request(self, request_id: str) -> Row | None:
         """An operator's command by its request id: seq, kind, input, outcome."""
-        return self.reads.one("find_request", request_id=request_id)
+        return self._one("find_request", request_id=request_id)
 
     def migration_version(self) -> str | None:
         """The version that the portfolio's schema was migrated to; None where that was done by hand."""
@@ -364,12 +367,18 @@ class DatabaseStateManager:
         return self._term if self._term is not None else self.take_term()
 
     def _read_state(self) -> PortfolioState | None:
-        row = self.reads.one("load_state")
+        row = self._one("load_state")
         return None if row is None else state_from_row(row)
 
     def _read_last_seq(self) -> int:
-        row = self.reads.one("last_seq")
+        row = self._one("last_seq")
         return 0 if row is None else int(row["seq"])
+
+    def _one(self, name: str, **parameters: Any) -> Row | None:
+        """The first row of a statement, on the writer's own connection: one that is not bounded would stop the writer."""
+        with self._writer.alone:
+            rows = self._writer.read(name, parameters)
+        return rows[0] if rows else None
 
     def _pool_answers(self) -> None:
         with self._pool.cursor() as cursor:

@@ -81,7 +81,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         dsn = database.dsn
         lock = PortfolioLock(dsn, options.portfolio, f"live pid {os.getpid()} on {socket.gethostname()}")
         stack.callback(lock.release)
-        lock.acquire(LOCK_WAIT_SECONDS)
+        lock.acquire(LOCK_WAIT_SECONDS, process.ending)
         before, version = migrate(dsn, options.portfolio)
         if before != version:
             log.info("migrated", portfolio=options.portfolio, before=before, after=version)
@@ -93,7 +93,12 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         )
         capital = options.capital if options.capital is not None else file_settings.initial_capital
         engine = LiveTradingEngine(
-            manager, file_settings.settings, clock=utc_now, initial_capital=capital, on_fatal=process.fail
+            manager,
+            file_settings.settings,
+            clock=utc_now,
+            initial_capital=capital,
+            on_fatal=process.fail,
+            ending=process.ending,
         )
         server = _server(options, file_settings, engine, token)
         serving = threading.Thread(target=server.serve, name="http", daemon=True)

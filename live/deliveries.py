@@ -39,9 +39,10 @@ class Delivery:
         return not self.abandoned or any(follower.wanted for follower in self.followers)
 
     def settle(self, answer: Answer) -> None:
-        """Give the waiting request its answer."""
-        self.answer = answer
-        self._done.set()
+        """Give the waiting request its answer; the first one stands."""
+        if self.answer is None:
+            self.answer = answer
+            self._done.set()
 
     def wait(self, seconds: float) -> Answer | None:
         """The answer, or None when it has not come in time; nobody waits from then on."""

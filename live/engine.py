@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -29,10 +30,12 @@ from live.writer import PortfolioWriter, settle_all
 log = structlog.get_logger(__name__)
 
 ANSWER_WITHIN_SECONDS = 2.0
+SILENT_FOR_SECONDS = 3.0
 
 
 class LiveTradingEngine:
-    """The one owner of a portfolio's state. `clock` gives aware UTC; `on_fatal` is told when it may not go on."""
+    """The one owner of a portfolio's state. `clock` gives aware UTC; `on_fatal` is told when it may not go on,
+    `ending` ends a start that waits for the database."""
 
     def __init__(
         self,
@@ -43,12 +46,14 @@ class LiveTradingEngine:
         initial_capital: Decimal | None = None,
         on_fatal: Callable[[str], None] = lambda _: None,
         answer_within: float = ANSWER_WITHIN_SECONDS,
+        ending: threading.Event | None = None,
     ) -> None:
         self.db_manager = db_manager
         self.portfolio_name = db_manager.portfolio
         self.failed_invariants: tuple[str, ...] = ()
         self.serving = False
         self.database_away = False
+        self.database_seen: float | None = None
         self.portfolio_state_manager = PortfolioStateManager(lambda: self.portfolio)
         self._settings = settings
         self._initial_capital = initial_capital
@@ -58,6 +63,7 @@ class LiveTradingEngine:
         self._waiting = Waiting()
         self._writer: PortfolioWriter | None = None
         self._thread = threading.Thread(target=self._run, name=f"writer-{self.portfolio_name}", daemon=True)
+        self._ending = ending or threading.Event()
         self._stopping = threading.Event()
 
     # --- lifecycle
@@ -70,17 +76,28 @@ class LiveTradingEngine:
         """
         recovered = recover(self.db_manager, self._settings, self._initial_capital, self._clock())
         writer = PortfolioWriter(
-            self.db_manager, recovered.portfolio, clock=self._clock, stopping=self._stopping, observe=tell_margin
+            self.db_manager, recovered.portfolio, clock=self._clock, pause=self._ending.wait, observe=tell_margin
         )
         self._writer = writer
         self.failed_invariants = recovered.broken
-        while received := received_deliveries(self.db_manager, self._settings):
-            writer.keep(in_order(received))
-            if any(delivery.answer is None for delivery in received):
-                raise DatabaseAway("the database went away while what it had kept was decided")
+        for received in received_deliveries(self.db_manager, self._settings):
+            self._decide_received(writer, received)
         writer.parks = True
+        # From here on an ending process lets what waits be decided first; stop() says when that is enough.
+        writer.pause = self._stopping.wait
         self._thread.start()
         self.serving = True
+
+    @staticmethod
+    def _decide_received(writer: PortfolioWriter, received: list[Delivery]) -> None:
+        writer.keep(in_order(received))
+        for delivery in received:
+            if delivery.answer is None or delivery.answer.kind is AnswerKind.UNKNOWN:
+                raise DatabaseAway("the database went away while what it had kept was decided; start again")
+            if delivery.answer.kind is AnswerKind.NOT_TAKEN:
+                log.error(
+                    "a kept signal stays undecided", fingerprint=delivery.fingerprint, error=delivery.answer.message
+                )
 
     def stop(self, timeout: float = 4.0) -> None:
         """Decide what waits, then stop; what cannot be decided within `timeout` seconds is answered `not taken`."""
@@ -102,7 +119,10 @@ class LiveTradingEngine:
     @property
     def ready(self) -> bool:
         """Whether signals can be kept now."""
-        return self.serving and not self.database_away
+        # A heartbeat that is late is one that hangs on a server which no longer answers.
+        seen = self.database_seen
+        answers = seen is None or time.monotonic() - seen < SILENT_FOR_SECONDS
+        return self.serving and answers and not self.database_away
 
     @property
     def last_signal_at(self) -> datetime | None:
@@ -223,20 +243,21 @@ class LiveTradingEngine:
                 self._turn(writer)
         except Halt as error:
             self._give_up(str(error))
-        except BaseException:
-            # Whatever it was, memory can no longer be trusted to be what the database says.
-            log.critical("the writer has failed", exc_info=True)
+        except BaseException:  # noqa: BLE001 - whatever it was, memory can no longer be trusted to be what the rows say
+            failure = traceback.format_exc()
             self._give_up("the writer has failed; its log says why")
+            log.critical("the writer has failed", failure=failure)
 
     def _give_up(self, reason: str) -> None:
+        # First what must happen; a log that cannot be written must not keep it from happening.
         self.serving = False
         self._stopping.set()
+        self._on_fatal(reason)
         self._waiting.close()
         settle_all(self._held_writer.parked.release_all(), AnswerKind.NOT_TAKEN, reason)
         while waiting := self._waiting.take(0):
             settle_all(waiting, AnswerKind.NOT_TAKEN, reason)
         log.critical("the engine stops", reason=reason)
-        self._on_fatal(reason)
 
     def _turn(self, writer: PortfolioWriter) -> None:
         deadline = writer.parked.next_deadline()

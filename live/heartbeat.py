@@ -1,17 +1,19 @@
 """Once a second: keep the portfolio's lock, tell that this instance is alive, see whether the database is there."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
 
 from core.db_state_manager import DatabaseStateManager
-from core.errors import LockHeld, PortfolioError
+from core.errors import DatabaseAway, LockHeld, PortfolioError, UnsafeServer
 from core.postgres.lease import PortfolioLock
 from live.engine import LiveTradingEngine
 
 log = structlog.get_logger(__name__)
 EVERY_SECONDS = 1.0
+JOIN_SECONDS = 4.0
 
 
 class Heartbeat:
@@ -49,19 +51,21 @@ class Heartbeat:
         """Say that this instance leaves, and end."""
         self._stopping.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(JOIN_SECONDS)
+        if not self._thread.is_alive():
             self._beat(status="standby", is_leader=False)
 
     def _run(self) -> None:
         while True:
-            self._beat(status="active", is_leader=True)
+            serving = self._engine.serving
+            self._beat(status="active" if serving else "recovering", is_leader=serving)
             if self._stopping.wait(EVERY_SECONDS):
                 return
 
     def _beat(self, *, status: str, is_leader: bool) -> None:
         manager = self._manager
         try:
-            if is_leader:
+            if not self._stopping.is_set():
                 self._lock.keep()
             manager.reads.run(
                 "heartbeat",
@@ -72,13 +76,20 @@ class Heartbeat:
             )
         except LockHeld as error:
             self._on_lost(str(error))
+        except (DatabaseAway, UnsafeServer) as error:
+            self._away(error)
         except PortfolioError as error:
-            if not self._engine.database_away:
-                log.warning("the database is away: alerts are told to come again", error=str(error))
-            self._engine.database_away = True
-            if not self._stopping.is_set():
-                self._revive()
+            # A busy pool, say: the database is there, only this beat is not.
+            log.warning("no heartbeat", error=str(error))
         else:
             if self._engine.database_away:
                 log.info("the database is back")
             self._engine.database_away = False
+            self._engine.database_seen = time.monotonic()
+
+    def _away(self, error: PortfolioError) -> None:
+        if not self._engine.database_away:
+            log.warning("the database is away: alerts are told to come again", error=str(error))
+        self._engine.database_away = True
+        if not self._stopping.is_set():
+            self._revive()

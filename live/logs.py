@@ -2,8 +2,21 @@
 
 import logging
 import sys
+from contextlib import suppress
 
 import structlog
+
+
+class _Stderr:
+    """Writes lines to stderr. A log that cannot be written (closed pipe, full disk) must not change what is done."""
+
+    def msg(self, message: str) -> None:
+        """Write one line, or leave it."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(message + "\n")
+            sys.stderr.flush()
+
+    debug = info = warning = warn = error = critical = exception = fatal = log = failure = msg
 
 
 def configure_logging(*, json_lines: bool = False) -> None:
@@ -24,7 +37,7 @@ def configure_logging(*, json_lines: bool = False) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        logger_factory=lambda *_: _Stderr(),
         cache_logger_on_first_use=False,
     )
     logging.getLogger("waitress").setLevel(logging.ERROR)

@@ -1,6 +1,7 @@
 """A start: take the term, load, journal what is new, check the invariants. O(open positions), whatever the history."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -19,6 +20,7 @@ from core.journal import Batch, Entry
 from core.models import PortfolioState
 from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.portfolio import Portfolio, portfolio_from_rows
+from core.postgres.reads import Row
 from core.settings import Settings
 from live.deliveries import Delivery
 
@@ -40,10 +42,10 @@ def recover(manager: DatabaseStateManager, settings: Settings, capital: Decimal 
     term = manager.take_term()
     try:
         loaded = manager.load()
+        portfolio = _portfolio_of(manager.portfolio, settings, loaded)
     except (TypeError, ValueError, KeyError) as error:
         raise StateDiverged(f"a row of the database is no valid state: {error}") from error
     _require_fitting(loaded, settings, capital)
-    portfolio = _portfolio_of(manager.portfolio, settings, loaded)
     broken = tuple(broken_invariants(portfolio)) if loaded.state is not None else ()
     inputs = _start_inputs(loaded, settings, capital, term, manager.instance_id, broken)
     for sentence in broken:
@@ -56,25 +58,31 @@ def reload(manager: DatabaseStateManager, known: Portfolio) -> Portfolio:
     return _portfolio_of(known.name, known.settings, manager.load())
 
 
-def received_deliveries(manager: DatabaseStateManager, settings: Settings) -> list[Delivery]:
-    """What was kept and not yet decided, as deliveries that nobody waits for."""
-    deliveries = []
-    for row in manager.received_signals():
-        try:
-            alert = parse_alert(
-                json.dumps(row["payload"], default=str).encode(),
-                instruments=settings.instruments,
-                naive_timezone=ZoneInfo("UTC"),
-                as_listed=settings.sizing.mode == "as_listed",
-            )
-        except AlertRefused as refused:
-            log.error(
-                "a kept signal cannot be decided and stays as it is", fingerprint=row["fingerprint"], error=str(refused)
-            )
-            continue
-        given = SignalInput(signal=alert.signal, fingerprint=row["fingerprint"], received_at=row["received_at"])
-        deliveries.append(Delivery(given, dict(row["payload"])))
-    return deliveries
+def received_deliveries(manager: DatabaseStateManager, settings: Settings) -> Iterator[list[Delivery]]:
+    """What was kept and not yet decided, as deliveries that nobody waits for, a page at a time, oldest first."""
+    after_id = 0
+    while rows := manager.received_signals(after_id):
+        after_id = rows[-1]["id"]
+        yield [delivery for delivery in (_received(row, settings) for row in rows) if delivery is not None]
+
+
+def _received(row: Row, settings: Settings) -> Delivery | None:
+    try:
+        alert = parse_alert(
+            json.dumps(row["payload"], default=str).encode(),
+            instruments=settings.instruments,
+            naive_timezone=ZoneInfo("UTC"),
+            as_listed=settings.sizing.mode == "as_listed",
+        )
+    except AlertRefused as refused:
+        log.error(
+            "a kept signal cannot be decided and stays as it is", fingerprint=row["fingerprint"], error=str(refused)
+        )
+        return None
+    given = SignalInput(signal=alert.signal, fingerprint=row["fingerprint"], received_at=row["received_at"])
+    delivery = Delivery(given, dict(row["payload"]))
+    delivery.abandoned = True
+    return delivery
 
 
 def _require_fitting(loaded: Loaded, settings: Settings, capital: Decimal | None) -> None:

@@ -1,6 +1,5 @@
 """The writer: decides what was taken from the queue, commits it as one batch, shows it, and only then answers."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -11,8 +10,19 @@ import structlog
 
 from core.db_state_manager import DatabaseStateManager, Kept
 from core.decide import Decision, decide, failed
-from core.errors import CommitUnknown, DatabaseAway, DataRefused, Halt, LeadershipLost, Retryable, StaleVersion
+from core.errors import (
+    CommitUnknown,
+    DatabaseAway,
+    DataRefused,
+    Halt,
+    LeadershipLost,
+    PortfolioError,
+    Retryable,
+    StaleVersion,
+    StateDiverged,
+)
 from core.journal import Batch, Entry
+from core.models import Status
 from core.portfolio import Portfolio
 from core.postgres.writer import AlreadyClaimed
 from live.answers import Answer, AnswerKind
@@ -27,7 +37,8 @@ STALE_TRIES = 5
 
 
 class PortfolioWriter:
-    """One thread's: nobody else decides. `portfolio` is the committed one; `stopping` ends its waiting for the database."""
+    """One thread's: nobody else decides. `portfolio` is the committed one. `pause` waits so many seconds before the
+    database is tried again, and is true when it is not to be tried any more."""
 
     def __init__(
         self,
@@ -35,7 +46,7 @@ class PortfolioWriter:
         portfolio: Portfolio,
         *,
         clock: Callable[[], datetime],
-        stopping: threading.Event,
+        pause: Callable[[float], bool],
         observe: Callable[[Batch], None] = lambda _: None,
     ) -> None:
         self.portfolio = portfolio
@@ -44,50 +55,54 @@ class PortfolioWriter:
         self.last_signal_at: datetime | None = None
         self._manager = manager
         self._clock = clock
-        self._stopping = stopping
+        self.pause = pause
         self._observe = observe
         self._stale_tries = 0
 
     def keep(self, deliveries: list[Delivery]) -> None:
         """Decide and commit until every delivery is answered, parked, or no longer wanted by anybody.
 
-        Raises LeadershipLost, and StaleVersion where the rows stay different from what was just read of them.
+        Raises LeadershipLost, and StateDiverged where the rows stay different from what was just read of them.
         """
+        failure: Retryable | DataRefused | None = None
         while deliveries:
             try:
-                deliveries = self._without_known_requests(deliveries)
-                self._keep_batch(deliveries)
-            except LeadershipLost:
-                settle_all(deliveries, AnswerKind.NOT_TAKEN, "another instance has taken over; send again")
+                if failure is None:
+                    deliveries = self._without_known_requests(deliveries)
+                    self._keep_batch(deliveries)
+                    self._stale_tries = 0
+                    return
+                # In here too: what a failure asks for may itself fail, for want of the database.
+                after, failure = failure, None
+                deliveries = self._after(after, deliveries)
+            except (LeadershipLost, StateDiverged) as error:
+                settle_all(deliveries, AnswerKind.NOT_TAKEN, f"{error}; send again")
                 raise
             except Halt as error:
                 log.exception("a batch could not be kept")
                 settle_all(deliveries, AnswerKind.NOT_TAKEN, f"{error}; send again")
                 return
             except (Retryable, DataRefused) as error:
-                deliveries = self._after(error, deliveries)
-            else:
-                self._stale_tries = 0
-                return
+                failure = error
 
-    def _after(self, error: Retryable | DataRefused, deliveries: list[Delivery]) -> list[Delivery]:
+    def _after(self, failure: Retryable | DataRefused, deliveries: list[Delivery]) -> list[Delivery]:
         """What is left to decide again after a batch was not kept."""
-        match error:
+        match failure:
             case AlreadyClaimed():
-                return self._without_claimed(deliveries, error.fingerprints)
+                return self._without_claimed(deliveries, failure.fingerprints)
             case DataRefused():
-                return self._isolate(deliveries, error)
+                return self._isolate(deliveries, failure)
             case StaleVersion():
                 self._stale_tries += 1
                 if self._stale_tries > STALE_TRIES:
-                    raise error
+                    raise StateDiverged(f"rows keep changing under the engine: {failure}")
                 self.portfolio = reload(self._manager, self.portfolio)
                 return deliveries
             case CommitUnknown():
                 settle_all(deliveries, AnswerKind.UNKNOWN, "unknown, send again")
                 return []
             case _:
-                return self._still_wanted(deliveries, error)
+                return self._still_wanted(deliveries, failure)
 
     def _keep_batch(self, deliveries: list[Delivery]) -> None:
         now = self._clock()
@@ -121,6 +136,9 @@ class PortfolioWriter:
         if not self.parks or not may_wait(delivery, decision):
             return False
         if delivery.wait_until is None:
+            known = self._manager.find_signal(delivery.fingerprint or "")
+            if known is not None and known["processing_status"] != Status.RECEIVED:
+                return False  # a resend is told at once what became of the first
             delivery.wait_until = time.monotonic() + float(self.portfolio.settings.timing.exit_wait_seconds)
         return time.monotonic() < delivery.wait_until
 
@@ -147,9 +165,11 @@ class PortfolioWriter:
         while True:
             try:
                 kept = self._manager.settle()
-            except DatabaseAway as away:
-                if self._stopping.wait(RETRY_EVERY_SECONDS):
-                    raise CommitUnknown(str(away)) from away
+            except PortfolioError as error:
+                # Whatever keeps us from looking, the batch stays in doubt, and nothing else may be written before it.
+                log.warning("what became of a batch is not known yet", error=str(error))
+                if self.pause(RETRY_EVERY_SECONDS):
+                    raise CommitUnknown(str(error)) from error
                 continue
             if kept is None:
                 raise DatabaseAway("the connection was lost before the COMMIT took place")
@@ -168,7 +188,8 @@ class PortfolioWriter:
             )
         )
         for follower in delivery.followers:
-            _settle_duplicate(follower, outcome, signal_id, seq, delivery.payload)
+            differs = _differs(follower, delivery.payload) if fingerprint else follower.given != delivery.given
+            _settle_duplicate(follower, outcome, signal_id, seq, differs=differs)
 
     def _without_claimed(self, deliveries: list[Delivery], fingerprints: set[str]) -> list[Delivery]:
         """Answer those that were decided before; the rest is decided again without them."""
@@ -181,7 +202,8 @@ class PortfolioWriter:
             if first is None:
                 raise StaleVersion("a claimed signal has vanished from signal_log")
             for duplicate in (delivery, *delivery.followers):
-                _settle_duplicate(duplicate, first["outcome"], first["id"], None, first["payload"])
+                differs = _differs(duplicate, first["payload"])
+                _settle_duplicate(duplicate, first["outcome"], first["id"], None, differs=differs)
         return others
 
     def _without_known_requests(self, deliveries: list[Delivery]) -> list[Delivery]:
@@ -222,7 +244,7 @@ class PortfolioWriter:
 
     def _still_wanted(self, deliveries: list[Delivery], away: Retryable) -> list[Delivery]:
         """Nothing was kept: those whose caller was told so are dropped, the others are tried again in a moment."""
-        if self._stopping.wait(RETRY_EVERY_SECONDS):
+        if self.pause(RETRY_EVERY_SECONDS):
             settle_all(deliveries, AnswerKind.NOT_TAKEN, str(away))
             return []
         return [delivery for delivery in deliveries if delivery.wanted]
@@ -235,14 +257,14 @@ def settle_all(deliveries: list[Delivery], kind: AnswerKind, message: str) -> No
             waiting.settle(Answer(kind=kind, fingerprint=waiting.fingerprint, message=message))
 
 
+def _differs(delivery: Delivery, first_payload: Mapping[str, Any]) -> bool:
+    # An emptied payload (old, or the cause of a failure) says nothing about the first body.
+    return bool(first_payload) and bool(delivery.payload) and dict(first_payload) != delivery.payload
+
+
 def _settle_duplicate(
-    delivery: Delivery,
-    outcome: dict[str, Any],
-    signal_id: int | None,
-    seq: int | None,
-    first_payload: Mapping[str, Any],
+    delivery: Delivery, outcome: dict[str, Any], signal_id: int | None, seq: int | None, *, differs: bool
 ) -> None:
-    differs = bool(first_payload) and bool(delivery.payload) and dict(first_payload) != delivery.payload
     delivery.settle(
         Answer(
             kind=AnswerKind.DUPLICATE,

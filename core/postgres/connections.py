@@ -19,6 +19,7 @@ from core.config import DatabaseSettings, validated
 from core.errors import ConfigurationError, DatabaseAway, PoolExhausted, UnsafeServer
 from core.postgres.errors import translated
 from core.postgres.statements import statement
+from core.postgres.watchdog import WATCHDOG
 
 __all__ = ["Connection", "ReaderPool", "connect", "dsn_of", "is_dead", "require_portfolio_name", "schema_of"]
 
@@ -32,7 +33,12 @@ _DEFAULTS = {
     "target_session_attrs": "read-write",
     "load_balance_hosts": "random",
 }
-_SESSION = "-c timezone=UTC -c statement_timeout=30s -c idle_in_transaction_session_timeout=3s -c client_encoding=UTF8"
+_SESSION = (
+    "-c timezone=UTC -c client_encoding=UTF8 -c statement_timeout=30s -c idle_in_transaction_session_timeout=3s "
+    # The server notices a lost client as soon as the client a lost server: its locks go with it.
+    "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2 -c tcp_user_timeout=3000"
+)
+READ_LIMIT_SECONDS = 3.0
 POOL_WAIT_SECONDS = 2.0
 SAFE_SYNCHRONOUS_COMMIT = {"on", "remote_apply", "remote_write", "local"}
 
@@ -95,7 +101,7 @@ def connect(dsn: str, portfolio: str, application_name: str) -> Connection:
 
 
 def _require_safe(connection: Connection) -> None:
-    with translated(), connection.cursor() as cursor:
+    with WATCHDOG.over(connection, READ_LIMIT_SECONDS), translated(), connection.cursor() as cursor:
         cursor.execute(statement("safety_settings"))
         synchronous_commit, fsync, full_page_writes = cursor.fetchone() or ("off", "off", "off")
         connection.rollback()
@@ -133,6 +139,7 @@ class ReaderPool:
         self._used = 0
         self._closed = False
         self.wait_seconds = POOL_WAIT_SECONDS
+        self.limit_seconds = READ_LIMIT_SECONDS
 
     @property
     def in_use(self) -> int:
@@ -141,13 +148,17 @@ class ReaderPool:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection of one's own until the block ends; rolled back there unless committed. Raises PoolExhausted."""
+        """A connection of one's own until the block ends, which has to be soon; rolled back there unless committed.
+
+        Raises PoolExhausted; a block that lasts longer than the limit has its connection cut.
+        """
         if not self._free.acquire(timeout=self.wait_seconds):
             raise PoolExhausted(f"all {self.size} database connections stayed in use for {self.wait_seconds} s")
         connection = None
         try:
             connection = self._take()
-            yield connection
+            with WATCHDOG.over(connection, self.limit_seconds):
+                yield connection
         finally:
             self._give_back(connection)
             self._free.release()

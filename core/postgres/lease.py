@@ -1,13 +1,16 @@
 """The session lock of a portfolio: who holds it may start an engine. The term in PostgreSQL is what decides, not this."""
 
+import threading
 import time
+from typing import Any
 
 from psycopg2.extensions import connection as Connection
 
 from core.errors import DatabaseAway, LockHeld
-from core.postgres.connections import connect, is_dead
+from core.postgres.connections import READ_LIMIT_SECONDS, connect, is_dead
 from core.postgres.errors import translated
 from core.postgres.statements import statement
+from core.postgres.watchdog import WATCHDOG
 
 _SPACE = 0x504D  # of all advisory locks of the database, ours: "PM"
 _TRY_EVERY_SECONDS = 0.2
@@ -25,13 +28,13 @@ class PortfolioLock:
         self._lost_at: float | None = None
         self.patience_seconds = PATIENCE_SECONDS
 
-    def acquire(self, wait_seconds: float) -> None:
-        """Take the lock; LockHeld names the holder if it is still held after `wait_seconds`."""
+    def acquire(self, wait_seconds: float, stopping: threading.Event | None = None) -> None:
+        """Take the lock; LockHeld names the holder if it is still held after `wait_seconds`, or when `stopping` is set."""
         deadline = time.monotonic() + wait_seconds
+        pause = stopping or threading.Event()
         while not self._try():
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or pause.wait(_TRY_EVERY_SECONDS):
                 raise LockHeld(f"portfolio {self._portfolio} is already served: {self._holder()}")
-            time.sleep(_TRY_EVERY_SECONDS)
 
     def keep(self) -> None:
         """Take it again if its connection was lost. LockHeld: it was not to be had for ten seconds, another has it.
@@ -58,15 +61,11 @@ class PortfolioLock:
             connection.close()
 
     def _try(self) -> bool:
-        with translated(), self._session().cursor() as cursor:
-            cursor.execute(statement("try_lock"), {"space": _SPACE, "portfolio": self._portfolio})
-            (held,) = cursor.fetchone() or (False,)
+        (held,) = self._ask("try_lock") or (False,)
         return bool(held)
 
     def _holder(self) -> str:
-        with translated(), self._session().cursor() as cursor:
-            cursor.execute(statement("lock_holder"), {"space": _SPACE, "portfolio": self._portfolio})
-            row = cursor.fetchone()
+        row = self._ask("lock_holder")
         if row is None:
             return "its holder has just gone; start again"
         pid, name, since = row
@@ -74,6 +73,13 @@ class PortfolioLock:
             # What another role's session says of itself is not shown to us.
             return f"held by another database role (database backend {pid})"
         return f"held by {name!r} (database backend {pid}) since {since:%Y-%m-%d %H:%M:%S} UTC"
+
+    def _ask(self, name: str) -> tuple[Any, ...] | None:
+        session = self._session()
+        with WATCHDOG.over(session, READ_LIMIT_SECONDS), translated(), session.cursor() as cursor:
+            cursor.execute(statement(name), {"space": _SPACE, "portfolio": self._portfolio})
+            row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
 
     def _session(self) -> Connection:
         if self._connection is None:

@@ -13,13 +13,13 @@ from core.postgres.errors import translated
 from core.postgres.statements import statement
 
 Row = Mapping[str, Any]
-READ_LIMIT_SECONDS = 2.0
+RETRY_SECONDS = 2.0
 
 
 class Reads:
     """Each call is a transaction of its own, tried again as a whole while the database is away, for two seconds at most."""
 
-    def __init__(self, pool: ReaderPool, limit_seconds: float = READ_LIMIT_SECONDS) -> None:
+    def __init__(self, pool: ReaderPool, limit_seconds: float = RETRY_SECONDS) -> None:
         self._pool = pool
         self._limit = limit_seconds
 
@@ -47,6 +47,8 @@ class Reads:
             translated(),
             connection.cursor(cursor_factory=RealDictCursor) as cursor,
         ):
+            # Nobody waits long for what is best effort.
+            cursor.execute("SET LOCAL lock_timeout = '200ms'")
             cursor.execute(statement(name), parameters)
             rows: list[Row] = list(cursor.fetchall()) if cursor.description else []
             connection.commit()

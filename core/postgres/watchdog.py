@@ -1,8 +1,9 @@
-"""A bound on calls that no timeout of libpq bounds: a COMMIT that waits for a stopped server or a lost standby.
+"""A bound on calls that no timeout of libpq bounds: what waits for a stopped server, or a COMMIT for a lost standby.
 
 The watchdog shuts the connection's socket down; the call then fails, and what became of it has to be found out.
 """
 
+import itertools
 import os
 import socket
 import threading
@@ -14,54 +15,56 @@ from psycopg2.extensions import connection as Connection
 
 
 class Watchdog:
-    """One thread for one connection at a time; `limit` in seconds. Used by the writer only, which is one thread."""
+    """One thread for all connections of the process; it begins with the first call that is watched."""
 
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
+    def __init__(self) -> None:
         self.fired = 0
         self._condition = threading.Condition()
-        self._connection: Connection | None = None
-        self._deadline = 0.0
-        self._stopped = False
+        self._watched: dict[int, tuple[float, socket.socket]] = {}
+        self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def over(self, connection: Connection) -> Iterator[None]:
-        """Cut `connection` if the block takes longer than the limit."""
+    def over(self, connection: Connection, seconds: float) -> Iterator[None]:
+        """Cut `connection` if the block takes longer."""
+        # A duplicate of the descriptor, taken now: it stays this socket's, whatever libpq's own number becomes meanwhile.
+        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+            number = self._watch(duplicate, time.monotonic() + seconds)
+            try:
+                yield
+            finally:
+                with self._condition:
+                    self._watched.pop(number, None)
+
+    def _watch(self, duplicate: socket.socket, deadline: float) -> int:
         with self._condition:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="database-watchdog", daemon=True)
                 self._thread.start()
-            self._connection, self._deadline = connection, time.monotonic() + self.limit
-            self._condition.notify()
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._connection = None
-
-    def stop(self) -> None:
-        """End the thread."""
-        with self._condition:
-            self._stopped = True
-            self._condition.notify()
-        if self._thread is not None:
-            self._thread.join()
+            number = next(self._numbers)
+            # The thread need not be woken for a deadline that is not the next one.
+            earliest = min((deadline for deadline, _ in self._watched.values()), default=None)
+            self._watched[number] = (deadline, duplicate)
+            if earliest is None or deadline < earliest:
+                self._condition.notify()
+            return number
 
     def _run(self) -> None:
         with self._condition:
-            while not self._stopped:
-                left = self._deadline - time.monotonic() if self._connection is not None else None
-                if left is not None and left <= 0:
-                    self._cut()
-                    continue
-                self._condition.wait(left)
+            while True:
+                now = time.monotonic()
+                for number, (deadline, duplicate) in list(self._watched.items()):
+                    if deadline <= now:
+                        self._cut(number, duplicate)
+                earliest = min((deadline for deadline, _ in self._watched.values()), default=None)
+                self._condition.wait(None if earliest is None else max(0.0, earliest - now))
 
-    def _cut(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None or connection.closed:
-            return
+    def _cut(self, number: int, duplicate: socket.socket) -> None:
+        # Shutdown acts on the socket behind both descriptors.
+        del self._watched[number]
         self.fired += 1
-        # A duplicate, so that libpq's own descriptor stays libpq's; shutdown acts on the socket behind both.
-        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+        with suppress(OSError):
             duplicate.shutdown(socket.SHUT_RDWR)
+
+
+WATCHDOG = Watchdog()

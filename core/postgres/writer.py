@@ -14,7 +14,7 @@ from core.errors import CommitUnknown, DatabaseAway, Retryable
 from core.postgres.connections import is_dead
 from core.postgres.errors import as_ours, translated
 from core.postgres.statements import prepared, statement
-from core.postgres.watchdog import Watchdog
+from core.postgres.watchdog import WATCHDOG
 
 COMMIT_LIMIT_SECONDS = 3.0
 LOCK_TIMEOUT = "1s"
@@ -46,7 +46,8 @@ class Writer:
         self.alone = threading.RLock()
         self._make = make
         self._connection: Connection | None = None
-        self._watchdog = Watchdog(commit_limit)
+        self._limit = commit_limit
+        self._closed = False
 
     def write(self, document: bytes, accept: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
         """Run `commit_batch`, let `accept` look at its result, commit. What `accept` raises rolls everything back.
@@ -54,7 +55,7 @@ class Writer:
         Raises CommitUnknown when the connection was lost inside COMMIT: call landed() before anything else is written.
         """
         connection = self._ready()
-        with self._watchdog.over(connection):
+        with WATCHDOG.over(connection, self._limit):
             try:
                 with translated(), connection.cursor(cursor_factory=RealDictCursor) as cursor:
                     cursor.execute("EXECUTE commit_batch (%s)", (document.decode(),))
@@ -69,17 +70,28 @@ class Writer:
     def landed(self, seq: int, term: int) -> bool:
         """Whether the batch that ended with journal entry `seq` of `term` took place. Retryable until it can be known."""
         connection = self._ready()
-        with self._watchdog.over(connection):
+        with WATCHDOG.over(connection, self._limit):
             try:
                 return self._look(connection, seq, term)
             except BaseException:
                 self._roll_back(connection)
                 raise
 
+    def read(self, name: str, parameters: Mapping[str, Any] | None = None) -> list[Mapping[str, Any]]:
+        """The rows of one statement, read on this connection: it sees what this writer has written, and is bounded."""
+        connection = self._ready()
+        with WATCHDOG.over(connection, self._limit):
+            try:
+                with translated(), connection.cursor(cursor_factory=RealDictCursor) as cursor:
+                    cursor.execute(statement(name), parameters)
+                    return list(cursor.fetchall())
+            finally:
+                self._roll_back(connection)
+
     def take_term(self, instance_id: str) -> int:
         """The next term, ours. A transaction of an earlier writer that hangs on to the old one is ended."""
         connection = self._ready()
-        with self._watchdog.over(connection):
+        with WATCHDOG.over(connection, self._limit):
             try:
                 self._lock_leadership(connection)
                 with translated(), connection.cursor() as cursor:
@@ -92,16 +104,18 @@ class Writer:
         return int(term)
 
     def close(self) -> None:
-        """Close the connection and end the watchdog."""
+        """Close the connection; it is not opened again."""
+        self._closed = True
         self._drop()
-        self._watchdog.stop()
 
     def _ready(self) -> Connection:
+        if self._closed:
+            raise DatabaseAway("the writer is closed")
         if self._connection is None or is_dead(self._connection):
             self._drop()
             connection = self._make()
             try:
-                with translated(), connection.cursor() as cursor:
+                with WATCHDOG.over(connection, self._limit), translated(), connection.cursor() as cursor:
                     cursor.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
                     cursor.execute(_PLANNING)
                     cursor.execute(prepared("commit_batch", "JSONB"))

@@ -11,6 +11,7 @@ from core.models import ALL_LAYERS, MONEY_LIMIT, PRICE_LIMIT
 from core.numbers import MONEY_SCALE, PRICE_SCALE, money
 from core.numbers import price as to_price
 from core.strict_json import BodyRefused
+from live.answers import AnswerKind
 from live.api.bodies import CommandBody
 from live.api.encoding import respond
 from live.api.errors import HttpRefused, malformed
@@ -90,6 +91,13 @@ class Operator:
 
     def _carry_out(self, command: Command) -> Response:
         answer = self._engine.command(command)
+        if answer.kind is AnswerKind.UNKNOWN and command.request_id is None:
+            # Nothing tells a repeat of it from a second command.
+            raise HttpRefused(
+                503,
+                "unknown",
+                "unknown: it may have been done; see GET /journal first, and give a `request_id` next time",
+            )
         body = told(answer, {"journal_seq": answer.journal_seq}, _TOLD)
         log.info(
             "operator's command",

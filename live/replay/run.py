@@ -52,7 +52,7 @@ def replay(
     collector, signals = Collector(), 0
     recovered = recover(manager, settings, capital, clock.now)
     writer = PortfolioWriter(
-        manager, recovered.portfolio, clock=clock, stopping=threading.Event(), observe=collector.observe
+        manager, recovered.portfolio, clock=clock, pause=threading.Event().wait, observe=collector.observe
     )
     while batch:
         deliveries = [_delivery(one, portfolio) for one in batch]

@@ -44,7 +44,7 @@ def test_every_statement_says_in_one_line_what_it_is_for():
         ("find_signal", {"fingerprint": "0" * 64}),
         ("last_seq", {}),
         ("last_settings", {}),
-        ("load_received", {"limit": 10}),
+        ("load_received", {"after_id": 0, "limit": 10}),
         ("list_signals", {"before": 5, "instrument": None, "status": None, "limit": 10}),
         ("list_journal", {"before": 5, "limit": 10}),
     ],

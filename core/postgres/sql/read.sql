@@ -55,7 +55,7 @@ LIMIT 1;
 -- What was kept and not yet decided.
 SELECT id, fingerprint, received_at, payload
 FROM signal_log
-WHERE processing_status = 'received'
+WHERE processing_status = 'received' AND id > %(after_id)s
 ORDER BY id
 LIMIT %(limit)s;
 

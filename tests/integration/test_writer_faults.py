@@ -1,0 +1,466 @@
+"""What may neither end the writer, nor hang it, nor make it answer untruly: faults met beside the batch itself."""
+
+import os
+import signal as signals
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg2
+import psycopg2.extensions
+import pytest
+
+import core.db_state_manager
+import live.engine
+import live.writer
+import tests.proxy
+from core.db_state_manager import DatabaseStateManager
+from core.errors import DatabaseAway, LeadershipLost, StateDiverged
+from core.fingerprint import fingerprint_of
+from core.inputs import Halt, MoveCapital
+from core.postgres.embedded import EmbeddedServer
+from core.postgres.lease import PortfolioLock
+from core.postgres.migrations import migrate
+from core.postgres.writer import Writer
+from live.answers import AnswerKind
+from live.deliveries import Delivery
+from live.engine import LiveTradingEngine
+from live.heartbeat import Heartbeat
+from tests.builders import NOON, a_position, a_signal, minutes
+from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
+from tests.proxy import _COMMIT, Cut, Proxy, _end
+from tests.queries import rows
+
+GOLD = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500, "atr": 500}
+
+
+@pytest.fixture
+def proxy(dsn: str) -> Iterator[Proxy]:
+    with Proxy(dsn) as made:
+        yield made
+
+
+def kept(dsn: str, instrument: str) -> int:
+    ((count,),) = rows(dsn, "SELECT count(*) FROM signal_log WHERE instrument = %s", (instrument,))
+    return count
+
+
+def received(dsn: str, **fields: object) -> None:
+    with DatabaseStateManager(dsn) as manager:
+        signal = a_signal(**fields)
+        manager.log_signal(signal, fingerprint_of("main", signal), received_at=NOON)
+
+
+# --- a batch in doubt
+
+
+def test_what_keeps_the_engine_from_looking_does_not_end_the_doubt(dsn, proxy):
+    """The reconnect meets a server that is not safe: the batch stays in doubt, and no other is answered in its place."""
+    database = psycopg2.extensions.parse_dsn(dsn)["dbname"]
+    with an_engine(proxy.dsn) as engine:
+        rows(dsn, f'ALTER DATABASE "{database}" SET synchronous_commit = off')
+        proxy.cut = Cut.AFTER
+        first = engine.process_signal(a_signal())
+        assert first.kind is AnswerKind.UNKNOWN
+        rows(dsn, f'ALTER DATABASE "{database}" RESET synchronous_commit')
+        second = engine.process_signal(a_signal(**GOLD))
+        assert status_of(second) == "executed"
+        assert (kept(dsn, "BANK_NIFTY"), kept(dsn, "GOLD_MINI")) == (1, 1)
+        assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
+
+
+def test_a_batch_in_doubt_when_the_engine_stops_is_not_answered_for_another(proxy, dsn, monkeypatch):
+    manager = DatabaseStateManager(proxy.dsn)
+    engine = LiveTradingEngine(manager, without_waiting(), clock=Clock(), answer_within=15)
+    engine.start()
+    settle, answers = manager.settle, {}
+
+    def settle_once_stopping():
+        if not engine._stopping.is_set():
+            raise DatabaseAway("away")
+        return settle()
+
+    monkeypatch.setattr(manager, "settle", settle_once_stopping)
+    proxy.cut = Cut.AFTER
+    threads = []
+    for name, signal in (("first", a_signal()), ("second", a_signal(**GOLD))):
+        threads.append(
+            threading.Thread(
+                target=lambda name=name, signal=signal: answers.update({name: engine.process_signal(signal)})
+            )
+        )
+        threads[-1].start()
+        time.sleep(0.3)
+    engine.stop(0.3)
+    for thread in threads:
+        thread.join(5)
+    manager.close()
+    assert answers["first"].kind is AnswerKind.UNKNOWN
+    assert (answers["second"].kind is AnswerKind.DECIDED) == (kept(dsn, "GOLD_MINI") == 1)
+
+
+def test_a_manager_in_doubt_writes_nothing_before_it_has_looked(dsn, proxy):
+    """Its next batch was decided on what the lost one may have changed."""
+    with DatabaseStateManager(proxy.dsn) as manager:
+        manager.take_term()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(manager, "settle", lambda: None)
+            proxy.cut = Cut.AFTER
+            with pytest.raises(Exception, match=r"."):
+                manager.save_position(a_position("first"))
+        with pytest.raises(core.db_state_manager.StaleVersion, match="found out first"):
+            manager.save_position(a_position("second", layer="Long_2"))
+        assert manager.save_position(a_position("second", layer="Long_2")) is True
+        assert set(manager.get_all_open_positions()) == {"first", "second"}
+
+
+class LateCommit(Proxy):
+    """The client loses its connection at COMMIT; the COMMIT reaches the server a moment later all the same."""
+
+    def _upstream(self, client: socket.socket, server: socket.socket, state: dict[str, bool]) -> None:
+        with suppress(OSError):
+            while data := client.recv(65536):
+                if data.endswith(_COMMIT) and self.cut is Cut.BEFORE:
+                    self._done()
+                    _end(client)
+                    time.sleep(0.7)
+                    server.sendall(data)
+                    time.sleep(0.5)
+                    break
+                server.sendall(data)
+        _end(client, server)
+
+
+def test_a_commit_that_lands_after_its_connection_was_lost_is_waited_for(dsn):
+    with LateCommit(dsn) as late, an_engine(late.dsn) as engine:
+        late.cut = Cut.BEFORE
+        assert status_of(engine.process_signal(a_signal())) == "executed"
+        assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
+
+
+def test_a_commit_that_its_standby_may_not_have_is_looked_up(dsn, monkeypatch):
+    """The only trace is a notice of the server."""
+    looked = []
+    landed = Writer.landed
+    monkeypatch.setattr(Writer, "landed", lambda self, seq, term: looked.append(seq) or landed(self, seq, term))
+    with an_engine(dsn) as engine:
+        rows(
+            dsn,
+            "CREATE FUNCTION notice() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN RAISE WARNING"
+            " 'canceling wait for synchronous replication due to user request'; RETURN NULL; END $f$;"
+            " CREATE CONSTRAINT TRIGGER late AFTER INSERT ON decision_journal DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION notice()",
+        )
+        assert status_of(engine.process_signal(a_signal())) == "executed"
+        assert len(looked) == 1
+        assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
+
+
+def test_a_zombie_between_its_statement_and_its_commit_does_not_land_behind_the_new_leaders_back(dsn, monkeypatch):
+    inside, proceed, outcomes = threading.Event(), threading.Event(), []
+    require_effect = core.db_state_manager._require_effect
+
+    def held(wanted, result):
+        require_effect(wanted, result)
+        inside.set()
+        proceed.wait(5)
+
+    with DatabaseStateManager(dsn) as old, DatabaseStateManager(dsn) as new:
+        old.take_term()
+        monkeypatch.setattr(core.db_state_manager, "_require_effect", held)
+
+        def save() -> None:
+            try:
+                outcomes.append(old.save_position(a_position()))
+            except (DatabaseAway, LeadershipLost, core.db_state_manager.CommitUnknown) as error:
+                outcomes.append(type(error).__name__)
+
+        thread = threading.Thread(target=save)
+        thread.start()
+        inside.wait(5)
+        monkeypatch.undo()
+        new.take_term()
+        loaded = new.load()
+        proceed.set()
+        thread.join(10)
+        assert rows(dsn, "SELECT count(*) FROM portfolio_positions") == [(len(loaded.positions),)]
+        assert outcomes
+        assert outcomes != [True]
+
+
+# --- the database fails while a failure is dealt with
+
+
+def test_a_busy_pool_and_a_duplicate_do_not_end_the_writer(dsn):
+    reasons = []
+    with an_engine(dsn, on_fatal=reasons.append) as engine:
+        engine.process_signal(a_signal())
+        with ExitStack() as busy:
+            for _ in range(4):
+                busy.enter_context(engine.db_manager.get_connection())
+            assert status_of(engine.process_signal(a_signal())) == "duplicate"
+        assert status_of(engine.process_signal(a_signal(**GOLD))) == "executed"
+    assert reasons == []
+
+
+@pytest.mark.parametrize("call", ["find_signal", "load"])
+def test_a_database_that_goes_away_while_a_failure_is_dealt_with_does_not_end_the_writer(dsn, proxy, monkeypatch, call):
+    reasons = []
+    with an_engine(proxy.dsn, on_fatal=reasons.append) as engine:
+        engine.process_signal(a_signal())
+        if call == "load":
+            rows(dsn, "UPDATE portfolio_positions SET version = version + 1")
+        real = getattr(engine.db_manager, call)
+
+        def away(*arguments: object) -> object:
+            proxy.refuse(True)
+            return real(*arguments)
+
+        monkeypatch.setattr(engine.db_manager, call, away)
+        signal = a_signal() if call == "find_signal" else a_signal("MARKET_DATA", price=52001, timestamp=minutes(0.1))
+        assert engine.process_signal(signal).kind is AnswerKind.UNKNOWN
+        monkeypatch.undo()
+        proxy.refuse(False)
+        assert _eventually(lambda: engine.process_signal(a_signal(**GOLD)).kind is not AnswerKind.UNKNOWN)
+        assert engine.process_signal(a_signal("EXIT", timestamp=minutes(0.2))).kind is AnswerKind.DECIDED
+        assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
+    assert reasons == []
+
+
+def test_rows_that_keep_changing_stop_the_engine_with_a_reason(dsn, monkeypatch):
+    reasons = []
+    with an_engine(dsn, on_fatal=reasons.append) as engine:
+        engine.process_signal(a_signal())
+        rows(dsn, "UPDATE portfolio_positions SET version = version + 1")
+        monkeypatch.setattr(live.writer, "reload", lambda _, portfolio: portfolio)
+        bar = a_signal("MARKET_DATA", price=52001, timestamp=minutes(0.1))
+        assert engine.process_signal(bar).kind is AnswerKind.NOT_TAKEN
+        assert _eventually(lambda: bool(reasons))
+        assert "keep changing" in reasons[0]
+
+
+# --- nothing waits for ever
+
+
+@pytest.mark.parametrize("what", ["command", "duplicate"])
+def test_frozen_backends_hang_neither_writer_nor_heartbeat(what):
+    """As after a failover: who was connected hears nothing more, new connections work."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pm-")))
+        folder.chmod(0o755)
+        dsn = stack.enter_context(EmbeddedServer(folder)).dsn
+        migrate(dsn, "main")
+        engine = stack.enter_context(an_engine(dsn, commit_limit=1.0))
+        engine.db_manager._pool.limit_seconds = 1.0
+        engine.process_signal(a_signal())
+        lock = PortfolioLock(dsn, "main", "the test")
+        stack.callback(lock.release)
+        lock.acquire(1)
+        heartbeat = Heartbeat(engine.db_manager, lock, engine, revive=lambda: None, on_lost=pytest.fail)
+        heartbeat.start(hostname="here", port=1, version="0")
+        time.sleep(0.3)
+        frozen = [
+            pid
+            for (pid,) in rows(
+                dsn,
+                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+            )
+        ]
+        for pid in frozen:
+            os.kill(pid, signals.SIGSTOP)
+            stack.callback(_continue, pid)
+        first = engine.command(Halt(request_id="q")) if what == "command" else engine.process_signal(a_signal())
+        assert first.kind in (AnswerKind.UNKNOWN, AnswerKind.DECIDED, AnswerKind.DUPLICATE)
+        # Frozen, and so not gone: what their locks keep from us ends only when they are ended.
+        for pid in frozen:
+            _continue(pid)
+        assert _eventually(lambda: engine.process_signal(a_signal(**GOLD)).kind is not AnswerKind.UNKNOWN)
+        started = time.monotonic()
+        heartbeat.stop()
+        assert time.monotonic() - started < 6
+        assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
+
+
+def test_a_silent_server_makes_the_engine_not_ready(dsn):
+    with an_engine(dsn) as engine:
+        assert engine.ready is True
+        engine.database_seen = time.monotonic() - 10
+        assert engine.ready is False
+
+
+def test_a_duplicate_does_not_wait_for_its_delivery_to_be_counted(dsn):
+    with an_engine(dsn) as engine:
+        engine.process_signal(a_signal())
+        count = engine.db_manager.count_delivery
+        blocker = psycopg2.connect(dsn)
+
+        def blocked(fingerprint: str) -> None:
+            with blocker.cursor() as cursor:
+                cursor.execute("SELECT 1 FROM signal_log FOR UPDATE")
+            count(fingerprint)
+
+        engine.db_manager.count_delivery = blocked
+        started = time.monotonic()
+        assert status_of(engine.process_signal(a_signal())) == "duplicate"
+        assert time.monotonic() - started < 1.5
+        blocker.close()
+
+
+def test_the_resend_of_an_entry_that_was_executed_does_not_wait_for_an_exit(dsn, settings):
+    with an_engine(dsn, settings=settings) as engine:
+        engine.process_signal(a_signal())
+        started = time.monotonic()
+        assert status_of(engine.process_signal(a_signal())) == "duplicate"
+        assert time.monotonic() - started < 0.8
+
+
+def test_a_half_open_lock_connection_is_borne_for_a_while(dsn, monkeypatch):
+    with Proxy(dsn) as proxy:
+        lock = PortfolioLock(proxy.dsn, "main", "live pid 1")
+        lock.acquire(1)
+        with monkeypatch.context() as patch:
+            patch.setattr(tests.proxy, "_end", lambda client, _: _end(client))
+            servers = [server for _, server in proxy._pairs]
+            proxy.cut_all()
+            time.sleep(0.3)
+            lock.keep()
+        _end(*servers)
+        assert _eventually(lambda: lock.keep() is None and lock._connection is not None)
+        lock.release()
+
+
+# --- a start
+
+
+def test_a_start_does_not_wait_for_ever_for_a_database_that_went_away(dsn, proxy, monkeypatch):
+    received(dsn)
+    manager = DatabaseStateManager(proxy.dsn)
+    engine = LiveTradingEngine(manager, without_waiting(), clock=Clock())
+    real = live.engine.received_deliveries
+
+    def then_away(*arguments: object) -> Iterator[list[Delivery]]:
+        for page in real(*arguments):
+            proxy.refuse(True)
+            yield page
+
+    monkeypatch.setattr(live.engine, "received_deliveries", then_away)
+    with pytest.raises(DatabaseAway):
+        engine.start()
+    engine.stop()
+    manager.close()
+    monkeypatch.undo()
+    proxy.refuse(False)
+    with an_engine(proxy.dsn) as again:
+        assert len(again.positions) == 1
+
+
+def test_a_start_that_meets_a_locked_row_gives_up(dsn):
+    received(dsn)
+    blocker = psycopg2.connect(dsn)
+    with blocker.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM signal_log FOR UPDATE")
+    with pytest.raises(DatabaseAway), an_engine(dsn):
+        pass
+    blocker.close()
+
+
+def test_a_thousand_kept_signals_that_cannot_be_read_hide_no_other(dsn):
+    rows(
+        dsn,
+        "INSERT INTO signal_log (instrument, signal_type, position, signal_timestamp, fingerprint, received_at, payload)"
+        " SELECT 'GONE', 'EXIT', 'ALL', now(), encode(sha256(i::TEXT::BYTEA), 'hex'), now(), '{\"type\": \"EXIT\"}'"
+        " FROM generate_series(1, 1000) AS i",
+    )
+    received(dsn)
+    with an_engine(dsn) as engine:
+        assert len(engine.positions) == 1
+
+
+def test_a_kept_signal_that_can_be_neither_decided_nor_failed_does_not_keep_the_engine_from_starting(dsn):
+    with an_engine(dsn) as engine:
+        engine.process_signal(a_signal())
+    rows(dsn, "DELETE FROM signal_log")
+    received(dsn)
+    with an_engine(dsn) as engine:
+        assert status_of(engine.process_signal(a_signal(**GOLD))) == "executed"
+    assert rows(dsn, "SELECT count(*) FROM portfolio_positions WHERE instrument = 'BANK_NIFTY'") == [(1,)]
+
+
+def test_a_kept_entry_is_as_old_as_its_first_receipt(dsn):
+    """It has no timestamp: its age runs from when it was received, not from when it is decided."""
+    received(dsn, timestamp=None, bar_time=minutes(-15))
+    with an_engine(dsn, clock=Clock(minutes(6))):
+        pass
+    assert rows(dsn, "SELECT processing_status, outcome ->> 'reason' FROM signal_log") == [("rejected", "stale")]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE portfolio_positions SET layer = 'Foo'",
+        'UPDATE portfolio_state SET statistics = \'{"trades_closed": "x"}\'',
+    ],
+)
+def test_a_row_that_no_state_can_have_is_told_in_a_sentence(dsn, damage):
+    with an_engine(dsn) as engine:
+        engine.process_signal(a_signal())
+    rows(dsn, damage)
+    with pytest.raises(StateDiverged, match="no valid state"), an_engine(dsn):
+        pass
+
+
+# --- logs that cannot be written
+
+
+def test_a_log_that_cannot_be_written_changes_nothing_that_is_done(dsn, monkeypatch):
+    real = live.writer.decide
+
+    def deciding(portfolio, given, now):
+        if getattr(getattr(given, "signal", None), "instrument", "") == "COPPER":
+            raise ZeroDivisionError("a mistake of ours")
+        return real(portfolio, given, now)
+
+    monkeypatch.setattr(live.writer, "decide", deciding)
+    with an_engine(dsn) as engine, Path("/dev/full").open("w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        failing = engine.process_signal(a_signal(instrument="COPPER", price=800, stop=790, atr=3))
+        other = engine.process_signal(a_signal(**GOLD))
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
+    assert status_of(failing).startswith("failed")
+    assert status_of(other) == "executed"
+
+
+# --- commands
+
+
+def test_two_different_commands_of_one_request_id_at_once_are_told_apart(dsn):
+    with an_engine(dsn) as engine:
+        pair = [Delivery(MoveCapital(request_id="r", amount=Decimal(amount))) for amount in (5, 9)]
+        with engine._waiting._condition:
+            engine._waiting._waiting.extend(pair)
+            engine._waiting._condition.notify()
+        first, second = (delivery.wait(2) for delivery in pair)
+        assert (first.kind, second.kind, second.differs) == (AnswerKind.DECIDED, AnswerKind.DUPLICATE, True)
+    assert rows(dsn, "SELECT amount FROM capital_flows") == [(Decimal(5),)]
+
+
+def _continue(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signals.SIGCONT)
+
+
+def _eventually(holds, seconds: float = 15.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bench.host import Host
 from bench.measure import Comparisons
-from bench.scenarios import engine, manager, post, restart
+from bench.scenarios import engine, manager, post, replay, restart
 
 Scenario = Callable[[Host], Comparisons]
 
@@ -14,4 +14,5 @@ SCENARIOS: dict[str, Scenario] = {
     "post": post.post,
     "restart": restart.restart,
     "engine": engine.engine,
+    "replay": replay.replay,
 }

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg2
-from psycopg2 import pool
 
-from core.errors import DatabaseAway, DataRefused, Halt, PoolExhausted, PortfolioError
+from core.errors import DatabaseAway, DataRefused, Halt, PortfolioError
 
 # Connection lost or refused (08), no room or disk (53), ended or not yet up (57P), read-only after a failover (25006),
 # a transaction that idled too long (25P03, 25P04), conflicts that a retry resolves (40, 55P03), a cancelled wait (57014).
@@ -23,8 +22,6 @@ def translated() -> Iterator[None]:
     """Raise what psycopg2 raises as one of our errors; the original is its cause."""
     try:
         yield
-    except pool.PoolError as error:
-        raise PoolExhausted(str(error)) from error
     except psycopg2.Error as error:
         raise as_ours(error) from error
 

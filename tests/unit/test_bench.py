@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from io import StringIO
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,9 @@ from rich.console import Console
 from bench.__main__ import arguments
 from bench.measure import Comparisons, in_turns, quantile, spread_of
 from bench.report import as_json, busy, cells, number, show, write
+from bench.scenarios.replay import FILE, INSTRUMENT, documents_of, listed_settings
+from live.deliveries import MOST_AT_ONCE
+from live.replay.trade_list import read_trade_list
 
 FLOATS = st.lists(st.floats(min_value=0, max_value=1e9), min_size=1)
 
@@ -118,3 +122,13 @@ def test_quick_has_three_rounds_otherwise_five_unless_told():
 def test_a_busy_machine_is_told():
     assert busy(0.4, 2) == ""
     assert "load average 3.0 on 2 processors" in busy(3.0, 2)
+
+
+def test_the_bare_writers_documents_hold_every_input_of_the_list_once_a_batch_each():
+    recorded = read_trade_list(FILE, instrument=INSTRUMENT, timezone=ZoneInfo("Asia/Kolkata")).inputs
+    start, *batches = map(json.loads, documents_of(recorded, listed_settings()))
+    assert [len(batch["signals"]) for batch in batches[:-1]] == [MOST_AT_ONCE] * (len(recorded) // MOST_AT_ONCE)
+    assert len({signal["fingerprint"] for batch in batches for signal in batch["signals"]}) == len(recorded)
+    assert [entry["seq"] for document in (start, *batches) for entry in document["journal"]] == list(
+        range(1, len(recorded) + 2)
+    )

@@ -320,3 +320,20 @@ def test_the_state_saved_by_hand_is_kept_whole_one_version_on() -> None:
 def test_a_pyramiding_row_saved_by_hand_is_kept_whole() -> None:
     row = PyramidingState(instrument="COPPER", last_pyramid_price=Decimal(830), frozen_reason="by hand")
     assert decide(a_portfolio(), SaveRow(pyramiding=row), NOON).portfolio.pyramiding_of("COPPER") == row
+
+
+@pytest.mark.parametrize("amount", ["NaN", "Infinity", "-Infinity", "1e16", "-1e17"])
+def test_an_amount_that_no_column_holds_is_rejected(amount: str) -> None:
+    decision = decide(a_portfolio(), MoveCapital(amount=Decimal(amount)), NOON)
+    assert (decision.outcome.reason, decision.events) == ("amount is out of range", ())
+
+
+@pytest.mark.parametrize("capital", [0, -1])
+def test_a_portfolio_is_not_started_on_nothing(capital: int) -> None:
+    empty = Portfolio(
+        name="main",
+        settings=a_portfolio().settings,
+        state=PortfolioState(initial_capital=Decimal(0), closed_equity=Decimal(0), equity_high=Decimal(0)),
+    )
+    decision = decide(empty, StartPortfolio(initial_capital=Decimal(capital)), NOON)
+    assert (decision.outcome.reason, decision.events) == ("capital is not above 0", ())

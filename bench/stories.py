@@ -96,7 +96,7 @@ class Recorder:
             after = decision.portfolio
             entries.append(Entry(given=given, decision=decision, decided_at=now, payload=msgspec.json.decode(body)))
         batch = Batch(before=before, after=after, entries=tuple(entries))
-        rows = batch_rows(batch, first_seq=self._seq, term=1, instance_id="bench")
+        rows = batch_rows(batch, first_seq=self._seq, term=1, instance_id="bench", previous_hash="0" * 64)
         self._seq += len(entries)
         self._portfolio = after.settled()
         return msgspec.json.encode(rows).decode()

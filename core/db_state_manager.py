@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self, TypeVar
 from uuid import uuid4
@@ -18,7 +18,7 @@ from core.config import DatabaseSettings
 from core.decide.command import decide_save
 from core.errors import CommitUnknown, DatabaseAway, DataRefused, LeadershipLost, StaleVersion
 from core.inputs import SaveRow
-from core.journal import Batch, Entry
+from core.journal import NO_HASH, Batch, Entry
 from core.models import PortfolioState, Position, PyramidingState, Signal
 from core.numbers import ZERO
 from core.portfolio import Portfolio
@@ -76,7 +76,8 @@ class DatabaseStateManager:
         self.cache = StateCache()
         self._term: int | None = None
         self._last_seq = 0
-        self._in_doubt: tuple[int, Batch] | None = None
+        self._last_hash = NO_HASH
+        self._in_doubt: tuple[int, Batch, str] | None = None
         self._pool = ReaderPool(self.dsn, portfolio, f"portfolio-manager {portfolio} read", pool_size)
         writer_name = f"portfolio-manager {portfolio} write {self.instance_id}"
         self._writer = Writer(partial(connect, self.dsn, portfolio, writer_name), commit_limit)
@@ -136,20 +137,20 @@ class DatabaseStateManager:
         """Become the writer. From here on every older manager's write raises LeadershipLost."""
         with self._writer.alone:
             self._term = self._writer.take_term(self.instance_id)
-            self._last_seq = self._read_last_seq()
+            self._last_seq, self._last_hash = self._journal_end()
             return self._term
 
     def load(self) -> Loaded:
         """Read the state anew and show it. Take the term first: a reader that is not the writer may read what is stale."""
         with self._writer.alone:
+            self._last_seq, self._last_hash = self._journal_end()
             loaded = Loaded(
                 positions=tuple(map(position_from_row, self._writer.read("load_positions"))),
                 state=self._read_state(),
                 pyramiding=tuple(map(pyramiding_from_row, self._writer.read("load_pyramiding"))),
                 settings=(self._one("last_settings") or {}).get("settings"),
-                last_seq=self._read_last_seq(),
+                last_seq=self._last_seq,
             )
-            self._last_seq = loaded.last_seq
             self.cache.publish(
                 Committed(
                     positions=immutables.Map({row.position_id: row for row in loaded.positions}),
@@ -174,17 +175,20 @@ class DatabaseStateManager:
                 raise StaleVersion("an earlier batch had to be found out first; decide again")
             term = self._held_term()
             first_seq = self._last_seq + 1
-            rows = batch_rows(batch, first_seq=first_seq, term=term, instance_id=self.instance_id)
+            rows = batch_rows(
+                batch, first_seq=first_seq, term=term, instance_id=self.instance_id, previous_hash=self._last_hash
+            )
+            last_hash = rows["journal"][-1]["content_hash"]
             try:
                 result = self._writer.write(msgspec.json.encode(rows), partial(_require_effect, rows))
             except CommitUnknown:
-                self._in_doubt = (first_seq, batch)
+                self._in_doubt = (first_seq, batch, last_hash)
                 raise
             except DataRefused as error:
                 if error.constraint == "pk_decision_journal":
                     raise StaleVersion("the journal has moved on since it was read; nothing was changed") from error
                 raise
-            self._show(first_seq, batch)
+            self._show(first_seq, batch, last_hash)
             return Kept(first_seq=first_seq, signal_ids=result["claimed"])
 
     def settle(self) -> Kept | None:
@@ -195,7 +199,7 @@ class DatabaseStateManager:
         with self._writer.alone:
             if self._in_doubt is None:
                 return None
-            first_seq, batch = self._in_doubt
+            first_seq, batch, last_hash = self._in_doubt
             try:
                 landed = self._writer.landed(first_seq + len(batch.entries) - 1, self._held_term())
             except CommitUnknown as error:
@@ -203,11 +207,11 @@ class DatabaseStateManager:
             self._in_doubt = None
             if not landed:
                 return None
-            self._show(first_seq, batch)
+            self._show(first_seq, batch, last_hash)
             return Kept(first_seq=first_seq)
 
-    def _show(self, first_seq: int, batch: Batch) -> None:
-        self._last_seq = first_seq + len(batch.entries) - 1
+    def _show(self, first_seq: int, batch: Batch, last_hash: str) -> None:
+        self._last_seq, self._last_hash = first_seq + len(batch.entries) - 1, last_hash
         after = batch.after
         for position in after.closed.values():
             self.cache.keep_closed(position)
@@ -339,7 +343,7 @@ class DatabaseStateManager:
             self._held_term()
             before = self._before_save(given, position_id)
             decision = decide_save(before, given)
-            entry = Entry(given=given, decision=decision, decided_at=None)
+            entry = Entry(given=given, decision=decision, decided_at=self._server_time())
             try:
                 self.commit(Batch(before=before, after=decision.portfolio, entries=(entry,)))
             except CommitUnknown:
@@ -370,9 +374,15 @@ class DatabaseStateManager:
         row = self._one("load_state")
         return None if row is None else state_from_row(row)
 
-    def _read_last_seq(self) -> int:
+    def _journal_end(self) -> tuple[int, str]:
         row = self._one("last_seq")
-        return 0 if row is None else int(row["seq"])
+        return (0, NO_HASH) if row is None else (int(row["seq"]), row["content_hash"])
+
+    def _server_time(self) -> datetime:
+        row = self._one("server_clock")
+        assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+        time: datetime = row["now"].astimezone(UTC)
+        return time
 
     def _one(self, name: str, **parameters: Any) -> Row | None:
         """The first row of a statement, on the writer's own connection: one that is not bounded would stop the writer."""

@@ -1,9 +1,11 @@
-"""The journal's entries: every input with its decision, as one record each."""
+"""The journal's entries: every input with its decision, as one record each, chained by their hashes."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
@@ -14,14 +16,30 @@ from core.portfolio import Portfolio
 
 FORMAT = 1
 RULES_VERSION = 1
+# What the hash of a row of format 1 is over, by its columns' names, besides the hash of the row before it.
+HASHED_COLUMNS = (
+    "seq",
+    "format",
+    "kind",
+    "fingerprint",
+    "request_id",
+    "input",
+    "figures",
+    "outcome",
+    "events",
+    "term",
+    "rules_version",
+    "decided_at",
+)
+NO_HASH = "0" * 64
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """One input, what was decided, and when (`decided_at` None = by the server's clock); `payload` is the alert's body."""
+    """One input, what was decided, and when; `payload` is the alert's body."""
 
     given: Input
     decision: Decision
-    decided_at: datetime | None
+    decided_at: datetime
     payload: dict[str, Any] = {}
 
     @property
@@ -60,6 +78,25 @@ def journal_record(entry: Entry, seq: int, term: int) -> dict[str, Any]:
         "rules_version": RULES_VERSION,
         "decided_at": entry.decided_at,
     }
+
+
+def journal_records(entries: Sequence[Entry], first_seq: int, term: int, previous_hash: str) -> list[dict[str, Any]]:
+    """The rows of consecutive entries, each with its `content_hash`."""
+    records = []
+    for seq, entry in enumerate(entries, first_seq):
+        record = journal_record(entry, seq, term)
+        previous_hash = content_hash(record, previous_hash)
+        records.append({**record, "content_hash": previous_hash})
+    return records
+
+
+def content_hash(record: Mapping[str, Any], previous_hash: str) -> str:
+    """SHA-256 hex over the hash of the row before and this row's columns as JSON: keys sorted, decimals as text, times UTC.
+
+    The same whether `record` is about to be written or was read back: JSONB keeps neither the order of keys nor spaces.
+    """
+    content = msgspec.json.encode({name: record[name] for name in HASHED_COLUMNS}, order="sorted")
+    return hashlib.sha256(previous_hash.encode() + content).hexdigest()
 
 
 def signal_record(entry: Entry, given: SignalInput) -> dict[str, Any]:

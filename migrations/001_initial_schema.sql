@@ -165,7 +165,8 @@ CREATE TABLE IF NOT EXISTS leadership (
     CONSTRAINT ck_leadership_term CHECK (term > 0)
 );
 
--- One row per input. seq is given by the writer, without gaps: a database sequence leaves some.
+-- One row per input. seq is given by the writer, without gaps: a database sequence leaves some. content_hash is over the
+-- row and the hash of the row before it; what was written is never changed or removed, also not by the owner.
 CREATE TABLE IF NOT EXISTS decision_journal (
     seq BIGINT CONSTRAINT pk_decision_journal PRIMARY KEY,
     format SMALLINT NOT NULL,
@@ -180,6 +181,8 @@ CREATE TABLE IF NOT EXISTS decision_journal (
     rules_version INTEGER NOT NULL,
     decided_at TIMESTAMPTZ NOT NULL,
     recorded_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+    content_hash VARCHAR(64) NOT NULL,
+    CONSTRAINT ck_decision_journal_content_hash CHECK (content_hash ~ '^[0-9a-f]{64}$'),
     CONSTRAINT ck_decision_journal_seq CHECK (seq > 0),
     CONSTRAINT ck_decision_journal_kind CHECK (
         kind IN ('genesis', 'settings', 'term', 'signal', 'halt', 'resume', 'close', 'capital', 'manual')
@@ -192,6 +195,24 @@ CREATE UNIQUE INDEX IF NOT EXISTS uq_decision_journal_request_id ON decision_jou
 WHERE request_id IS NOT NULL;
 -- The settings in force are the last entry of their kind.
 CREATE INDEX IF NOT EXISTS ix_decision_journal_settings ON decision_journal (seq) WHERE kind = 'settings';
+
+CREATE OR REPLACE FUNCTION refuse_journal_change() RETURNS TRIGGER
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    RAISE EXCEPTION 'decision_journal is append-only: % is refused', TG_OP
+        USING ERRCODE = 'restrict_violation', HINT = 'a mistake is put right by a new entry';
+END
+$$;
+
+CREATE OR REPLACE TRIGGER journal_rows_stay BEFORE UPDATE OR DELETE ON decision_journal
+FOR EACH ROW EXECUTE FUNCTION refuse_journal_change();
+CREATE OR REPLACE TRIGGER journal_stays BEFORE TRUNCATE ON decision_journal
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_journal_change();
+-- ALWAYS: also in a session that calls itself a replica.
+ALTER TABLE decision_journal ENABLE ALWAYS TRIGGER journal_rows_stay;
+ALTER TABLE decision_journal ENABLE ALWAYS TRIGGER journal_stays;
 
 CREATE TABLE IF NOT EXISTS capital_flows (
     journal_seq BIGINT CONSTRAINT pk_capital_flows PRIMARY KEY,

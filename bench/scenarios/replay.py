@@ -19,7 +19,7 @@ from core.db_state_manager import DatabaseStateManager
 from core.decide import decide
 from core.fingerprint import fingerprint_of
 from core.inputs import Input, SignalInput, StartPortfolio
-from core.journal import Batch, Entry
+from core.journal import NO_HASH, Batch, Entry
 from core.models import PortfolioState
 from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.portfolio import Portfolio
@@ -38,8 +38,9 @@ _POINT_VALUE, _COMMISSION_PERCENT = Decimal(35), Decimal("0.05")
 _WITHIN_SECONDS = 60.0
 # All that the command imports while it runs, so that the rest of it can be timed alone.
 _IMPORTS = (
-    "import psycopg2, rich.console, rich.progress, rich.table, live.cli, live.cli.replay, live.cli.output, "
-    "core.db_state_manager, core.postgres.embedded, core.postgres.scratch, "
+    "import alembic.command, psycopg2, rich.console, rich.progress, rich.table, sqlalchemy.dialects.postgresql, "
+    "core.db_state_manager, core.postgres.embedded, core.postgres.scratch, migrations.run_file, "
+    "live.cli, live.cli.output, live.cli.replay, live.database, "
     "live.replay.files, live.replay.reports, live.replay.run, live.replay.settings, live.replay.summary"
 )
 _COMMAND = (
@@ -92,7 +93,11 @@ def documents_of(recorded: Sequence[Recorded], settings: Settings) -> list[str]:
             entries.append(Entry(given=given, decision=decision, decided_at=now, payload=payload))
             after = decision.portfolio
         rows = batch_rows(
-            Batch(before=portfolio, after=after, entries=tuple(entries)), first_seq=seq, term=1, instance_id="bench"
+            Batch(before=portfolio, after=after, entries=tuple(entries)),
+            first_seq=seq,
+            term=1,
+            instance_id="bench",
+            previous_hash=NO_HASH,
         )
         documents.append(msgspec.json.encode(rows).decode())
         seq += len(entries)

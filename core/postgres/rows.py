@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict
 
-from core.journal import Batch, capital_flows, journal_record, signal_record, signals_of, touched_positions
+from core.journal import Batch, capital_flows, journal_records, signal_record, signals_of, touched_positions
 from core.models import (
     PortfolioState,
     Position,
@@ -52,13 +52,13 @@ def pyramiding_from_row(row: Mapping[str, Any]) -> PyramidingState:
     return PyramidingState(**{name: row[name] for name in PYRAMIDING_COLUMNS})
 
 
-def batch_rows(batch: Batch, *, first_seq: int, term: int, instance_id: str) -> dict[str, Any]:
+def batch_rows(batch: Batch, *, first_seq: int, term: int, instance_id: str, previous_hash: str) -> dict[str, Any]:
     """The one JSON parameter of `commit_batch`, not yet encoded: what the batch's entries did to the rows."""
     return {
         "term": term,
         "instance_id": instance_id,
         "signals": [signal_record(entry, given) for entry, given in signals_of(batch.entries)],
-        "journal": [journal_record(entry, seq, term) for seq, entry in enumerate(batch.entries, first_seq)],
+        "journal": journal_records(batch.entries, first_seq, term, previous_hash),
         "pyramiding": _changed_pyramiding(batch),
         "flows": capital_flows(batch.entries, first_seq),
         **_changed_positions(batch),

@@ -18,6 +18,7 @@ _COMMANDS = {
     "journal": "live.cli.show:journal",
     "send": "live.cli.send:send",
     "replay": "live.cli.replay:replay",
+    "verify": "live.cli.verify:verify",
     "close": "live.cli.operate:close",
     "close-all": "live.cli.operate:close_all",
     "capital": "live.cli.operate:capital",

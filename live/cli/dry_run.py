@@ -63,9 +63,9 @@ class DryRun:
 def _load_one_moment(manager: DatabaseStateManager) -> Loaded:
     """The state at one moment, although it is read by several statements and `live` may write between them."""
     for _ in range(_LOAD_TRIES):
-        before = manager.reads.one("last_seq")
+        before = (manager.reads.one("last_seq") or {"seq": 0})["seq"]
         loaded = manager.load()
-        if before is not None and before["seq"] == loaded.last_seq:
+        if before == loaded.last_seq:
             return loaded
     raise DatabaseAway("the state changes faster than it can be read; try again in a moment")
 

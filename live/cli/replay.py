@@ -1,9 +1,6 @@
 """`replay`: recorded inputs through the live engine's own path, in a scratch portfolio."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +9,7 @@ import click
 from core.numbers import DEFAULT_CAPITAL
 from live.cli.options import DatabaseChoice, Money, Price, config_option, database_options, file_settings, json_option
 from live.cli.output import print_json
+from live.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from live.replay.files import Inputs
@@ -99,7 +97,7 @@ def _replayed(
         database.dsn(create=True) as dsn,
         scratch_portfolio(dsn, given["keep"]) as name,
         DatabaseStateManager(dsn, portfolio=name) as manager,
-        _progress(len(inputs.recorded), visible=shows_progress) as progress,
+        progress_bar("replay", len(inputs.recorded), visible=shows_progress) as progress,
     ):
         done = run(
             manager,
@@ -163,27 +161,3 @@ def _time(option: str, text: str | None, zone: Any) -> datetime | None:
     except ValueError as error:
         raise click.BadParameter(f"{text!r} must be like 2020-01-31 or 2020-01-31T09:15", param_hint=option) from error
     return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
-
-
-@contextmanager
-def _progress(total: int, *, visible: bool) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left on stderr, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        """Inputs a second."""
-
-        def render(self, task: Task) -> Text:
-            """The rate so far."""
-            return Text(f"{task.finished_speed or task.speed or Decimal(0):,.0f}/s")
-
-    console = Console(stderr=True)
-    if not (visible and console.is_terminal):
-        yield lambda _: None
-        return
-    columns = ("replay", BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("replay", total=total)
-        yield lambda count: bar.advance(task, count)

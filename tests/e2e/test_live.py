@@ -21,6 +21,8 @@ import pytest
 from core.alert import parse_alert
 from core.config import default_settings
 from core.postgres.embedded import EmbeddedServer
+from core.postgres.journal_stream import journal_stream
+from live.verify import verify
 from tests.engines import Clock, an_engine, without_waiting
 from tests.live_process import ROOT, LiveProcess, listens
 from tests.queries import rows
@@ -151,6 +153,8 @@ def test_killed_anywhere_in_a_story_and_redelivered_the_state_is_what_it_would_b
     for state in (disturbed, undisturbed):
         state[-1] = [row for row in state[-1] if '"settings_changed"' not in row[1]]
     assert disturbed == undisturbed
+    with EmbeddedServer(data) as server, journal_stream(server.dsn, "main") as stream:
+        assert verify(stream, "main").signals == len(story)
     assert {row[1] for row in disturbed[3]} >= {"executed", "blocked"}
 
 

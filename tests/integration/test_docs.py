@@ -4,6 +4,7 @@ A fenced block says by an HTML comment above it how it is tested; without one a 
 scratch checkout, as it stands but for the ports. Installations are the only commands that are not run.
 """
 
+import csv
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,16 @@ from core.postgres.embedded_binaries import programs_for, shipped_versions
 from core.postgres.embedded_cluster import Layout
 from core.postgres.errors import StatementFailed
 from core.postgres.lease import PortfolioLock
-from core.postgres.migrations import migrate
+from core.postgres.migrations import head, migrate
 from live.app import create_app
 from live.cli import _COMMANDS, main
 from live.heartbeat import Heartbeat
+from live.replay.lines import MAX_BYTES, MAX_LINE_BYTES, MAX_LINES
+from live.replay.model import ReplayResult
+from live.replay.reports import GROUP_HEADINGS, facts
+from live.replay.summary import summarise
+from live.replay.table import MAX_ROW_BYTES
+from live.replay.trade_rows import MAX_ROWS
 from tests.builders import a_signal, minutes
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of
 from tests.fake_engine import FakeEngine
@@ -361,8 +368,15 @@ def test_every_command_of_the_readme_is_run_by_one_of_these_tests() -> None:
     known.append(("json", "the answer to the alert"))
     unmarked = [found for found in blocks_of("README.md") if found.language == "bash" and not found.how]
     assert {(found.language, found.how) for found in blocks_of("README.md")} == set(known)
-    run = [_readme_commands(heading) for heading in ("## An alert", "## Kill it", "## Commands", "## HTTP")]
+    run = [
+        _readme_commands(heading) for heading in ("## An alert", "## Kill it", "## Replay", "## Commands", "## HTTP")
+    ]
     assert [found for (found,) in run] == unmarked
+
+
+def test_the_readmes_replay_writes_its_page(readme: Shell) -> None:
+    assert "Trades closed" in readme.run(*_readme_commands("## Replay"))
+    assert (readme.folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 @pytest.fixture
@@ -441,7 +455,7 @@ def test_the_readmes_table_lists_every_route_and_no_other(settings: Any) -> None
 def test_every_command_about_the_embedded_database_runs(shell: Shell) -> None:
     shell.mapped = _on_any_port
     make, look = [found for found in blocks_of("DATABASE_SETUP.md") if found.text in _about_the_embedded()]
-    assert "migrated from version none to 001" in shell.run(make)
+    assert f"migrated from version none to {head()}" in shell.run(make)
     assert look.how == "while live runs"
     with shell.serving(Block("bash", "", "python portfolio_manager.py live", look.place)):
         assert "portfolio_positions" in shell.run(look)
@@ -459,7 +473,7 @@ def test_every_command_about_a_server_of_ones_own_runs_against_one(shell: Shell,
                 subprocess.run(["bash", "-n", "-c", found.text], check=True)
             case "bash", "serves":
                 with shell.serving(found) as served:
-                    assert served.get("/db/status")["migration_version"] == "001"
+                    assert served.get("/db/status")["migration_version"] == head()
                 assert served.process.returncode == 0
             case "bash", "" | "by hand":
                 shell.run(found)
@@ -491,8 +505,8 @@ def test_a_schema_made_by_hand_is_recognised_by_migrate(shell: Shell, installed:
     told = shell.run(
         Block("bash", "", "python portfolio_manager.py migrate --db-config database_config.json", "migrate after it")
     )
-    assert "migrated from version none to 001" in told
-    assert "already at version 001" in shell.run(
+    assert f"migrated from version none to {head()}" in told
+    assert f"already at version {head()}" in shell.run(
         Block("bash", "", "python portfolio_manager.py migrate --db-config database_config.json", "migrate again")
     )
 
@@ -797,6 +811,117 @@ def test_the_five_alert_messages_are_taken_once_tradingview_has_filled_them() ->
         ("EXIT", "ALL"),
         ("MARKET_DATA", ""),
     ]
+
+
+# --- docs/replay.md
+
+REPLAY = "docs/replay.md"
+
+
+def test_the_replay_guides_commands_do_what_it_says(shell: Shell) -> None:
+    _write_bars(shell.folder / "bars.csv")
+    _assert_figures_are_shown(shell.run(block(REPLAY, "a list")), block(REPLAY, "its figures"))
+    year = shell.run(block(REPLAY, "a year"))
+    assert re.findall(r"^(20\d\d) ", year, re.MULTILINE) == ["2024"]
+    alerts = _json_in(shell.run(block(REPLAY, "alerts")))
+    assert (alerts["outcomes"], alerts["summary"]["trades"]) == ({"executed": 3}, 1)
+    assert alerts["summary"]["expectancy_r"] is not None
+    rules = shell.run(block(REPLAY, "rules"))
+    assert "blocked" in rules
+    assert "no open position" in rules
+    exported = _json_in(shell.run(block(REPLAY, "exported")))
+    assert exported["signals"] == 50
+    shell.run(block(REPLAY, "reports"))
+    report = json.loads((shell.folder / "report.json").read_text(encoding="utf-8"))
+    assert {"trades", "open", "outcomes", "summary"} <= report.keys()
+    assert len((shell.folder / "closed.csv").read_text(encoding="utf-8").splitlines()) == 1 + 824 + 1
+    assert not re.search(r"(?:src|href)=.https?://", (shell.folder / "report.html").read_text(encoding="utf-8"))
+    several = shell.run(block(REPLAY, "several"))
+    assert re.search(r"^GOLD_MINI +1 ", several, re.MULTILINE)
+
+
+def test_the_replay_guides_kept_portfolio_is_there_to_look_at_until_it_is_dropped(shell: Shell) -> None:
+    shell.run(Block("bash", "", block(REPLAY, "a list").text.splitlines()[0], "the guide's list"))
+    kept = shell.run(block(REPLAY, "keep"))
+    assert re.search(r"^portfolio +trial$", kept, re.MULTILINE)
+    assert "BANK_NIFTY-Long_1-" in kept
+    shell.mapped = _on_any_port
+    with shell.serving(Block("bash", "", "python portfolio_manager.py live", REPLAY)):
+        assert "DROP SCHEMA" in shell.run(block(REPLAY, "while live runs"))
+    gone = Block("bash", "", "! python portfolio_manager.py status --portfolio trial", REPLAY)
+    assert "has no up-to-date tables" in shell.run(gone)
+
+
+def test_the_replay_guides_bad_file_is_refused_in_the_words_it_shows(shell: Shell) -> None:
+    cut = block(REPLAY, "refused").text.splitlines()
+    copied = block(REPLAY, "a list").text.splitlines()[0]
+    output = shell.run(Block("bash", "", "\n".join([copied, cut[0], f"! {cut[1]}"]), REPLAY))
+    assert output == block(REPLAY, "its refusal").text
+    assert not (shell.folder / "data").exists()
+
+
+def test_every_command_of_the_replay_guide_is_run_by_one_of_these_tests() -> None:
+    run = {
+        "a list",
+        "a year",
+        "alerts",
+        "rules",
+        "exported",
+        "reports",
+        "several",
+        "keep",
+        "while live runs",
+        "refused",
+    }
+    assert {found.how for found in blocks_of(REPLAY) if found.language == "bash"} == run
+
+
+def test_the_replay_guide_explains_the_figures_that_are_shown_and_no_other() -> None:
+    explained = {row[0] for row in table_after(REPLAY, "## What the figures mean")}
+    empty = ReplayResult(
+        capital=Decimal(1),
+        trades=(),
+        open_trades=(),
+        started_at=minutes(0),
+        ended_at=minutes(1),
+        signals=0,
+        outcomes={},
+    )
+    shown = {name for name, _ in facts(summarise(empty))}
+    # The others say it themselves.
+    assert explained - {"Return"} == shown - {"Capital", "Trades closed", "Best trade", "Worst trade"}
+    assert "Return" in GROUP_HEADINGS
+
+
+def test_the_replay_guide_names_the_limits_that_hold() -> None:
+    cells = " ".join(row[1] for row in table_after(REPLAY, "## What a bad file says"))
+    assert f"{MAX_BYTES // 1024**2} MiB, {MAX_LINES:,} lines" in cells
+    assert f"{MAX_ROWS:,} rows" in cells
+    assert f"{MAX_LINE_BYTES // 1024} KiB; of a CSV {MAX_ROW_BYTES // 1024} KiB" in cells
+
+
+def _assert_figures_are_shown(output: str, expected: Block) -> None:
+    """Every line of the block is one of the output's, blanks at its end apart."""
+    lines = {line.rstrip() for line in output.splitlines()}
+    assert [line for line in expected.text.splitlines() if line not in lines] == []
+
+
+def _write_bars(path: Path) -> None:
+    """Bars through the list's own prices, and enough of them before the first."""
+    source = ROOT / "tests" / "data" / "tradingview_banknifty_trades.csv"
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        prices = {row["Date/Time"]: Decimal(row["Price INR"]) for row in csv.DictReader(file)}
+    zone = ZoneInfo("Asia/Kolkata")
+    points = [(datetime.fromisoformat(time).replace(tzinfo=zone), prices[time]) for time in sorted(prices)]
+    first, close = points[0]
+    points = [(first - timedelta(hours=30 - hour), close + hour % 3) for hour in range(30)] + points
+    with path.open("w", encoding="utf-8") as file:
+        file.write("time,open,high,low,close\n")
+        before = points[0][1]
+        for time, price in points:
+            high, low = max(before, price) + 20, min(before, price) - 20
+            file.write(f"{int(time.timestamp())},{before},{high},{low},{price}\n")
+            before = price
 
 
 # --- all documents

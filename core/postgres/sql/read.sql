@@ -40,8 +40,11 @@ FROM pyramiding_state
 ORDER BY instrument;
 
 -- name: last_seq
--- Where the journal ends.
-SELECT coalesce(max(seq), 0) AS seq FROM decision_journal;
+-- Where the journal ends, and the hash that the next entry is chained to.
+SELECT seq, content_hash
+FROM decision_journal
+ORDER BY seq DESC
+LIMIT 1;
 
 -- name: last_settings
 -- The settings in force.
@@ -158,7 +161,7 @@ LIMIT %(limit)s;
 -- Journal entries, newest first, behind `before`.
 SELECT
     seq, format, kind, fingerprint, request_id, input, figures, outcome, events, term, rules_version, decided_at,
-    recorded_at
+    recorded_at, content_hash
 FROM decision_journal
 WHERE (%(before)s::BIGINT IS NULL OR seq < %(before)s::BIGINT)
 ORDER BY seq DESC
@@ -209,3 +212,30 @@ SELECT
 FROM instance_metadata
 ORDER BY last_heartbeat DESC, instance_id DESC
 LIMIT %(limit)s;
+
+-- name: server_clock
+-- The time of what is written by hand, outside the engine.
+SELECT now() AS now;
+
+-- name: stream_journal
+-- The whole journal from its first entry.
+SELECT
+    seq, format, kind, fingerprint, request_id, input, figures, outcome, events, term, rules_version, decided_at,
+    content_hash
+FROM decision_journal
+ORDER BY seq;
+
+-- name: signals_by_fingerprint
+-- What the signal log says of some signals.
+SELECT fingerprint, processing_status, outcome
+FROM signal_log
+WHERE fingerprint = any(%(fingerprints)s::VARCHAR[]);
+
+-- name: table_counts
+-- How many rows the journal has to account for.
+SELECT
+    (SELECT count(*) FROM portfolio_positions) AS positions,
+    (SELECT count(*) FROM signal_log WHERE processing_status <> 'received') AS signals,
+    (SELECT count(*) FROM capital_flows) AS flows,
+    (SELECT coalesce(sum(amount), 0) FROM capital_flows) AS flowed,
+    (SELECT coalesce(max(leadership.term), 0) FROM leadership) AS term;

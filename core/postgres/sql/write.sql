@@ -175,11 +175,12 @@ pyramids AS (
 
 journalled AS (
     INSERT INTO decision_journal (
-        seq, format, kind, fingerprint, request_id, input, figures, outcome, events, term, rules_version, decided_at
+        seq, format, kind, fingerprint, request_id, input, figures, outcome, events, term, rules_version, decided_at,
+        content_hash
     )
     SELECT
         j.seq, j.format, j.kind, j.fingerprint, j.request_id, j.input, j.figures, j.outcome, j.events, j.term,
-        j.rules_version, coalesce(j.decided_at, now())
+        j.rules_version, j.decided_at, j.content_hash
     FROM kept, jsonb_populate_recordset(NULL::DECISION_JOURNAL, kept.doc -> 'journal') AS j
     RETURNING seq
 ),

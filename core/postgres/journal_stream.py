@@ -1,0 +1,91 @@
+"""The whole journal and the tables beside it, read as of one moment and a piece at a time: memory stays flat."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from psycopg2.extras import RealDictCursor
+
+from core.models import PortfolioState, Position, PyramidingState
+from core.postgres.connections import Connection, connect
+from core.postgres.errors import translated
+from core.postgres.rows import position_from_row, pyramiding_from_row, state_from_row
+from core.postgres.statements import statement
+
+Row = Mapping[str, Any]
+ROWS_AT_ONCE = 500
+
+
+class JournalStream:
+    """One portfolio as one transaction sees it, whatever is written meanwhile."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def entries(self) -> Iterator[Sequence[Row]]:
+        """The journal's rows in their order, in chunks."""
+        with translated(), self._connection.cursor(name="journal", cursor_factory=RealDictCursor) as cursor:
+            cursor.itersize = ROWS_AT_ONCE
+            cursor.execute(statement("stream_journal"))
+            while rows := cursor.fetchmany(ROWS_AT_ONCE):
+                yield rows
+
+    def length(self) -> int:
+        """How many entries there are, by the last one's number."""
+        row = self._one("last_seq")
+        return 0 if row is None else int(row["seq"])
+
+    def signals(self, fingerprints: Sequence[str]) -> dict[str, Row]:
+        """The signal log's rows of these fingerprints."""
+        found = self._all("signals_by_fingerprint", fingerprints=list(fingerprints))
+        return {row["fingerprint"]: row for row in found}
+
+    def position(self, position_id: str) -> Position | None:
+        """A position's row, open or closed."""
+        row = self._one("get_position", position_id=position_id)
+        return None if row is None else position_from_row(row)
+
+    def open_positions(self) -> dict[str, Position]:
+        """The rows with lots left."""
+        positions = map(position_from_row, self._all("load_positions"))
+        return {position.position_id: position for position in positions}
+
+    def state(self) -> PortfolioState | None:
+        """The portfolio's row."""
+        row = self._one("load_state")
+        return None if row is None else state_from_row(row)
+
+    def pyramiding(self) -> dict[str, PyramidingState]:
+        """The instruments' rows."""
+        rows = map(pyramiding_from_row, self._all("load_pyramiding"))
+        return {row.instrument: row for row in rows}
+
+    def counts(self) -> Row:
+        """How many rows the journal has to account for."""
+        row = self._one("table_counts")
+        assert row is not None  # noqa: S101 - counts are always there
+        return row
+
+    def _all(self, name: str, **parameters: Any) -> list[Row]:
+        with translated(), self._connection.cursor(cursor_factory=RealDictCursor) as cursor:
+            cursor.execute(statement(name), parameters)
+            return list(cursor.fetchall())
+
+    def _one(self, name: str, **parameters: Any) -> Row | None:
+        rows = self._all(name, **parameters)
+        return rows[0] if rows else None
+
+
+@contextmanager
+def journal_stream(dsn: str, portfolio: str) -> Iterator[JournalStream]:
+    """The portfolio at one moment, for as long as the block takes."""
+    connection = connect(dsn, portfolio, f"portfolio-manager {portfolio} verify")
+    try:
+        with translated():
+            connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            with connection.cursor() as cursor:
+                # Deciding a chunk may take a while; nobody waits for this transaction.
+                cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
+        yield JournalStream(connection)
+    finally:
+        connection.close()

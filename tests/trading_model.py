@@ -259,7 +259,9 @@ class Book:
     ) -> None:
         equity, value = self.equity(), rules["point_value"]
         free_risk = equity * self._limits[f"{caps}risk_percent"] / 100 - sum(map(self._risk, self.open))
-        free_volatility = equity * self._limits[f"{caps}volatility_percent"] / 100 - sum(map(self._volatility, self.open))
+        free_volatility = equity * self._limits[f"{caps}volatility_percent"] / 100 - sum(
+            map(self._volatility, self.open)
+        )
         # Unfloored like the others: of two that allow no lot the smaller is the limiter.
         sizes = {name: size * factor for name, size in sizes.items()} | {
             "portfolio_risk": free_risk / self._risk_per_lot(alert, rules),

@@ -135,7 +135,8 @@ def _refuse_unknown_variables() -> None:
         name = variable[len("PORTFOLIO_") :].lower().split("__")[0]
         if name not in FileSettings.model_fields:
             near = get_close_matches(name, FileSettings.model_fields, n=1)
-            hint = f"; did you mean PORTFOLIO_{near[0].upper()}?" if near else ""
+            rest = variable[len("PORTFOLIO_") + len(name) :]
+            hint = f"; did you mean PORTFOLIO_{near[0].upper()}{rest}?" if near else ""
             raise ConfigurationError(f"environment: `{variable}` is no setting{hint}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from core.fills import risk_amount
-from core.numbers import ZERO, percent_of
+from core.numbers import ZERO, figure, percent_of
 from core.portfolio import Portfolio, blended_equity, drawdown_percent, margin_percent, open_equity, sizing_equity
 
 
@@ -60,7 +60,7 @@ class PortfolioStateManager:
             "open_heat": _open_heat(portfolio),
             "total_vol_percent": percent_of(portfolio.totals.volatility, equity),
             "margin_percent": margin_percent(portfolio),
-            "drawdown_percent": drawdown_percent(portfolio.state),
+            "drawdown_percent": figure(drawdown_percent(portfolio.state)),
             "open_positions": len(portfolio.positions),
         }
 

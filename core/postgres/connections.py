@@ -147,13 +147,14 @@ class ReaderPool:
         return self._used
 
     @contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self, wait_seconds: float | None = None) -> Iterator[Connection]:
         """A connection of one's own until the block ends, which has to be soon; rolled back there unless committed.
 
         Raises PoolExhausted; a block that lasts longer than the limit has its connection cut.
         """
-        if not self._free.acquire(timeout=self.wait_seconds):
-            raise PoolExhausted(f"all {self.size} database connections stayed in use for {self.wait_seconds} s")
+        patience = self.wait_seconds if wait_seconds is None else wait_seconds
+        if not self._free.acquire(timeout=patience):
+            raise PoolExhausted(f"all {self.size} database connections stayed in use for {patience} s")
         connection = None
         try:
             connection = self._take()

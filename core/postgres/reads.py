@@ -14,6 +14,7 @@ from core.postgres.statements import statement
 
 Row = Mapping[str, Any]
 RETRY_SECONDS = 2.0
+BEST_EFFORT_SECONDS = 0.2
 
 
 class Reads:
@@ -42,12 +43,12 @@ class Reads:
 
     def run(self, name: str, **parameters: Any) -> list[Row]:
         """One statement that changes something outside the state (a delivery's count, a heartbeat), committed; not retried."""
+        # Nobody waits long for what is best effort, neither for a connection nor for a row.
         with (
-            self._pool.connection() as connection,
+            self._pool.connection(BEST_EFFORT_SECONDS) as connection,
             translated(),
             connection.cursor(cursor_factory=RealDictCursor) as cursor,
         ):
-            # Nobody waits long for what is best effort.
             cursor.execute("SET LOCAL lock_timeout = '200ms'")
             cursor.execute(statement(name), parameters)
             rows: list[Row] = list(cursor.fetchall()) if cursor.description else []

@@ -1,6 +1,7 @@
 """`replay`: recorded inputs through the live engine's own path, in a scratch portfolio."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from live.replay.files import Inputs
     from live.replay.model import ReplayResult
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUT = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
@@ -28,16 +28,16 @@ class _Percent(Price):
 
 
 @click.command(short_help="Replay a list of trades or recorded alerts.")
-@click.argument("files", type=_FILE, nargs=-1, required=True)
+@click.argument("files", metavar="[NAME=]FILE...", nargs=-1, required=True)
 @database_options
 @config_option
 @click.option("--sizing", type=click.Choice(["as-listed", "rules"]), help="[default: as-listed for a list of trades]")
-@click.option("--instrument", default="BANK_NIFTY", show_default=True, help="What a list of trades, or --bars, is of.")
+@click.option("--instrument", default="BANK_NIFTY", show_default=True, help="What a file without NAME is of.")
 @click.option("--bars", multiple=True, metavar="[NAME=]FILE", help="A chart's OHLC as CSV: stops, marks, ATR and ER.")
 @click.option("--point-value", type=Price(), help="Money per point and lot, instead of the configured one.")
 @click.option("--commission-percent", type=_Percent(), help="Of turnover, a side.")
 @click.option("--slippage", type=_Percent(), help="Per cent of the price, against us.")
-@click.option("--capital", type=Money(positive=True), default=DEFAULT_CAPITAL, show_default=True, help="To begin with.")
+@click.option("--capital", type=Money(positive=True), help="To begin with. [default: the configuration's, 5000000]")
 @click.option("--from", "start", metavar="TIME", help="Leave out bars before this date or time.")
 @click.option("--to", "end", metavar="TIME", help="Leave out bars from this date or time on.")
 @click.option("--timezone", help="Of times without an offset. [default: the configuration's, Asia/Kolkata]")
@@ -48,9 +48,10 @@ class _Percent(Price):
 def replay(*, database: DatabaseChoice, config: Path | None, as_json: bool, **given: Any) -> None:
     """Decide the inputs in FILES again, in order, each at its own time, and say what came of it.
 
-    FILES are TradingView "List of trades" exports (CSV) or alerts (JSON lines; GET /signals): several are merged in time
-    order. They go through the same code as live alerts, into PostgreSQL, in a scratch portfolio that is dropped at the
-    end. As listed, the lots are the list's and none of our limits, gates or stops apply; by rules, sizes are ours.
+    FILES are TradingView "List of trades" exports (CSV) or alerts (JSON lines; GET /signals); several are merged in time
+    order, and NAME= says what instrument a list is of. They go through the same code as live alerts, into PostgreSQL, in a
+    scratch portfolio that is dropped at the end. As listed, the lots are the list's and none of our limits, gates or
+    stops apply; by rules, sizes are ours.
 
     \b
     Examples:
@@ -80,8 +81,14 @@ def replay(*, database: DatabaseChoice, config: Path | None, as_json: bool, **gi
     # A row is one line, in a pipe and on a narrow terminal: folded columns cannot be read.
     console = Console()
     console = Console(width=max(console.width, 140))
+    console.print(_counted(result))
     for table in tables(summary, result):
         console.print(table)
+
+
+def _counted(result: "ReplayResult") -> str:
+    outcomes = ", ".join(f"{count:,} {status}" for status, count in result.outcomes.items())
+    return f"{result.signals:,} signals: {outcomes}"
 
 
 def _replayed(
@@ -92,7 +99,7 @@ def _replayed(
     from live.replay.run import replay as run
 
     # Everything is read, and every mistake in it named, before a database is touched.
-    inputs, settings = _read(config, given)
+    inputs, settings, capital = _read(config, given)
     with (
         database.dsn(create=True) as dsn,
         scratch_portfolio(dsn, given["keep"]) as name,
@@ -102,7 +109,7 @@ def _replayed(
         done = run(
             manager,
             settings,
-            given["capital"],
+            capital,
             inputs.recorded,
             portfolio=database.portfolio,
             marks=inputs.marks,
@@ -111,7 +118,7 @@ def _replayed(
     return done.result
 
 
-def _read(config: Path | None, given: dict[str, Any]) -> tuple["Inputs", Any]:
+def _read(config: Path | None, given: dict[str, Any]) -> tuple["Inputs", Any, Decimal]:
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     from live.replay.files import Files, holds_alerts, read_files
@@ -125,7 +132,9 @@ def _read(config: Path | None, given: dict[str, Any]) -> tuple["Inputs", Any]:
         raise click.BadParameter(
             f"{name!r} is no IANA time zone such as Asia/Kolkata", param_hint="--timezone"
         ) from error
-    sizing = given["sizing"] or ("rules" if all(map(holds_alerts, given["files"])) else "as-listed")
+    paths = [_named(text, given["instrument"], "FILE") for text in given["files"]]
+    all_alerts = all(holds_alerts(path) for _, path in paths)
+    sizing = given["sizing"] or ("rules" if all_alerts else "as-listed")
     overrides = Overrides(
         as_listed=sizing == "as-listed",
         instrument=given["instrument"],
@@ -135,21 +144,21 @@ def _read(config: Path | None, given: dict[str, Any]) -> tuple["Inputs", Any]:
     )
     settings = replay_settings(configured.settings, overrides)
     files = Files(
-        paths=given["files"],
-        bars=dict(_named(text, given["instrument"]) for text in given["bars"]),
-        instrument=given["instrument"],
+        paths=paths,
+        bars=dict(_named(text, given["instrument"], "--bars") for text in given["bars"]),
         timezone=zone,
         start=_time("--from", given["start"], zone),
         end=_time("--to", given["end"], zone),
     )
-    return read_files(files, settings), settings
+    capital = given["capital"] or configured.initial_capital or DEFAULT_CAPITAL
+    return read_files(files, settings), settings, capital
 
 
-def _named(text: str, instrument: str) -> tuple[str, Path]:
+def _named(text: str, instrument: str, option: str) -> tuple[str, Path]:
     name, separator, path = text.partition("=")
     found = (name, Path(path)) if separator and not Path(text).exists() else (instrument, Path(text))
     if not found[1].is_file():
-        raise click.BadParameter(f"{found[1]} is no file", param_hint="--bars")
+        raise click.BadParameter(f"{found[1]} is no file", param_hint=option)
     return found
 
 

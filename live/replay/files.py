@@ -14,7 +14,7 @@ from core.settings import Settings
 from live.replay.alert_lines import read_alerts
 from live.replay.bars import Bar, atr_at, er_at, market_data_of, read_bars
 from live.replay.lines import bad_file, start_of
-from live.replay.merge import merged
+from live.replay.merge import is_within, merged
 from live.replay.model import Recorded
 from live.replay.trade_list import read_trade_list
 
@@ -22,11 +22,11 @@ _LOOK_BYTES = 4096
 
 
 class Files(Struct, frozen=True, kw_only=True):
-    """What to read, and how: bars by instrument, times without an offset of `timezone`, bars from `start` up to `end`."""
+    """What to read, and how: files with the instrument that a list in them is of, bars by instrument, times without an
+    offset of `timezone`, bars from `start` up to `end`."""
 
-    paths: Sequence[Path]
+    paths: Sequence[tuple[str, Path]]
     bars: dict[str, Path]
-    instrument: str
     timezone: tzinfo
     start: datetime | None = None
     end: datetime | None = None
@@ -50,16 +50,17 @@ def read_files(files: Files, settings: Settings) -> Inputs:
     bars = {name: read_bars(path, instrument=name, timezone=files.timezone) for name, path in files.bars.items()}
     streams: list[list[Recorded]] = []
     marks: dict[tuple[str, str], Decimal] = {}
-    for path in files.paths:
+    for instrument, path in files.paths:
         if holds_alerts(path):
             read = read_alerts(
                 path, instruments=settings.instruments, naive_timezone=files.timezone, as_listed=as_listed
             )
             streams.append(list(read))
             continue
-        listed = read_trade_list(path, instrument=files.instrument, timezone=files.timezone)
-        known = bars.get(files.instrument, [])
-        streams.append(listed.inputs if as_listed else [_enriched(path, one, known, settings) for one in listed.inputs])
+        listed = read_trade_list(path, instrument=instrument, timezone=files.timezone)
+        within = [one for one in listed.inputs if is_within(one.signal.bar, files.start, files.end)]
+        known = bars.get(instrument, [])
+        streams.append(within if as_listed else [_enriched(path, one, known, settings) for one in within])
         # Where the list is cut, its last prices are not those of the last input.
         if files.end is None:
             marks |= {(mark.instrument, mark.layer): mark.price for mark in listed.marks}

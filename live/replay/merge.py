@@ -23,8 +23,9 @@ def merged(
     refused by the engine, its entry alone stays open.
     """
     require_utc("merged", start=start, end=end)
-    return in_order(one for one in chain.from_iterable(files) if _is_within(one.signal.bar, start, end))
+    return in_order(one for one in chain.from_iterable(files) if is_within(one.signal.bar, start, end))
 
 
-def _is_within(bar: datetime, start: datetime | None, end: datetime | None) -> bool:
+def is_within(bar: datetime, start: datetime | None, end: datetime | None) -> bool:
+    """Whether a bar is from `start` on, and before `end`."""
     return (start is None or bar >= start) and (end is None or bar < end)

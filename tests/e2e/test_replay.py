@@ -33,7 +33,7 @@ LIST = ROOT / "tests" / "data" / "tradingview_banknifty_trades.csv"
 OVERRIDES = Overrides(
     as_listed=True, instrument="BANK_NIFTY", point_value=Decimal(35), commission_percent=Decimal("0.05")
 )
-FILES = Files(paths=[LIST], bars={}, instrument="BANK_NIFTY", timezone=ZoneInfo("Asia/Kolkata"))
+FILES = Files(paths=[("BANK_NIFTY", LIST)], bars={}, timezone=ZoneInfo("Asia/Kolkata"))
 
 
 @pytest.fixture
@@ -255,3 +255,24 @@ def test_trade_numbers_tell_the_partial_exits_of_one_bar_apart():
     exits = [one.signal for one in read_files(FILES, settings).recorded if one.signal.trade_number is not None]
     without = [replace(signal, trade_number=None) for signal in exits]
     assert len(exits) - len({(signal.layer, signal.bar) for signal in without}) == 41
+
+
+def test_lists_of_several_instruments_are_merged_in_time_order(folder):
+    until = ("--to", "2010-01-01", "--json")
+    other = folder / "other.csv"
+    shutil.copy(LIST, other)
+    both = run(folder, f"BANK_NIFTY={LIST}", f"COPPER={other}", *until)
+    assert both.returncode == 0, both.stderr
+    said = json.loads(both.stdout)
+    assert {trade["instrument"] for trade in said["trades"]} == {"BANK_NIFTY", "COPPER"}
+    assert [trade["exit_time"] for trade in said["trades"]] == sorted(trade["exit_time"] for trade in said["trades"])
+    alone = json.loads(run(folder, str(LIST), *until).stdout)
+    assert len(said["trades"]) == 2 * len(alone["trades"])
+
+
+def test_the_capital_is_the_configurations_unless_it_is_given(folder):
+    config = folder / "config.json"
+    config.write_text('{"initial_capital": 750000}')
+    until = ("--to", "2009-06-01", "--json", "--config", str(config))
+    assert json.loads(run(folder, str(LIST), *until).stdout)["capital"] == "750000"
+    assert json.loads(run(folder, str(LIST), *until, "--capital", "1000").stdout)["capital"] == "1000"

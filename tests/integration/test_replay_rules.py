@@ -233,9 +233,9 @@ CASES = (
     Case(seed=12, capital=60_000_000, luck=0.25, changes=LOOSE),
     Case(seed=13, capital=60_000_000, luck=0.1, changes=LOOSE, slippage="0.0131"),
     Case(seed=14, capital=60_000_000, luck=0.1, percent="0.05"),
-    Case(seed=13, equity="closed", capital=60_000_000, luck=0.1, changes=LOOSE, limits=WIDE),
+    Case(seed=19, capital=60_000_000, luck=0.1, changes=LOOSE, limits=WIDE),
     Case(seed=12, equity="open", capital=60_000_000, luck=0.1, changes=LOOSE, limits=WIDE),
-    Case(seed=17, capital=3_000_000, luck=0.35, per_lot="20"),
+    Case(seed=21, capital=3_000_000, luck=0.35, per_lot="20", changes={"ongoing_volatility_percent": "0.5"}),
 )
 
 
@@ -344,7 +344,7 @@ def outcomes_of(book: Book) -> dict[str, int]:
 def test_alerts_by_rules_come_to_what_the_model_says(case, empty_dsn, tmp_path):
     file = tmp_path / "alerts.jsonl"
     file.write_text("\n".join(case.lines()))
-    files = Files(paths=[file], bars={}, instrument="BANK_NIFTY", timezone=KOLKATA)
+    files = Files(paths=[("BANK_NIFTY", file)], bars={}, timezone=KOLKATA)
     require_same(modelled(case), engine(empty_dsn, case, files))
 
 
@@ -483,7 +483,7 @@ def test_a_list_with_bars_by_rules_comes_to_what_the_model_says(empty_dsn, tmp_p
         listed = Listed(seed)
         trades, bars = tmp_path / f"trades{seed}.csv", tmp_path / f"bars{seed}.csv"
         listed.write(trades, bars)
-        files = Files(paths=[trades], bars={"BANK_NIFTY": bars}, instrument="BANK_NIFTY", timezone=KOLKATA)
+        files = Files(paths=[("BANK_NIFTY", trades)], bars={"BANK_NIFTY": bars}, timezone=KOLKATA)
         book = BARS_CASE.book().take(listed.alerts)
         require_same(book, engine(empty_dsn, BARS_CASE, files))
         happened += book.happened
@@ -510,6 +510,6 @@ def test_a_list_by_rules_is_refused_where_a_size_cannot_be_found(tmp_path, bars_
     trades, bars = tmp_path / "trades.csv", tmp_path / "bars.csv"
     listed.write(trades, bars, bars_from=bars_from or 0)
     known = {} if bars_from is None else {"BANK_NIFTY": bars}
-    files = Files(paths=[trades], bars=known, instrument="BANK_NIFTY", timezone=KOLKATA)
+    files = Files(paths=[("BANK_NIFTY", trades)], bars=known, timezone=KOLKATA)
     with pytest.raises(BadFile, match=r"line 3: .*--sizing rules.*--bars"):
         read_files(files, BARS_CASE.settings())

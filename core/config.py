@@ -3,17 +3,18 @@
 import json
 import os
 import re
+from collections import Counter
 from decimal import Decimal
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from core.contracts import PositiveMoney, Settled
+from core.contracts import INSTRUMENT_NAME, PositiveMoney, Settled
 from core.errors import ConfigurationError
 from core.settings import Drawdown, Limits, PaperFills, Pyramiding, Settings, Sizing, Timing
 
@@ -103,16 +104,39 @@ def validated(model: type[_Model], values: dict[str, Any], source: str) -> _Mode
     try:
         return model.model_validate(values) if not issubclass(model, BaseSettings) else model(**values)
     except ValidationError as error:
-        raise ConfigurationError(f"{source}: {_problems(error)}") from error
+        raise ConfigurationError(f"{source}: {_problems(model, error)}") from error
     except SettingsError as error:
         raise ConfigurationError(f"{source}: {error}") from error
 
 
-def _problems(error: ValidationError) -> str:
+def _problems(model: type[BaseModel], error: ValidationError) -> str:
     # Never the input itself: it may be a secret.
     return "; ".join(
-        f"`{'.'.join(map(str, item['loc'])) or 'file'}`: {item['msg']}" for item in error.errors(include_input=False)
+        f"`{'.'.join(map(str, item['loc'])) or 'file'}`: {_rule(model, item['type'], item['loc'], item['msg'])}"
+        for item in error.errors(include_input=False)
     )
+
+
+def _rule(model: type[BaseModel], kind: str, place: tuple[int | str, ...], message: str) -> str:
+    """What is allowed there: for an unknown key the known ones, else pydantic's own words."""
+    if kind not in ("extra_forbidden", "model_type"):
+        return message
+    for part in place if kind == "model_type" else place[:-1]:
+        field = model.model_fields.get(str(part))
+        model = model if field is None else _model_in(field.annotation) or model
+    known = ", ".join(sorted(model.model_fields))
+    if kind == "model_type":
+        return f"must be an object of some of: {known}"
+    near = get_close_matches(str(place[-1]), model.model_fields, n=1)
+    return f"is no setting{f'; did you mean `{near[0]}`?' if near else ''} (known: {known})"
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field is of, or a mapping's values are of."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
 
 
 def load_file_settings(path: Path | None) -> FileSettings:
@@ -122,6 +146,9 @@ def load_file_settings(path: Path | None) -> FileSettings:
     """
     _refuse_unknown_variables()
     values = {} if path is None else read_json_object(path)
+    for name in values.get("instruments") or {}:
+        if not isinstance(name, str) or not re.match(INSTRUMENT_NAME, name):
+            raise ConfigurationError(f"{path}: `instruments.{name}`: a name is 1 to 29 of A-Z, 0-9 and _")
     file_settings = validated(FileSettings, values, str(path or "environment"))
     file_settings.settings_from(str(path or "environment"))  # an invalid instrument is an error of the file too
     return file_settings
@@ -143,7 +170,11 @@ def _refuse_unknown_variables() -> None:
 def read_json_object(path: Path) -> dict[str, Any]:
     """A JSON file that must hold an object; numbers with a point come as Decimal. Raises ConfigurationError."""
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+        loaded = json.loads(
+            path.read_text(encoding="utf-8"),
+            parse_float=Decimal,
+            object_pairs_hook=lambda pairs: _once_each(path, pairs),
+        )
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -151,6 +182,14 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise ConfigurationError(f"{path}: must hold a JSON object, not a {type(loaded).__name__}")
     return loaded
+
+
+def _once_each(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Of a key that is there twice, whoever wrote it may have meant either value.
+    counted = Counter(key for key, _ in pairs)
+    if twice := [key for key, count in counted.items() if count > 1]:
+        raise ConfigurationError(f"{path}: the key `{twice[0]}` is there {counted[twice[0]]} times")
+    return dict(pairs)
 
 
 class DatabaseSettings(Settled):

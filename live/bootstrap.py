@@ -6,6 +6,7 @@ import socket
 import threading
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ import structlog
 
 from core.config import FileSettings, load_file_settings
 from core.db_state_manager import DatabaseStateManager
-from core.errors import PortfolioError
+from core.errors import ConfigurationError, PortfolioError
 from core.postgres.embedded import EmbeddedServerError
 from core.postgres.lease import PortfolioLock
 from core.postgres.migrations import migrate
@@ -73,7 +74,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.asked)
     with ExitStack() as stack:
-        options.data_dir.mkdir(parents=True, exist_ok=True)
+        _make_folder(options.data_dir)
         token = operator_token(options.data_dir, file_settings.operator_token)
         database = stack.enter_context(
             database_in_use(options.data_dir, options.db_config, options.db_env, create=True)
@@ -115,6 +116,13 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         process.ending.wait()
         log.info("stopping", reason=process.failure or "asked to")
     return 0 if process.failure is None else 1
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"`--data-dir`: {folder} cannot be made: {error.strerror}") from error
 
 
 def _server(options: LiveOptions, file_settings: FileSettings, engine: LiveTradingEngine, token: str) -> "Server":

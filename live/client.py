@@ -27,6 +27,10 @@ class EngineAway(Retryable):
         self.http_status = http_status
 
 
+class NothingListens(EngineAway):
+    """Every try was refused before anything was sent: nothing was done."""
+
+
 class EngineRefused(Refused):
     """the engine does not take the request; `code` and `field` are its own, `http_status` the answer's"""
 
@@ -64,6 +68,7 @@ class EngineClient:
         self.url = url
         self._attempts = attempts
         self._pause = pause
+        self._never_connected = True
         self._http = httpx.Client(
             base_url=url,
             timeout=TIMEOUT,
@@ -101,6 +106,10 @@ class EngineClient:
             return retrying(self._post_once, path, body, parameters)
         except RetryError as error:
             last = error.last_attempt.exception()
+            if self._never_connected:
+                raise NothingListens(
+                    f"nothing was done: nothing listens at {self.url}; start `live`, or give --url"
+                ) from last
             http_status = last.http_status if isinstance(last, _TryAgain) else None
             raise EngineAway(f"{last} ({self._attempts} tries)", http_status=http_status) from last
 
@@ -110,7 +119,9 @@ class EngineClient:
                 path, content=body, params=parameters, headers={"Content-Type": "application/json"}
             )
         except httpx.TransportError as error:
+            self._never_connected &= isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             raise _TryAgain(f"no answer from {self.url}: {_reason(error)}", None) from error
+        self._never_connected = False
         return self._read(response)
 
     def _read(self, response: httpx.Response) -> dict[str, Any]:

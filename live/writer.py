@@ -58,6 +58,7 @@ class PortfolioWriter:
         self.pause = pause
         self._observe = observe
         self._stale_tries = 0
+        self._told_away = False
 
     def keep(self, deliveries: list[Delivery]) -> None:
         """Decide and commit until every delivery is answered, parked, or no longer wanted by anybody.
@@ -70,7 +71,7 @@ class PortfolioWriter:
                 if failure is None:
                     deliveries = self._without_known_requests(deliveries)
                     self._keep_batch(deliveries)
-                    self._stale_tries = 0
+                    self._stale_tries, self._told_away = 0, False
                     return
                 # In here too: what a failure asks for may itself fail, for want of the database.
                 after, failure = failure, None
@@ -244,6 +245,9 @@ class PortfolioWriter:
 
     def _still_wanted(self, deliveries: list[Delivery], away: Retryable) -> list[Delivery]:
         """Nothing was kept: those whose caller was told so are dropped, the others are tried again in a moment."""
+        if not self._told_away:
+            log.warning("a batch could not be kept and is tried again", error=str(away))
+        self._told_away = True
         if self.pause(RETRY_EVERY_SECONDS):
             settle_all(deliveries, AnswerKind.NOT_TAKEN, str(away))
             return []

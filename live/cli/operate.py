@@ -32,12 +32,14 @@ class Operator:
 
     def carry_out(self, path: str, what: str, **fields: str | None) -> None:
         """POST the command and print its answer; exit code 1 unless it was executed, now or the first time."""
-        from live.client import EngineAway, EngineClient, EngineRefused
+        from live.client import EngineAway, EngineClient, EngineRefused, NothingListens
 
         token, source = self._token()
         try:
             with EngineClient(self.url, token=token) as engine:
                 answer = engine.command(path, {**fields, "request_id": self.request_id}, portfolio=self.portfolio)
+        except NothingListens as error:
+            raise click.ClickException(str(error)) from error
         except EngineAway as error:
             raise PortfolioError(
                 f"{error}. Whether the command was carried out is not known: check that `live` runs at --url, then "

@@ -63,6 +63,12 @@ def replay(*, database: DatabaseChoice, config: Path | None, as_json: bool, **gi
     from live.replay.reports import write_csv
     from live.replay.summary import summarise
 
+    for option in ("html", "csv_file"):
+        target = given[option]
+        if target is not None and not target.absolute().parent.is_dir():
+            raise click.BadParameter(
+                f"the folder {target.parent} does not exist", param_hint=f"--{option[:4].rstrip('_')}"
+            )
     result = _replayed(database, config, given, shows_progress=not as_json)
     summary = summarise(result)
     if given["csv_file"] is not None:

@@ -304,6 +304,24 @@ def test_a_port_in_use_is_told_before_a_term_is_taken(folder):
         assert rows(EmbeddedServer.dsn_of(folder / "data"), "SELECT count(*) FROM alpha.leadership") == [(0,)]
 
 
+def test_a_data_folder_that_cannot_be_made_is_told_in_a_sentence(clean_folder):
+    (clean_folder / "file").write_text("")
+    refused = subprocess.run(
+        [
+            *(sys.executable, str(ROOT / "portfolio_manager.py"), "live"),
+            "--data-dir",
+            str(clean_folder / "file" / "data"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert "--data-dir" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_a_bind_wider_than_loopback_without_a_secret_is_refused(clean_folder):
     refused = subprocess.run(
         [

@@ -276,3 +276,10 @@ def test_the_capital_is_the_configurations_unless_it_is_given(folder):
     until = ("--to", "2009-06-01", "--json", "--config", str(config))
     assert json.loads(run(folder, str(LIST), *until).stdout)["capital"] == "750000"
     assert json.loads(run(folder, str(LIST), *until, "--capital", "1000").stdout)["capital"] == "1000"
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_replayed(folder):
+    done = run(folder, str(LIST), "--html", str(folder / "absent" / "page.html"))
+    assert done.returncode == 2
+    assert "absent does not exist" in done.stderr
+    assert not (folder / "data").exists()

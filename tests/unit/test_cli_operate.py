@@ -104,12 +104,20 @@ def test_json_of_a_command_is_all_that_stdout_holds(engine: Engine) -> None:
 
 
 def test_with_the_engine_away_the_same_request_is_tried_and_its_id_told(engine: Engine) -> None:
-    fake = engine(httpx.ConnectError)
+    fake = engine(httpx.ReadTimeout)
     result = run("close", "p", "--token", TOKEN)
     (request_id,) = {body["request_id"] for body in fake.bodies}
     assert result.exit_code == 1
     assert len(fake.requests) > 1
     assert f"--request-id {request_id}" in result.stderr
+
+
+def test_where_nothing_listens_nothing_was_done_and_it_is_said(engine: Engine) -> None:
+    engine(httpx.ConnectError)
+    result = run("close", "p", "--token", TOKEN)
+    assert result.exit_code == 1
+    assert "nothing was done" in result.stderr
+    assert "--request-id" not in result.stderr
 
 
 def test_the_token_comes_from_the_option_then_the_environment_then_the_file(

@@ -81,7 +81,7 @@ def test_a_command_carries_token_portfolio_and_the_same_request_id_on_every_try(
 @pytest.mark.parametrize(
     "trouble, http_status, part",
     [
-        (httpx.ConnectError, None, "nothing listens there"),
+        (httpx.ConnectError, None, "nothing was done: nothing listens at"),
         (httpx.ReadTimeout, None, "it took too long"),
         (httpx.RemoteProtocolError, None, "it went wrong"),
         (httpx.Response(503, json={"error": {"code": "unknown", "message": "database away"}}), 503, "database away"),

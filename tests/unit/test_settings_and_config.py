@@ -207,8 +207,8 @@ def test_secrets_are_shown_in_no_representation(monkeypatch: pytest.MonkeyPatch)
         ({"limits": {"risk_percent": "lots"}}, "`limits.risk_percent`", "valid decimal"),
         ('{"limits": {"risk_percent": NaN}}', "`limits.risk_percent`", "finite"),
         ({"limits": {"risk_percent": "1.1234567"}}, "`limits.risk_percent`", "6 decimal places"),
-        ({"limits": {"risc_percent": 1}}, "`limits.risc_percent`", "Extra inputs are not permitted"),
-        ({"limit": {}}, "`limit`", "Extra inputs are not permitted"),
+        ({"limits": {"risc_percent": 1}}, "`limits.risc_percent`", "is no setting"),
+        ({"limit": {}}, "`limit`", "is no setting"),
         ({"sizing": {"equity": "all"}}, "`sizing.equity`", "'blended', 'closed', 'open' or 'high_water'"),
         ({"sizing": {"efficiency_ratio_scales_risk": "perhaps"}}, "`sizing.efficiency_ratio_scales_risk`", "boolean"),
         ({"drawdown": {"reduce_factor": 2}}, "`drawdown.reduce_factor`", "less than or equal to 1"),
@@ -226,9 +226,9 @@ def test_secrets_are_shown_in_no_representation(monkeypatch: pytest.MonkeyPatch)
         ({"instruments": {"GOLD_MINI": {"lot_size": 0}}}, "`instruments.GOLD_MINI.lot_size`", "greater than 0"),
         ({"instruments": {"GOLD_MINI": {"max_pyramids": 6}}}, "`instruments.GOLD_MINI.max_pyramids`", "equal to 5"),
         ({"instruments": {"GOLD_MINI": {"kind": "option"}}}, "`instruments.GOLD_MINI.kind`", "'future'"),
-        ({"instruments": {"GOLD_MINI": {"lots": 1}}}, "`instruments.GOLD_MINI.lots`", "Extra inputs"),
+        ({"instruments": {"GOLD_MINI": {"lots": 1}}}, "`instruments.GOLD_MINI.lots`", "is no setting; did you mean `lot_size`"),
         ({"instruments": {"NEW": {"lot_size": 1}}}, "`instruments.NEW.point_value`", "required"),
-        ({"instruments": {"gold mini": {}}}, "`instruments.GOLD MINI.", "pattern"),
+        ({"instruments": {"gold mini": {}}}, "`instruments.gold mini`", "A-Z"),
         ({"instruments": {"GOLD_MINI": 3}}, "`instruments.GOLD_MINI`", "dictionary"),
     ],
 )
@@ -365,7 +365,7 @@ def test_an_unknown_environment_is_named_with_the_known_ones(file: Any, content:
 @pytest.mark.parametrize(
     "entry, key, rule",
     [
-        ({"prot": 5432}, "`prot`", "Extra inputs are not permitted"),
+        ({"prot": 5432}, "`prot`", "is no setting"),
         ({"port": "five"}, "`port`", "pattern"),
         ({"port": "5432,"}, "`port`", "pattern"),
         ({"sslmode": "always"}, "`sslmode`", "'disable', 'allow', 'prefer', 'require', 'verify-ca' or 'verify-full'"),
@@ -408,3 +408,20 @@ def test_a_misspelt_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORTFOLIO_ZZZ", "10")
     with pytest.raises(ConfigurationError, match=r"PORTFOLIO_ZZZ` is no setting$"):
         load_file_settings(None)
+
+
+def test_an_unknown_key_is_told_with_the_known_ones(file: Any) -> None:
+    assert "did you mean `risk_percent`?" in message_of(file({"limits": {"risc_percent": 1}}))
+    assert "known: equity, mode" not in message_of(file({"limits": {"risc_percent": 1}}))
+    assert "must be an object of some of: margin_emergency_percent" in message_of(file({"limits": 5}))
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"limits": {"risk_percent": 1, "risk_percent": 2}}')
+    with pytest.raises(ConfigurationError, match=r"config.json: the key `risk_percent` is there 2 times"):
+        load_file_settings(path)
+
+
+def test_two_spellings_of_one_instrument_are_refused(file: Any) -> None:
+    assert "`instruments.gold`" in message_of(file({"instruments": {"gold": {}, "GOLD": {}}}))

@@ -9,13 +9,14 @@ import click
 
 from core.numbers import DEFAULT_CAPITAL
 from live.cli.options import DatabaseChoice, Money, Price, config_option, database_options, file_settings, json_option
-from live.cli.output import print_json
+from live.cli.output import note, print_json
 from live.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from live.replay.files import Inputs
     from live.replay.model import ReplayResult
 
+_DIFFERS_BY = 1000  # one part in so many
 _OUT = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
@@ -69,8 +70,9 @@ def replay(*, database: DatabaseChoice, config: Path | None, as_json: bool, **gi
             raise click.BadParameter(
                 f"the folder {target.parent} does not exist", param_hint=f"--{option[:4].rstrip('_')}"
             )
-    result = _replayed(database, config, given, shows_progress=not as_json)
+    result, listed_net = _replayed(database, config, given, shows_progress=not as_json)
     summary = summarise(result)
+    _compare(summary.net_pnl, listed_net)
     if given["csv_file"] is not None:
         write_csv(result, given["csv_file"])
     if given["html"] is not None:
@@ -92,6 +94,16 @@ def replay(*, database: DatabaseChoice, config: Path | None, as_json: bool, **gi
         console.print(table)
 
 
+def _compare(net: Decimal, listed: Decimal | None) -> None:
+    """Say so where the list itself says that something else was earned."""
+    if listed is None or abs(net - listed) <= abs(listed) / _DIFFERS_BY:
+        return
+    note(
+        f"the list says its closed trades earned {listed:,.2f}, this replay {net:,.2f}: is a point of one lot worth what "
+        "--point-value or the configuration says, and do --commission-percent and --slippage fit?"
+    )
+
+
 def _counted(result: "ReplayResult") -> str:
     outcomes = ", ".join(f"{count:,} {status}" for status, count in result.outcomes.items())
     return f"{result.signals:,} signals: {outcomes}"
@@ -99,7 +111,7 @@ def _counted(result: "ReplayResult") -> str:
 
 def _replayed(
     database: DatabaseChoice, config: Path | None, given: dict[str, Any], *, shows_progress: bool
-) -> "ReplayResult":
+) -> tuple["ReplayResult", Decimal | None]:
     from core.db_state_manager import DatabaseStateManager
     from core.postgres.scratch import scratch_portfolio
     from live.replay.run import replay as run
@@ -121,7 +133,7 @@ def _replayed(
             marks=inputs.marks,
             progress=progress,
         )
-    return done.result
+    return done.result, inputs.listed_net
 
 
 def _read(config: Path | None, given: dict[str, Any]) -> tuple["Inputs", Any, Decimal]:

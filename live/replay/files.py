@@ -33,10 +33,12 @@ class Files(Struct, frozen=True, kw_only=True):
 
 
 class Inputs(Struct, frozen=True, kw_only=True):
-    """Everything to replay, in order, and where the lists say that open positions stand."""
+    """Everything to replay, in order, where the lists say that open positions stand, and what they say was earned:
+    the sum of their closed trades, None where something else is replayed too or the lists are cut."""
 
     recorded: list[Recorded]
     marks: dict[tuple[str, str], Decimal]
+    listed_net: Decimal | None = None
 
 
 def holds_alerts(path: Path) -> bool:
@@ -50,14 +52,18 @@ def read_files(files: Files, settings: Settings) -> Inputs:
     bars = {name: read_bars(path, instrument=name, timezone=files.timezone) for name, path in files.bars.items()}
     streams: list[list[Recorded]] = []
     marks: dict[tuple[str, str], Decimal] = {}
+    listed_net = Decimal(0)
+    whole = as_listed and files.start is None and files.end is None
     for instrument, path in files.paths:
         if holds_alerts(path):
             read = read_alerts(
                 path, instruments=settings.instruments, naive_timezone=files.timezone, as_listed=as_listed
             )
             streams.append(list(read))
+            whole = False
             continue
         listed = read_trade_list(path, instrument=instrument, timezone=files.timezone)
+        listed_net += sum(listed.listed.values())
         within = [one for one in listed.inputs if is_within(one.signal.bar, files.start, files.end)]
         known = bars.get(instrument, [])
         streams.append(within if as_listed else [_enriched(path, one, known, settings) for one in within])
@@ -65,7 +71,8 @@ def read_files(files: Files, settings: Settings) -> Inputs:
         if files.end is None:
             marks |= {(mark.instrument, mark.layer): mark.price for mark in listed.marks}
     streams += [market_data_of(series, name) for name, series in bars.items()]
-    return Inputs(recorded=merged(streams, start=files.start, end=files.end), marks=marks)
+    recorded = merged(streams, start=files.start, end=files.end)
+    return Inputs(recorded=recorded, marks=marks, listed_net=listed_net if whole else None)
 
 
 def _enriched(path: Path, one: Recorded, bars: Sequence[Bar], settings: Settings) -> Recorded:

@@ -283,3 +283,12 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_replayed(fo
     assert done.returncode == 2
     assert "absent does not exist" in done.stderr
     assert not (folder / "data").exists()
+
+
+def test_a_replay_that_earns_something_else_than_its_list_says_so(folder):
+    costless = run(folder, str(LIST), "--point-value", "35", "--json")
+    assert costless.returncode == 0
+    assert "the list says its closed trades earned 150,839,316" in costless.stderr
+    assert json.loads(costless.stdout)["net_pnl"]
+    fitting = run(folder, str(LIST), "--point-value", "35", "--commission-percent", "0.05", "--json")
+    assert fitting.stderr == ""

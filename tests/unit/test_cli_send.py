@@ -148,7 +148,10 @@ def test_a_secret_of_its_own_is_left_and_never_printed(engine: Engine) -> None:
 
 @pytest.mark.parametrize(
     "trouble, part",
-    [(refusal(401, "`secret` is required"), "`secret` is required"), (httpx.ConnectError, "nothing was done: nothing listens at")],
+    [
+        (refusal(401, "`secret` is required"), "`secret` is required"),
+        (httpx.ConnectError, "nothing was done: nothing listens at"),
+    ],
 )
 def test_a_signal_that_is_not_taken_ends_the_run(
     trouble: httpx.Response | type[httpx.TransportError], part: str, engine: Engine

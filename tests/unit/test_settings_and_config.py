@@ -226,7 +226,11 @@ def test_secrets_are_shown_in_no_representation(monkeypatch: pytest.MonkeyPatch)
         ({"instruments": {"GOLD_MINI": {"lot_size": 0}}}, "`instruments.GOLD_MINI.lot_size`", "greater than 0"),
         ({"instruments": {"GOLD_MINI": {"max_pyramids": 6}}}, "`instruments.GOLD_MINI.max_pyramids`", "equal to 5"),
         ({"instruments": {"GOLD_MINI": {"kind": "option"}}}, "`instruments.GOLD_MINI.kind`", "'future'"),
-        ({"instruments": {"GOLD_MINI": {"lots": 1}}}, "`instruments.GOLD_MINI.lots`", "is no setting; did you mean `lot_size`"),
+        (
+            {"instruments": {"GOLD_MINI": {"lots": 1}}},
+            "`instruments.GOLD_MINI.lots`",
+            "is no setting; did you mean `lot_size`",
+        ),
         ({"instruments": {"NEW": {"lot_size": 1}}}, "`instruments.NEW.point_value`", "required"),
         ({"instruments": {"gold mini": {}}}, "`instruments.gold mini`", "A-Z"),
         ({"instruments": {"GOLD_MINI": 3}}, "`instruments.GOLD_MINI`", "dictionary"),

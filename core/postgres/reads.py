@@ -15,6 +15,7 @@ from core.postgres.statements import statement
 Row = Mapping[str, Any]
 RETRY_SECONDS = 2.0
 BEST_EFFORT_SECONDS = 0.2
+_DIGITS_OF_A_FINGERPRINT = 12  # as many as a position id carries
 
 
 class Reads:
@@ -72,6 +73,13 @@ class Reads:
     def journal(self, *, limit: int, before: int | None) -> list[Row]:
         """Journal entries as rows, newest first, behind the entry `before`."""
         return self.all("list_journal", limit=limit, before=before)
+
+    def explained_entry(self, identity: str) -> Row | None:
+        """The entry of a journal number, a position id (what opened it) or a fingerprint, whole or its first digits."""
+        seq = int(identity) if identity.isdecimal() and len(identity) < _DIGITS_OF_A_FINGERPRINT else None
+        digits = identity.rpartition("-")[2].lower()
+        fingerprint = digits if seq is None and len(digits) >= _DIGITS_OF_A_FINGERPRINT else None
+        return self.one("explained_entry", seq=seq, fingerprint=fingerprint)
 
     def signal_counts(self) -> list[Row]:
         """Signals by type and status, with how often they came again."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import wraps
 from pathlib import Path
@@ -158,6 +159,32 @@ def db_env_option(function: _Function) -> _Function:
     return click.option("--db-env", default="local", show_default=True, help="The environment to use of --db-config.")(
         function
     )
+
+
+class PastTime(click.ParamType[datetime]):
+    """A time as ISO 8601, of UTC where it says nothing else."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Aware UTC."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            time = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} must be like 2026-01-14T06:15:00Z", param, ctx)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def as_of_option(function: _Function) -> _Function:
+    """--as-of."""
+    return click.option(
+        "--as-of",
+        type=PastTime(),
+        metavar="TIME",
+        help="As it stood then, from the journal alone (UTC unless it says).",
+    )(function)
 
 
 def config_option(function: _Function) -> _Function:

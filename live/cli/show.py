@@ -1,12 +1,13 @@
 """`positions`, `signals`, `journal`: lists read from the database, whether or not `live` runs."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import click
 
 from core.errors import PortfolioError
-from live.cli.options import DatabaseChoice, database_options, json_option
+from live.cli.options import DatabaseChoice, as_of_option, database_options, json_option
 from live.cli.output import Column, money, number, print_json, print_table, text, time
 
 _POSITION_STATUSES = ("open", "partial", "closed")
@@ -51,6 +52,7 @@ class StatusList(click.ParamType[tuple[str, ...] | None]):
 @click.option("--instrument", help="Of this instrument only.")
 @_limit_option
 @click.option("--before", help="Only those behind this position id (`next` of --json).")
+@as_of_option
 @json_option
 def positions(
     *,
@@ -59,6 +61,7 @@ def positions(
     instrument: str | None,
     limit: int,
     before: str | None,
+    as_of: datetime | None,
     as_json: bool,
 ) -> None:
     """List positions with their lots, stops, marks and results.
@@ -67,7 +70,11 @@ def positions(
     Examples:
       python portfolio_manager.py positions
       python portfolio_manager.py positions --status closed --instrument GOLD_MINI --limit 10
+      python portfolio_manager.py positions --as-of 2026-01-14T06:15:00Z
     """
+    if as_of is not None:
+        _positions_as_of(database, as_of, as_json=as_json)
+        return
     wanted = None if instrument is None else instrument.upper()
     with database.manager() as manager:
         if before is not None and manager.get_position(before) is None:
@@ -79,6 +86,19 @@ def positions(
     shows_closed = statuses is None or "closed" in statuses
     columns = (*_OPEN_COLUMNS, *_CLOSED_COLUMNS) if shows_closed else _OPEN_COLUMNS
     print_table(columns, rows[:limit], none="no such positions")
+
+
+def _positions_as_of(database: DatabaseChoice, as_of: datetime, *, as_json: bool) -> None:
+    from core.postgres.rows import position_to_row
+    from live.as_of import portfolio_then
+
+    with database.manager() as manager:
+        portfolio = portfolio_then(manager, as_of)
+    rows = [position_to_row(position) for _, position in sorted(portfolio.positions.items())]
+    if as_json:
+        print_json({"positions": rows, "as_of": as_of})
+        return
+    print_table(_OPEN_COLUMNS, rows, none="nothing was open then")
 
 
 _OPEN_COLUMNS = (
@@ -170,20 +190,42 @@ _SIGNAL_COLUMNS = (
 @_limit_option
 @click.option("--before", type=int, help="Only entries behind this seq (`next` of --json).")
 @json_option
-def journal(*, database: DatabaseChoice, limit: int, before: int | None, as_json: bool) -> None:
+@click.option("--explain", metavar="ID", help="Say why: of a journal number, a position id or a fingerprint.")
+def journal(*, database: DatabaseChoice, limit: int, before: int | None, as_json: bool, explain: str | None) -> None:
     """List the journal: every input, what was decided on it, under which term. --json has the inputs and events whole.
+
+    With --explain, one entry in words: why that trade had that size, or the signal none.
 
     \b
     Examples:
       python portfolio_manager.py journal --limit 20
       python portfolio_manager.py journal --json --limit 1 | jq '.journal[0].events'
+      python portfolio_manager.py journal --explain BANK_NIFTY-Long_1-63da1a15fb74
     """
+    if explain is not None:
+        _explain(database, explain, as_json=as_json)
+        return
     with database.manager() as manager:
         rows = manager.reads.journal(limit=limit + 1, before=before)
     if as_json:
         print_json(_page("journal", rows, limit, "seq"))
         return
     print_table(_JOURNAL_COLUMNS, rows[:limit], none="no journal entries")
+
+
+def _explain(database: DatabaseChoice, identity: str, *, as_json: bool) -> None:
+    from live.explain import explanation
+
+    with database.manager() as manager:
+        row = manager.reads.explained_entry(identity)
+    if row is None:
+        raise PortfolioError(f"no journal entry of {identity}: give its number, a position id or a fingerprint")
+    lines = explanation(row)
+    if as_json:
+        print_json({"seq": row["seq"], "explanation": lines, "figures": row["figures"], "outcome": row["outcome"]})
+        return
+    for line in lines:
+        click.echo(line)
 
 
 def _about(row: Mapping[str, Any]) -> str:

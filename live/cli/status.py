@@ -1,11 +1,12 @@
 """`status`: the portfolio's figures, read from the database, whether or not `live` runs."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from live.cli.options import DatabaseChoice, database_options, json_option
+from live.cli.options import DatabaseChoice, as_of_option, database_options, json_option
 from live.cli.output import Column, money, note, number, print_facts, print_json, print_table, time
 
 if TYPE_CHECKING:
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
 
 @click.command(short_help="The portfolio's figures, counts, and who serves it.")
 @database_options
+@as_of_option
 @json_option
-def status(*, database: DatabaseChoice, as_json: bool) -> None:
+def status(*, database: DatabaseChoice, as_of: datetime | None, as_json: bool) -> None:
     """Show the portfolio's equity, risk and margin, how many positions and signals there are, and who served it last.
 
     Reads the database, whether or not `live` runs.
@@ -24,16 +26,32 @@ def status(*, database: DatabaseChoice, as_json: bool) -> None:
     Examples:
       python portfolio_manager.py status
       python portfolio_manager.py status --json | jq -r .closed_equity
+      python portfolio_manager.py status --as-of 2026-01-14T06:15:00Z
     """
     with database.manager() as manager:
-        found = _status(manager)
+        found = _status(manager) if as_of is None else _status_as_of(manager, as_of)
     if as_json:
         print_json(found)
         return
     if not found["started"]:
         note(f"portfolio {database.portfolio} has not been started yet: `live` does, with --capital or its default")
     print_facts(_status_facts(found))
-    print_table(_COUNT_COLUMNS, found["signals"], none="no signals yet")
+    if as_of is None:
+        print_table(_COUNT_COLUMNS, found["signals"], none="no signals yet")
+
+
+def _status_as_of(manager: "DatabaseStateManager", as_of: datetime) -> dict[str, Any]:
+    from core.portfolio_state import PortfolioStateManager
+    from live.as_of import portfolio_then
+
+    portfolio = portfolio_then(manager, as_of)
+    return {
+        "portfolio": manager.portfolio,
+        "as_of": as_of,
+        "started": True,
+        **PortfolioStateManager(lambda: portfolio).measure(),
+        "frozen": {row.instrument: row.frozen_reason for row in portfolio.pyramiding.values() if row.frozen_reason},
+    }
 
 
 def _status(manager: "DatabaseStateManager") -> dict[str, Any]:
@@ -96,6 +114,8 @@ def _status_facts(found: Mapping[str, Any]) -> dict[str, str]:
     facts |= {_words(name): number(found[name]) for name in _PERCENT_FACTS if name in found}
     facts |= {f"frozen: {instrument}": reason for instrument, reason in found["frozen"].items()}
     facts["open positions"] = number(found["open_positions"])
+    if "as_of" in found:
+        return {**facts, "as of": time(found["as_of"])}
     facts["journal entries"] = number(found["journal_seq"])
     facts["schema version"] = found["migration_version"] or "unknown (migrated by hand)"
     return facts | _instance_facts(found["instance"])

@@ -239,3 +239,13 @@ SELECT
     (SELECT count(*) FROM capital_flows) AS flows,
     (SELECT coalesce(sum(amount), 0) FROM capital_flows) AS flowed,
     (SELECT coalesce(max(leadership.term), 0) FROM leadership) AS term;
+
+-- name: explained_entry
+-- The journal's entry of that number, or the one that decided the signal of that fingerprint, or of its first digits.
+SELECT seq, kind, input, figures, outcome, term, decided_at
+FROM decision_journal
+WHERE
+    seq = %(seq)s::BIGINT
+    OR (fingerprint >= %(fingerprint)s::VARCHAR AND fingerprint <= %(fingerprint)s::VARCHAR || repeat('f', 64))
+ORDER BY seq
+LIMIT 1;

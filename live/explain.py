@@ -1,0 +1,102 @@
+"""Why a trade had its size, or a signal none, in plain words: from the journal entry that decided it."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+_CONSTRAINTS = {
+    "risk": "the risk that one entry may take",
+    "volatility": "the volatility that one entry may add",
+    "margin": "the margin that is left",
+    "discipline": "half of the layer before it",
+    "profit": "the instrument's open profit beyond the base's risk",
+    "portfolio_risk": "the portfolio's risk cap",
+    "portfolio_volatility": "the portfolio's volatility cap",
+}
+_CONTEXT = {
+    "equity": "sizing equity",
+    "risk_per_lot": "risk a lot",
+    "volatility_per_lot": "volatility a lot",
+    "margin_per_lot": "margin a lot",
+    "drawdown_percent": "drawdown in %",
+    "drawdown_factor": "left of a size by the drawdown",
+}
+_REASONS = {
+    "halted": "trading was halted: no entries are taken until it is resumed",
+    "frozen": "entries of the instrument were frozen until an operator looks",
+    "stale": "it was too old when it was decided",
+    "in the future": "its time lay in the future",
+    "base position already open": "the instrument had its base position",
+    "pyramids still open": "pyramids of the last trade were still open",
+    "layer already open": "that layer was open",
+    "side": "the base position was on the other side",
+    "no base position": "there was no base position to add to",
+    "no open position": "nothing was open that it could close",
+    "exit predates position": "what is open was entered after it",
+    "no newer bar": "every open position had seen a later bar",
+    "invalid_risk": "its stop was not on the losing side of its price",
+    "equity": "the sizing equity was not above 0",
+    "drawdown": "the drawdown was too deep for it",
+    "one_r": "the price was not more than 1R beyond the base's entry",
+    "atr_spacing": "the price was too near to the last entry",
+    "max_pyramids": "the instrument had as many pyramids as it may",
+    "profit": "the instrument had no profit to add from",
+}
+
+
+def explanation(row: Mapping[str, Any]) -> list[str]:
+    """Sentences and figures about one row of the journal."""
+    outcome, figures = row["outcome"], row["figures"]
+    lines = [
+        f"entry {row['seq']}, decided {row['decided_at']:%Y-%m-%d %H:%M:%S} UTC under term {row['term']}: {_asked(row)}"
+    ]
+    lines.append(_became(outcome))
+    sizes = {name: figures[name] for name in _CONSTRAINTS if name in figures}
+    if sizes:
+        lines.append("each constraint allowed, in lots before flooring:")
+        lines += [_constraint(name, value, outcome.get("limiter")) for name, value in sizes.items()]
+    others = {name: value for name, value in figures.items() if name not in _CONSTRAINTS}
+    if others:
+        lines.append(
+            "from: "
+            + ", ".join(f"{_CONTEXT.get(name, _words(name))} {_plain(value)}" for name, value in others.items())
+        )
+    return lines
+
+
+def _asked(row: Mapping[str, Any]) -> str:
+    signal = row["input"].get("signal")
+    if signal is None:
+        return str(row["kind"])
+    parts = [signal["type"], signal["instrument"], signal["layer"], f"at {_plain(signal['price'])}"]
+    parts += [f"{name} {_plain(signal[name])}" for name in ("stop", "atr", "er") if signal.get(name) is not None]
+    return " ".join(part for part in parts if part)
+
+
+def _became(outcome: Mapping[str, Any]) -> str:
+    status, reason, lots, limiter = (outcome.get(name) for name in ("status", "reason", "lots", "limiter"))
+    if status == "executed":
+        bound = f"; {limiter} bound it: {_CONSTRAINTS.get(limiter, 'the list says so')}" if limiter else ""
+        done = "" if lots is None else f": {lots} lots"
+        return f"executed{done}{bound}"
+    if limiter is not None:
+        return f"{status}: not one lot fits; {limiter} bound it: {_CONSTRAINTS.get(limiter, 'no row can hold as many')}"
+    return f"{status}: {_REASONS.get(str(reason), reason)}"
+
+
+def _constraint(name: str, value: Any, limiter: str | None) -> str:
+    mark = " <- the smallest: it bound the size" if name == limiter else ""
+    return f"  {_plain(value):>16}  {_words(name)}: {_CONSTRAINTS[name]}{mark}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _plain(value: Any) -> str:
+    try:
+        number = Decimal(str(value))
+    except ArithmeticError:
+        return str(value)
+    text = f"{number:,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

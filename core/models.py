@@ -8,8 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from core.numbers import MONEY_SCALE, PERCENT_SCALE, PRICE_SCALE, ZERO, decimals_of
+from core.numbers import price as canonical_price
 
 MONEY_LIMIT = Decimal(10) ** 16  # NUMERIC(20,4)
 PRICE_LIMIT = Decimal(10) ** 10  # NUMERIC(18,8)
@@ -134,7 +136,7 @@ class Signal(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         require_utc("Signal", timestamp=self.timestamp, bar_time=self.bar_time)
-        _require_exact(self, ("price", "stop", "atr", "er", "supertrend", "roc"), PRICE_SCALE, PRICE_LIMIT)
+        _require_exact(self, SIGNAL_NUMBERS, PRICE_SCALE, PRICE_LIMIT)
         if self.timestamp is None and self.bar_time is None:
             raise ValueError("Signal needs a timestamp or a bar_time: without either two alerts cannot be told apart")
         if self.price <= 0:
@@ -145,6 +147,11 @@ class Signal(Struct, frozen=True, kw_only=True):
             raise ValueError(f"Signal.er must be 0..1, not {self.er}")
         if not _LAYERS[self.type].fullmatch(self.layer):
             raise ValueError(f"Signal.layer {self.layer!r} is none of {self.type}")
+        # Written as the columns write them: what is journalled reads the same before and after a restart.
+        for name in SIGNAL_NUMBERS:
+            value = getattr(self, name)
+            if value is not None:
+                force_setattr(self, name, canonical_price(value))
 
     @property
     def bar(self) -> datetime:
@@ -162,6 +169,9 @@ class Signal(Struct, frozen=True, kw_only=True):
     def side(self) -> Side:
         """The side of its layer; meaningless for `ALL` and MARKET_DATA."""
         return layer_side(self.layer)
+
+
+SIGNAL_NUMBERS = ("price", "stop", "atr", "er", "supertrend", "roc")
 
 
 class Position(Struct, frozen=True, kw_only=True):

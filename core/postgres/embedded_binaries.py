@@ -23,6 +23,10 @@ SYSTEM_WIDE = Path("/var/cache/portfolio-manager")
 _NOT_COPIED = shutil.ignore_patterns("include", "*.a", "pkgconfig", "pgxs")
 
 
+# initdb looks its server up by a shell command with the path in double quotes: these would not be taken as they are.
+_READ_BY_A_SHELL = set('"$`\\')
+
+
 def shipped_versions() -> dict[int, Path]:
     """The major versions that are installed, each with its folder (which holds bin, lib and share)."""
     found = {}
@@ -79,6 +83,8 @@ def programs_for(account: Account, major: int | None, private: Path) -> Programs
 
 def _can_run(account: Account, installed: Path) -> bool:
     """Ask the system itself: initdb needs its libraries, the server the files in share."""
+    if _READ_BY_A_SHELL & set(str(installed)):
+        return False
     script = 'test -r "$1/share/postgresql/postgres.bki" && "$1/bin/initdb" -V && "$1/bin/postgres" -V'
     command = ["/bin/sh", "-c", script, "sh", str(installed)]
     return run_as(account, command, working_folder=Path("/")).returncode == 0

@@ -608,23 +608,27 @@ def test_a_umask_of_077_shuts_nobody_out(data_dir: Path) -> None:
 
 
 @AS_ROOT
-@pytest.mark.parametrize("data_mode", [0o755, 0o700], ids=["data-within-reach", "data-out-of-reach"])
+@pytest.mark.parametrize(
+    "name, data_mode",
+    [("above", 0o755), ("above", 0o700), ('a "quoted" $HOME', 0o755)],
+    ids=["data-within-reach", "data-out-of-reach", "data-with-a-shell-s-characters"],
+)
 def test_programs_that_the_server_s_user_cannot_read_are_copied_once(
-    folder: Path, data_mode: int, monkeypatch: pytest.MonkeyPatch
+    folder: Path, name: str, data_mode: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = folder / "home"
     home.mkdir(mode=0o700)
     package = _copy_of_the_programs(home)
     monkeypatch.setattr(embedded_binaries, "_package_folder", lambda: package)
     monkeypatch.setattr(embedded_binaries, "SYSTEM_WIDE", folder / "system-wide")
-    above = folder / "above"
+    above = folder / name
     above.mkdir()
     above.chmod(data_mode)
     for _ in range(2):
         with EmbeddedServer(above / "data") as server:
             assert _value(server.dsn, "SELECT 1") == 1
             program = Path(f"/proc/{_pid(server)}/exe").readlink()
-    reachable = above / "data" / "postgres" if data_mode == 0o755 else folder / "system-wide"
+    reachable = above / "data" / "postgres" if (name, data_mode) == ("above", 0o755) else folder / "system-wide"
     assert program.is_relative_to(reachable)
     assert len(list(reachable.glob("portfolio-manager-postgresql-*"))) == 1
     assert program.stat().st_uid == 0

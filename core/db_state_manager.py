@@ -57,7 +57,8 @@ class DatabaseStateManager:
     """The facade over core/postgres: the batch that the engine commits, and the first specification's single calls.
 
     `database` is a libpq string, DatabaseSettings or a mapping of them. Raises DatabaseAway when no connection can be
-    had within `connect_for` seconds, UnsafeServer where the server would lose what it acknowledges.
+    had within `connect_for` seconds (None: it is not tried yet), UnsafeServer where the server would lose what it
+    acknowledges.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class DatabaseStateManager:
         portfolio: str = "main",
         instance_id: str | None = None,
         pool_size: int = 4,
-        connect_for: float = CONNECT_FOR_SECONDS,
+        connect_for: float | None = CONNECT_FOR_SECONDS,
         commit_limit: float = COMMIT_LIMIT_SECONDS,
     ) -> None:
         self.portfolio = require_portfolio_name(portfolio)
@@ -82,7 +83,8 @@ class DatabaseStateManager:
         writer_name = f"portfolio-manager {portfolio} write {self.instance_id}"
         self._writer = Writer(partial(connect, self.dsn, portfolio, writer_name), commit_limit)
         self.reads = Reads(self._pool)
-        self._retried(self._pool_answers, connect_for)
+        if connect_for is not None:
+            self._retried(self._pool_answers, connect_for)
 
     def __enter__(self) -> Self:
         return self
@@ -315,6 +317,10 @@ class DatabaseStateManager:
         """What was kept behind `after_id` and not yet decided, oldest first, at most a thousand."""
         with self._writer.alone:
             return self._writer.read("load_received", {"after_id": after_id, "limit": RECEIVED_AT_ONCE})
+
+    def inbox(self, after_id: int = 0) -> list[Row]:
+        """The same, read beside the writer."""
+        return self.reads.run("load_received", after_id=after_id, limit=RECEIVED_AT_ONCE)
 
     def find_request(self, request_id: str) -> Row | None:
         """An operator's command by its request id: seq, kind, input, outcome."""

@@ -18,18 +18,18 @@ from core.db_state_manager import DatabaseStateManager
 from core.errors import ConfigurationError, PortfolioError
 from core.postgres.embedded import EmbeddedServerError
 from core.postgres.lease import PortfolioLock
-from core.postgres.migrations import migrate
-from live.database import database_in_use
+from live.database import database_to_be
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
+from live.inbox import hand_over
 from live.logs import configure_logging
 from live.options import LiveOptions
+from live.spool import Spool, open_spool
+from live.start import Start
 
 if TYPE_CHECKING:
     from live.server import Server
 
-VERSION = "0.1.0"
-LOCK_WAIT_SECONDS = 10.0
 DRAIN_SECONDS = 3.0
 log = structlog.get_logger(__name__)
 
@@ -76,22 +76,19 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
     with ExitStack() as stack:
         _make_folder(options.data_dir)
         token = operator_token(options.data_dir, file_settings.operator_token)
-        database = stack.enter_context(
-            database_in_use(options.data_dir, options.db_config, options.db_env, create=True)
-        )
-        dsn = database.dsn
-        lock = PortfolioLock(dsn, options.portfolio, f"live pid {os.getpid()} on {socket.gethostname()}")
-        stack.callback(lock.release)
-        lock.acquire(LOCK_WAIT_SECONDS, process.ending)
-        before, version = migrate(dsn, options.portfolio)
-        if before != version:
-            log.info("migrated", portfolio=options.portfolio, before=before, after=version)
+        spool = stack.enter_context(open_spool(options.data_dir / "spool", options.portfolio))
+        database = stack.enter_context(database_to_be(options.data_dir, options.db_config, options.db_env, create=True))
         instance_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{os.urandom(3).hex()}"
         manager = stack.enter_context(
             DatabaseStateManager(
-                dsn, portfolio=options.portfolio, instance_id=instance_id, pool_size=database.pool_size
+                database.dsn,
+                portfolio=options.portfolio,
+                instance_id=instance_id,
+                pool_size=database.pool_size,
+                connect_for=None,
             )
         )
+        lock = PortfolioLock(database.dsn, options.portfolio, f"live pid {os.getpid()} on {socket.gethostname()}")
         capital = options.capital if options.capital is not None else file_settings.initial_capital
         engine = LiveTradingEngine(
             manager,
@@ -100,22 +97,36 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
             initial_capital=capital,
             on_fatal=process.fail,
             ending=process.ending,
+            spool=spool,
         )
         server = _server(options, file_settings, engine, token)
         serving = threading.Thread(target=server.serve, name="http", daemon=True)
         heartbeat = Heartbeat(manager, lock, engine, revive=database.revive, on_lost=process.fail)
         # Undone from the last to the first: nobody new is let in, what waits is decided and answered, then the rest.
+        stack.callback(_leave_to_the_leader, engine, spool)
+        stack.callback(lock.release)
         stack.callback(serving.join, DRAIN_SECONDS)
         stack.callback(heartbeat.stop)
         stack.callback(engine.stop, DRAIN_SECONDS)
         stack.callback(server.stop)
         serving.start()
-        heartbeat.start(hostname=socket.gethostname(), port=server.port, version=VERSION)
-        engine.start()
-        _say_ready(options.host, server.port)
+        start = Start(
+            database,
+            lock,
+            heartbeat,
+            engine,
+            port=server.port,
+            say_ready=lambda: _say_ready(options.host, server.port),
+        )
+        start.run(process.ending)
         process.ending.wait()
         log.info("stopping", reason=process.failure or "asked to")
     return 0 if process.failure is None else 1
+
+
+def _leave_to_the_leader(engine: LiveTradingEngine, spool: Spool) -> None:
+    if spool.kept and not engine.database_away:
+        hand_over(spool, engine.db_manager)
 
 
 def _make_folder(folder: Path) -> None:

@@ -19,37 +19,44 @@ DEFAULT_POOL_SIZE = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseInUse:
-    """Where it is, how many connections to read with, and how to bring it back up where that is ours to do."""
+    """Where it is, how many connections to read with, and how to bring it up where that is ours to do."""
 
     dsn: str
     pool_size: int = DEFAULT_POOL_SIZE
-    revive: Callable[[], None] = lambda: None
+    start: Callable[[], object] = lambda: None
+
+    def revive(self) -> None:
+        """Bring it up again, if that can be done; what keeps it from being is logged."""
+        try:
+            self.start()
+        except EmbeddedServerError as error:
+            log.error("the embedded server cannot be started again", error=str(error))
 
 
 @contextmanager
-def database_in_use(data_dir: Path, db_config: Path | None, db_env: str, *, create: bool) -> Iterator[DatabaseInUse]:
-    """The database in use, up for the block.
+def database_to_be(data_dir: Path, db_config: Path | None, db_env: str, *, create: bool) -> Iterator[DatabaseInUse]:
+    """The database that `start()` brings up and the end of the block gives up.
 
     Without `db_config` that is the embedded server: shared with whoever uses it beside us, stopped by the last one;
-    `create` False starts an existing one only. Raises ConfigurationError, EmbeddedServerError.
+    `create` False starts an existing one only. Raises ConfigurationError; `start()` EmbeddedServerError.
     """
     if db_config is not None:
         settings = load_database_settings(db_config, db_env)
         yield DatabaseInUse(dsn=dsn_of(settings), pool_size=settings.pool_size)
         return
     server = EmbeddedServer(data_dir, create=create)
-    dsn = server.start()
     try:
-        yield DatabaseInUse(dsn=dsn, revive=lambda: _revive(server))
+        yield DatabaseInUse(dsn=server.dsn, start=server.start)
     finally:
         server.stop()
 
 
-def _revive(server: EmbeddedServer) -> None:
-    try:
-        server.start()
-    except EmbeddedServerError as error:
-        log.error("the embedded server cannot be started again", error=str(error))
+@contextmanager
+def database_in_use(data_dir: Path, db_config: Path | None, db_env: str, *, create: bool) -> Iterator[DatabaseInUse]:
+    """The same, up for the block. Raises ConfigurationError, EmbeddedServerError."""
+    with database_to_be(data_dir, db_config, db_env, create=create) as database:
+        database.start()
+        yield database
 
 
 def dsn_in_use(data_dir: Path, db_config: Path | None, db_env: str) -> str:

@@ -1,8 +1,8 @@
 """What waits for the writer: deliveries and commands, each with the request that waits for its answer."""
 
+import heapq
 import threading
-from collections import deque
-from contextlib import suppress
+from itertools import count
 from typing import Any
 
 from core.inputs import Command, SignalInput
@@ -13,18 +13,33 @@ MOST_AT_ONCE = 128
 
 
 class Delivery:
-    """One input on its way through the writer. `followers` are further deliveries of the same signal,
-    `failure` is why it can only be kept as failed."""
+    """One input on its way through the writer. `followers` are further deliveries of the same signal, `failure` is why
+    it can only be kept as failed, `kept` whether it is on a disk (spool or inbox) and so decided whoever waits."""
 
-    __slots__ = ("_done", "abandoned", "answer", "failure", "followers", "given", "payload", "wait_until")
+    __slots__ = (
+        "_done",
+        "abandoned",
+        "answer",
+        "failure",
+        "followers",
+        "given",
+        "kept",
+        "number",
+        "payload",
+        "wait_until",
+    )
 
-    def __init__(self, given: SignalInput | Command, payload: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, given: SignalInput | Command, payload: dict[str, Any] | None = None, *, kept: bool = False
+    ) -> None:
         self.given = given
         self.payload = payload or {}
         self.followers: list[Delivery] = []
         self.answer: Answer | None = None
         self.abandoned = False
+        self.kept = kept
         self.failure: str | None = None
+        self.number: int | None = None
         self.wait_until: float | None = None
         self._done = threading.Event()
 
@@ -35,8 +50,18 @@ class Delivery:
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody still waits for the answer."""
-        return not self.abandoned or any(follower.wanted for follower in self.followers)
+        """Whether it is kept, or anybody still waits for the answer."""
+        return self.kept or not self.abandoned or any(follower.wanted for follower in self.followers)
+
+    @property
+    def everybody(self) -> list["Delivery"]:
+        """This delivery and those that follow it."""
+        return [self, *self.followers]
+
+    def follow(self, first: "Delivery") -> None:
+        """Wait with an earlier delivery of the same signal, and whoever waits with this one too."""
+        first.followers.extend(self.everybody)
+        self.followers = []
 
     def settle(self, answer: Answer) -> None:
         """Give the waiting request its answer; the first one stands."""
@@ -44,45 +69,67 @@ class Delivery:
             self.answer = answer
             self._done.set()
 
+    def hurry(self) -> None:
+        """Let the request wait no longer; the input stays where it is."""
+        self._done.set()
+
     def wait(self, seconds: float) -> Answer | None:
-        """The answer, or None when it has not come in time; nobody waits from then on."""
-        if not self._done.wait(seconds):
-            self.abandoned = True
+        """The answer, or None when it has not come in time."""
+        self._done.wait(seconds)
         return self.answer
 
 
 class Waiting:
-    """The queue in front of the writer: it takes all that waits, at most a batch."""
+    """The queue in front of the writer: it takes all that waits, at most a batch, in the order in which it is decided.
+
+    Commands come first, as they came: an operator who halts means now. Then signals in DOMAIN.md's order.
+    """
 
     def __init__(self) -> None:
-        self._waiting: deque[Delivery] = deque()
+        self._heap: list[tuple[tuple[Any, ...], Delivery]] = []
+        self._numbers = count()
         self._condition = threading.Condition()
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._heap)
 
     def put(self, delivery: Delivery) -> bool:
         """Queue a delivery; False once the queue is closed."""
         with self._condition:
             if self._closed:
                 return False
-            self._waiting.append(delivery)
+            self._push(delivery)
             self._condition.notify()
             return True
+
+    def put_back(self, deliveries: list[Delivery]) -> None:
+        """Queue again what was taken and could not be kept, where it was; also once the queue is closed."""
+        with self._condition:
+            for delivery in deliveries:
+                self._push(delivery)
 
     def take(self, timeout: float | None) -> list[Delivery]:
         """Everything that waits, up to a batch; empty after `timeout` seconds, or when closed and drained."""
         with self._condition:
-            if not self._waiting and not self._closed:
+            if not self._heap and not self._closed:
                 self._condition.wait(timeout)
-            count = min(len(self._waiting), MOST_AT_ONCE)
-            return [self._waiting.popleft() for _ in range(count)]
+            number = min(len(self._heap), MOST_AT_ONCE)
+            return [heapq.heappop(self._heap)[1] for _ in range(number)]
 
     def discard(self, delivery: Delivery) -> None:
         """Take a delivery back out, if the writer has not begun with it."""
-        with self._condition, suppress(ValueError):
-            self._waiting.remove(delivery)
+        with self._condition:
+            self._heap = [pair for pair in self._heap if pair[1] is not delivery]
+            heapq.heapify(self._heap)
+
+    def hurry(self) -> None:
+        """Let no signal's request wait any longer."""
+        with self._condition:
+            for _, delivery in self._heap:
+                if delivery.fingerprint is not None:
+                    for waiting in delivery.everybody:
+                        waiting.hurry()
 
     def close(self) -> None:
         """Take nothing more; what waits can still be taken."""
@@ -95,23 +142,30 @@ class Waiting:
         """Whether nothing more is taken."""
         return self._closed
 
+    def _push(self, delivery: Delivery) -> None:
+        if delivery.number is None:
+            delivery.number = next(self._numbers)
+        heapq.heappush(self._heap, ((*_rank(delivery), delivery.number), delivery))
+
+
+def _rank(delivery: Delivery) -> tuple[Any, ...]:
+    given = delivery.given
+    return (1, *signal_in_order_key(given.signal)) if isinstance(given, SignalInput) else (0,)
+
 
 def in_order(deliveries: list[Delivery]) -> list[Delivery]:
-    """Commands first, as they came: an operator who halts means now. Then signals in DOMAIN.md's order."""
-    commands = [delivery for delivery in deliveries if not isinstance(delivery.given, SignalInput)]
-    signals = [(delivery.given.signal, delivery) for delivery in deliveries if isinstance(delivery.given, SignalInput)]
-    signals.sort(key=lambda pair: signal_in_order_key(pair[0]))
-    return [*commands, *(delivery for _, delivery in signals)]
+    """Commands first, then signals in DOMAIN.md's order."""
+    return sorted(deliveries, key=_rank)
 
 
 def first_of_each(deliveries: list[Delivery]) -> list[Delivery]:
-    """Of equal fingerprints or request ids the first is decided; the others wait for it."""
+    """Of equal fingerprints or request ids the one that came first is decided; the others wait for it."""
     first: dict[str, Delivery] = {}
     distinct = []
-    for delivery in deliveries:
+    for delivery in sorted(deliveries, key=lambda delivery: delivery.number or 0):
         identity = _identity(delivery)
         if identity is not None and identity in first:
-            first[identity].followers.append(delivery)
+            delivery.follow(first[identity])
             continue
         if identity is not None:
             first[identity] = delivery

@@ -23,19 +23,29 @@ from core.postgres.reads import Reads
 from core.settings import Settings
 from live.answers import Answer, AnswerKind
 from live.deliveries import Delivery, Waiting, first_of_each, in_order
+from live.inbox import Inbox
+from live.keeping import NOT_KEPT, SILENT_FOR_SECONDS, Keeping
 from live.margin import tell_margin
 from live.recovery import received_deliveries, recover
+from live.spool import Spool
 from live.writer import PortfolioWriter, settle_all
 
 log = structlog.get_logger(__name__)
 
-ANSWER_WITHIN_SECONDS = 2.0
-SILENT_FOR_SECONDS = 3.0
+# Of the two seconds that no request waits longer than, what is left is for the local disk.
+ANSWER_WITHIN_SECONDS = 1.8
+# One failure may be a connection that died idle: the next try tells.
+FAILURES_UNTIL_AWAY = 2
+
+
+def _start_again(_: list[Delivery]) -> None:
+    raise DatabaseAway("the database went away while what it had kept was decided; start again")
 
 
 class LiveTradingEngine:
-    """The one owner of a portfolio's state. `clock` gives aware UTC; `on_fatal` is told when it may not go on,
-    `ending` ends a start that waits for the database."""
+    """The one owner of a portfolio's state. `clock` gives aware UTC; `on_fatal` is told when it may not go on, `ending`
+    ends a start that waits for the database. With a `spool` signals are taken from construction on: what cannot be
+    decided in time is kept there and decided later; without one it is not taken."""
 
     def __init__(
         self,
@@ -47,6 +57,7 @@ class LiveTradingEngine:
         on_fatal: Callable[[str], None] = lambda _: None,
         answer_within: float = ANSWER_WITHIN_SECONDS,
         ending: threading.Event | None = None,
+        spool: Spool | None = None,
     ) -> None:
         self.db_manager = db_manager
         self.portfolio_name = db_manager.portfolio
@@ -54,6 +65,7 @@ class LiveTradingEngine:
         self.serving = False
         self.database_away = False
         self.database_seen: float | None = None
+        self.spool = spool
         self.portfolio_state_manager = PortfolioStateManager(lambda: self.portfolio)
         self._settings = settings
         self._initial_capital = initial_capital
@@ -65,6 +77,9 @@ class LiveTradingEngine:
         self._thread = threading.Thread(target=self._run, name=f"writer-{self.portfolio_name}", daemon=True)
         self._ending = ending or threading.Event()
         self._stopping = threading.Event()
+        self._inbox = Inbox(db_manager, settings)
+        self._in_hand: list[Delivery] = []
+        self._keeping = Keeping(spool, self._waiting)
 
     # --- lifecycle
 
@@ -76,13 +91,20 @@ class LiveTradingEngine:
         """
         recovered = recover(self.db_manager, self._settings, self._initial_capital, self._clock())
         writer = PortfolioWriter(
-            self.db_manager, recovered.portfolio, clock=self._clock, pause=self._ending.wait, observe=tell_margin
+            self.db_manager,
+            recovered.portfolio,
+            clock=self._clock,
+            pause=self._ending.wait,
+            give_back=_start_again,
+            observe=tell_margin,
         )
-        self._writer = writer
         self.failed_invariants = recovered.broken
         for received in received_deliveries(self.db_manager, self._settings):
             self._decide_received(writer, received)
+        self._writer = writer
         writer.parks = True
+        writer.give_back = self._waiting.put_back
+        writer.failing = self._failing
         # From here on an ending process lets what waits be decided first; stop() says when that is enough.
         writer.pause = self._stopping.wait
         self._thread.start()
@@ -92,9 +114,9 @@ class LiveTradingEngine:
     def _decide_received(writer: PortfolioWriter, received: list[Delivery]) -> None:
         writer.keep(in_order(received))
         for delivery in received:
-            if delivery.answer is None or delivery.answer.kind is AnswerKind.UNKNOWN:
-                raise DatabaseAway("the database went away while what it had kept was decided; start again")
-            if delivery.answer.kind is AnswerKind.NOT_TAKEN:
+            if delivery.answer is None or delivery.answer.kind in (AnswerKind.UNKNOWN, AnswerKind.NOT_TAKEN):
+                _start_again([delivery])
+            elif delivery.answer.kind is AnswerKind.UNDECIDABLE:
                 log.error(
                     "a kept signal stays undecided", fingerprint=delivery.fingerprint, error=delivery.answer.message
                 )
@@ -104,6 +126,7 @@ class LiveTradingEngine:
         self.serving = False
         self._waiting.close()
         if self._thread.ident is None:
+            self._answer_the_rest("the engine stops")
             return
         self._thread.join(timeout)
         self._stopping.set()
@@ -118,11 +141,17 @@ class LiveTradingEngine:
 
     @property
     def ready(self) -> bool:
-        """Whether signals can be kept now."""
+        """Whether signals can be kept now: by the database, or where that is away by the spool."""
+        if not self.serving and not self.database_away:
+            return False
+        return self._database_answers or self._keeping.usable
+
+    @property
+    def _database_answers(self) -> bool:
         # A heartbeat that is late is one that hangs on a server which no longer answers.
         seen = self.database_seen
         answers = seen is None or time.monotonic() - seen < SILENT_FOR_SECONDS
-        return self.serving and answers and not self.database_away
+        return self.serving and answers and not self.database_away and not self._keeping.failing
 
     @property
     def last_signal_at(self) -> datetime | None:
@@ -159,11 +188,20 @@ class LiveTradingEngine:
             "term": self.db_manager.term,
             "instance_id": self.db_manager.instance_id,
             "pid": os.getpid(),
-            "backlog": len(self._waiting) + len(self._held_writer.parked),
+            **self.backlog(),
             "ready": self.ready,
             "failed_invariants": list(self.failed_invariants),
             "frozen": {row.instrument: row.frozen_reason for row in portfolio.pyramiding.values() if row.frozen_reason},
         }
+
+    def backlog(self) -> dict[str, Any]:
+        """How many inputs wait to be decided, and how many of them the spool holds; never raises."""
+        writer, spool = self._writer, self.spool
+        parked = 0 if writer is None else len(writer.parked)
+        told = (
+            None if spool is None else {"kept": spool.kept, "set_aside": spool.set_aside_count, "usable": spool.usable}
+        )
+        return {"backlog": len(self._waiting) + len(self._in_hand) + parked, "spool": told}
 
     def database_status(self) -> dict[str, Any]:
         """What /db/status tells; DatabaseAway when it cannot be asked."""
@@ -183,8 +221,13 @@ class LiveTradingEngine:
     def deliver(self, signal: Signal, payload: dict[str, Any] | None = None) -> Answer:
         """Decide a signal, durably, and answer within two seconds; a duplicate is told its first outcome."""
         fingerprint = fingerprint_of(self.portfolio_name, signal)
-        given = SignalInput(signal=signal, fingerprint=fingerprint, received_at=self._clock())
-        answer = self._submit(Delivery(given, payload))
+        delivery = Delivery(SignalInput(signal=signal, fingerprint=fingerprint, received_at=self._clock()), payload)
+        patience = self._keeping.patience(self._answer_within, database_away=self.database_away)
+        answer = self._submit(delivery, patience)
+        if answer is None and patience:
+            self._keeping.away(self._in_hand)
+        if answer is None or answer.kind in NOT_KEPT:
+            answer = self._keeping.keep(delivery) or answer or self._abandon(delivery)
         if answer.kind is AnswerKind.DUPLICATE:
             # Counted outside, best effort: a lost count changes no state.
             with suppress(PortfolioError):
@@ -193,7 +236,14 @@ class LiveTradingEngine:
 
     def command(self, command: Command) -> Answer:
         """Decide an operator's command; a repeated `request_id` is told its first outcome."""
-        return self._submit(Delivery(command))
+        delivery = Delivery(command)
+        return self._submit(delivery, self._answer_within) or self._abandon(delivery)
+
+    def look_into_inbox(self) -> None:
+        """Take up what others have put into the database to be decided. Raises DatabaseAway."""
+        if self.serving:
+            for delivery in self._inbox.look():
+                self._waiting.put(delivery)
 
     def process_signal(self, signal: Signal) -> Answer:
         """Hand a signal to its handler."""
@@ -221,26 +271,28 @@ class LiveTradingEngine:
     def _handle_market_data_live(self, signal: Signal) -> Answer:
         return self.deliver(signal)
 
-    def _submit(self, delivery: Delivery) -> Answer:
-        if not self.serving or not self._waiting.put(delivery):
+    def _submit(self, delivery: Delivery, patience: float) -> Answer | None:
+        takes = self.serving or (self.spool is not None and delivery.fingerprint is not None)
+        if not takes or not self._waiting.put(delivery):
             return Answer(
                 kind=AnswerKind.NOT_TAKEN, fingerprint=delivery.fingerprint, message="the engine is not serving"
             )
-        answer = delivery.wait(self._answer_within)
-        if answer is None:
-            # Not begun yet: then nothing of it is kept, and nothing will be.
-            self._waiting.discard(delivery)
-        return answer or Answer(
-            kind=AnswerKind.UNKNOWN, fingerprint=delivery.fingerprint, message="unknown, send again"
-        )
+        return delivery.wait(patience)
+
+    def _abandon(self, delivery: Delivery) -> Answer:
+        # Not begun yet: then nothing of it is kept, and nothing will be.
+        delivery.abandoned = True
+        self._waiting.discard(delivery)
+        return Answer(kind=AnswerKind.UNKNOWN, fingerprint=delivery.fingerprint, message="unknown, send again")
 
     # --- the writer
 
     def _run(self) -> None:
         writer = self._held_writer
         try:
-            while not (self._waiting.closed and not len(self._waiting) and not len(writer.parked)):
+            while not self._done(writer):
                 self._turn(writer)
+            self._answer_the_rest("the engine stops")
         except Halt as error:
             self._give_up(str(error))
         except BaseException:  # noqa: BLE001 - whatever it was, memory can no longer be trusted to be what the rows say
@@ -254,10 +306,18 @@ class LiveTradingEngine:
         self._stopping.set()
         self._on_fatal(reason)
         self._waiting.close()
-        settle_all(self._held_writer.parked.release_all(), AnswerKind.NOT_TAKEN, reason)
-        while waiting := self._waiting.take(0):
-            settle_all(waiting, AnswerKind.NOT_TAKEN, reason)
+        self._answer_the_rest(reason)
         log.critical("the engine stops", reason=reason)
+
+    def _answer_the_rest(self, reason: str) -> None:
+        rest = [] if self._writer is None else self._writer.parked.release_all()
+        while waiting := self._waiting.take(0):
+            rest.extend(waiting)
+        settle_all(rest, AnswerKind.NOT_TAKEN, reason)
+
+    def _done(self, writer: PortfolioWriter) -> bool:
+        drained = not len(self._waiting) and not len(writer.parked)
+        return self._waiting.closed and (drained or self._stopping.is_set())
 
     def _turn(self, writer: PortfolioWriter) -> None:
         deadline = writer.parked.next_deadline()
@@ -268,4 +328,13 @@ class LiveTradingEngine:
             released = writer.parked.release_all()
         else:
             released = writer.parked.release(arrived, time.monotonic(), self._settings.timing.same_bar_seconds)
-        writer.keep(in_order(first_of_each([*arrived, *released])))
+        self._in_hand = in_order(first_of_each([*arrived, *released]))
+        writer.keep(self._in_hand)
+        if not writer.failures:
+            self._keeping.back()
+        self._keeping.tidy(self._in_hand)
+        self._in_hand = []
+
+    def _failing(self) -> None:
+        if self._held_writer.failures >= FAILURES_UNTIL_AWAY:
+            self._keeping.away(self._in_hand)

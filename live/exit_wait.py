@@ -49,7 +49,7 @@ class Parked:
         waiting = self._entries.get(delivery.fingerprint or "")
         if waiting is None:
             return False
-        waiting.followers.append(delivery)
+        delivery.follow(waiting)
         return True
 
     def next_deadline(self) -> float | None:

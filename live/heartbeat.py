@@ -1,4 +1,5 @@
-"""Once a second: keep the portfolio's lock, tell that this instance is alive, see whether the database is there."""
+"""Once a second: keep the portfolio's lock, tell that this instance is alive, see whether the database is there, and
+what others have put into the inbox."""
 
 import threading
 import time
@@ -37,6 +38,11 @@ class Heartbeat:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
+    @property
+    def started(self) -> bool:
+        """Whether the instance is registered and beats."""
+        return self._thread.ident is not None
+
     def start(self, *, hostname: str, port: int, version: str) -> None:
         """Register the instance, mark those that died, and begin."""
         manager = self._manager
@@ -50,8 +56,9 @@ class Heartbeat:
     def stop(self) -> None:
         """Say that this instance leaves, and end."""
         self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(JOIN_SECONDS)
+        if not self.started:
+            return
+        self._thread.join(JOIN_SECONDS)
         if not self._thread.is_alive():
             self._beat(status="standby", is_leader=False)
 
@@ -74,6 +81,8 @@ class Heartbeat:
                 is_leader=is_leader,
                 status=status,
             )
+            if not self._stopping.is_set():
+                self._engine.look_into_inbox()
         except LockHeld as error:
             self._on_lost(str(error))
         except (DatabaseAway, UnsafeServer) as error:
@@ -89,7 +98,9 @@ class Heartbeat:
 
     def _away(self, error: PortfolioError) -> None:
         if not self._engine.database_away:
-            log.warning("the database is away: alerts are told to come again", error=str(error))
+            log.warning("the database is away: alerts are kept in the spool until it is back", error=str(error))
         self._engine.database_away = True
+        if self._engine.spool is not None:
+            self._engine.spool.probe()
         if not self._stopping.is_set():
             self._revive()

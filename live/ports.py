@@ -29,10 +29,13 @@ class Engine(Protocol):
         """Lists from the database; they raise DatabaseAway within about 2 s."""
 
     def deliver(self, signal: Signal, payload: dict[str, Any]) -> Answer:
-        """Decide a signal; blocks at most 2 s and never raises."""
+        """Decide a signal, or keep it to be decided; blocks at most 2 s and never raises."""
 
     def command(self, command: Command) -> Answer:
         """Carry out an operator's command; a `request_id` that is known answers the first outcome."""
+
+    def backlog(self) -> dict[str, Any]:
+        """How much waits to be decided, in memory and on the disk; never raises."""
 
     def status(self) -> dict[str, Any]:
         """The portfolio's columns at the top level, then leader, term, pid, backlog."""

@@ -63,10 +63,11 @@ def received_deliveries(manager: DatabaseStateManager, settings: Settings) -> It
     after_id = 0
     while rows := manager.received_signals(after_id):
         after_id = rows[-1]["id"]
-        yield [delivery for delivery in (_received(row, settings) for row in rows) if delivery is not None]
+        yield [delivery for delivery in (received_delivery(row, settings) for row in rows) if delivery is not None]
 
 
-def _received(row: Row, settings: Settings) -> Delivery | None:
+def received_delivery(row: Row, settings: Settings) -> Delivery | None:
+    """A kept signal as a delivery that nobody waits for; None (and a log line) where its body cannot be read."""
     try:
         alert = parse_alert(
             json.dumps(row["payload"], default=str).encode(),
@@ -80,9 +81,7 @@ def _received(row: Row, settings: Settings) -> Delivery | None:
         )
         return None
     given = SignalInput(signal=alert.signal, fingerprint=row["fingerprint"], received_at=row["received_at"])
-    delivery = Delivery(given, dict(row["payload"]))
-    delivery.abandoned = True
-    return delivery
+    return Delivery(given, dict(row["payload"]), kept=True)
 
 
 def _require_fitting(loaded: Loaded, settings: Settings, capital: Decimal | None) -> None:

@@ -73,7 +73,7 @@ class Webhook:
             "journal_seq": answer.journal_seq,
             "warnings": alert.warnings,
         }
-        return respond(told(answer, identity, _TOLD))
+        return respond(told(answer, identity, _TOLD), 202 if answer.kind is AnswerKind.QUEUED else 200)
 
     def _accepted(self, portfolio: str | None) -> Alert:
         _require_no_web_page()

@@ -34,11 +34,14 @@ log = structlog.get_logger(__name__)
 
 RETRY_EVERY_SECONDS = 0.1
 STALE_TRIES = 5
+GIVE_UP_AFTER = 3
+REFUSED_IN_EVERY_FORM = "the database refuses this input, and that it failed"
 
 
 class PortfolioWriter:
-    """One thread's: nobody else decides. `portfolio` is the committed one. `pause` waits so many seconds before the
-    database is tried again, and is true when it is not to be tried any more."""
+    """One thread's: nobody else decides. `portfolio` is the committed one, `failures` how often in a row nothing could be
+    kept. `pause` waits so many seconds before the database is tried again, and is true when it is not to be tried any
+    more; `failing` is told each time, `give_back` takes what is to be tried again."""
 
     def __init__(
         self,
@@ -47,6 +50,8 @@ class PortfolioWriter:
         *,
         clock: Callable[[], datetime],
         pause: Callable[[float], bool],
+        give_back: Callable[[list[Delivery]], None],
+        failing: Callable[[], None] = lambda: None,
         observe: Callable[[Batch], None] = lambda _: None,
     ) -> None:
         self.portfolio = portfolio
@@ -56,37 +61,46 @@ class PortfolioWriter:
         self._manager = manager
         self._clock = clock
         self.pause = pause
+        self.give_back = give_back
+        self.failures = 0
+        self.failing = failing
         self._observe = observe
         self._stale_tries = 0
-        self._told_away = False
 
     def keep(self, deliveries: list[Delivery]) -> None:
-        """Decide and commit until every delivery is answered, parked, or no longer wanted by anybody.
+        """Decide and commit until every delivery is answered, parked, given back, or no longer wanted by anybody.
 
         Raises LeadershipLost, and StateDiverged where the rows stay different from what was just read of them.
         """
-        failure: Retryable | DataRefused | None = None
+        left, failure = self._tried(deliveries)
+        if isinstance(failure, Halt) and len(left) > 1:
+            left = self._one_by_one(left)
+        if left and failure is not None:
+            self._later(left, failure)
+
+    def _tried(self, deliveries: list[Delivery]) -> tuple[list[Delivery], PortfolioError | None]:
+        """What could not be kept now, and why; whatever only needs to be decided again is."""
+        failure: PortfolioError | None = None
         while deliveries:
             try:
                 if failure is None:
                     deliveries = self._without_known_requests(deliveries)
                     self._keep_batch(deliveries)
-                    self._stale_tries, self._told_away = 0, False
-                    return
+                    self._stale_tries = self.failures = 0
+                    return [], None
                 # In here too: what a failure asks for may itself fail, for want of the database.
                 after, failure = failure, None
                 deliveries = self._after(after, deliveries)
             except (LeadershipLost, StateDiverged) as error:
                 settle_all(deliveries, AnswerKind.NOT_TAKEN, f"{error}; send again")
                 raise
-            except Halt as error:
-                log.exception("a batch could not be kept")
-                settle_all(deliveries, AnswerKind.NOT_TAKEN, f"{error}; send again")
-                return
-            except (Retryable, DataRefused) as error:
+            except (AlreadyClaimed, DataRefused, StaleVersion, CommitUnknown) as error:
                 failure = error
+            except (Retryable, Halt) as error:
+                return deliveries, error
+        return [], None
 
-    def _after(self, failure: Retryable | DataRefused, deliveries: list[Delivery]) -> list[Delivery]:
+    def _after(self, failure: PortfolioError, deliveries: list[Delivery]) -> list[Delivery]:
         """What is left to decide again after a batch was not kept."""
         match failure:
             case AlreadyClaimed():
@@ -99,11 +113,9 @@ class PortfolioWriter:
                     raise StateDiverged(f"rows keep changing under the engine: {failure}")
                 self.portfolio = reload(self._manager, self.portfolio)
                 return deliveries
-            case CommitUnknown():
+            case _:
                 settle_all(deliveries, AnswerKind.UNKNOWN, "unknown, send again")
                 return []
-            case _:
-                return self._still_wanted(deliveries, failure)
 
     def _keep_batch(self, deliveries: list[Delivery]) -> None:
         now = self._clock()
@@ -168,7 +180,7 @@ class PortfolioWriter:
                 kept = self._manager.settle()
             except PortfolioError as error:
                 # Whatever keeps us from looking, the batch stays in doubt, and nothing else may be written before it.
-                log.warning("what became of a batch is not known yet", error=str(error))
+                self._failed("what became of a batch is not known yet", error)
                 if self.pause(RETRY_EVERY_SECONDS):
                     raise CommitUnknown(str(error)) from error
                 continue
@@ -202,7 +214,7 @@ class PortfolioWriter:
             first = self._manager.find_signal(delivery.fingerprint or "")
             if first is None:
                 raise StaleVersion("a claimed signal has vanished from signal_log")
-            for duplicate in (delivery, *delivery.followers):
+            for duplicate in delivery.everybody:
                 differs = _differs(duplicate, first["payload"])
                 _settle_duplicate(duplicate, first["outcome"], first["id"], None, differs=differs)
         return others
@@ -216,7 +228,7 @@ class PortfolioWriter:
             if first is None:
                 others.append(delivery)
                 continue
-            for duplicate in (delivery, *delivery.followers):
+            for duplicate in delivery.everybody:
                 differs = msgspec.to_builtins(duplicate.given) != first["input"]
                 duplicate.settle(
                     Answer(
@@ -228,8 +240,12 @@ class PortfolioWriter:
     def _isolate(self, deliveries: list[Delivery], refused: DataRefused) -> list[Delivery]:
         """A batch that fails on its data is redone one by one; the one that fails alone is the culprit."""
         if len(deliveries) > 1:
-            for delivery in deliveries:
-                self.keep([delivery])
+            for number, delivery in enumerate(deliveries):
+                left, failure = self._tried([delivery])
+                if left and failure is not None:
+                    # In their order: what comes after it waits for it.
+                    self._later(deliveries[number:], failure)
+                    break
             return []
         (culprit,) = deliveries
         log.error("an input is refused by the database and fails", fingerprint=culprit.fingerprint, error=str(refused))
@@ -239,25 +255,46 @@ class PortfolioWriter:
             # Not even its failure can be kept with this body; without it, it may.
             culprit.payload = {}
         else:
-            settle_all(deliveries, AnswerKind.NOT_TAKEN, "the database refuses this input, and that it failed")
+            settle_all(deliveries, AnswerKind.UNDECIDABLE, REFUSED_IN_EVERY_FORM)
             return []
         return deliveries
 
-    def _still_wanted(self, deliveries: list[Delivery], away: Retryable) -> list[Delivery]:
+    def _one_by_one(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """A statement of ours was refused: by reason of one input, or whatever it is asked. The others tell which."""
+        refused: list[Delivery] = []
+        others_kept = False
+        for number, delivery in enumerate(deliveries):
+            left, failure = self._tried([delivery])
+            if left and not isinstance(failure, Halt):
+                return [*refused, *deliveries[number:]]
+            refused.extend(left)
+            others_kept = others_kept or delivery.answer is not None
+            if not others_kept and len(refused) == GIVE_UP_AFTER:
+                return deliveries
+        if not others_kept:
+            return refused
+        settle_all(refused, AnswerKind.UNDECIDABLE, REFUSED_IN_EVERY_FORM)
+        return []
+
+    def _later(self, deliveries: list[Delivery], failure: PortfolioError) -> None:
         """Nothing was kept: those whose caller was told so are dropped, the others are tried again in a moment."""
-        if not self._told_away:
-            log.warning("a batch could not be kept and is tried again", error=str(away))
-        self._told_away = True
+        self._failed("a batch could not be kept and is tried again", failure)
         if self.pause(RETRY_EVERY_SECONDS):
-            settle_all(deliveries, AnswerKind.NOT_TAKEN, str(away))
-            return []
-        return [delivery for delivery in deliveries if delivery.wanted]
+            settle_all(deliveries, AnswerKind.NOT_TAKEN, str(failure))
+            return
+        self.give_back([delivery for delivery in deliveries if delivery.wanted])
+
+    def _failed(self, what: str, failure: PortfolioError) -> None:
+        if not self.failures:
+            log.warning(what, error=str(failure))
+        self.failures += 1
+        self.failing()
 
 
 def settle_all(deliveries: list[Delivery], kind: AnswerKind, message: str) -> None:
     """Give everybody who waits for these the same answer, one without an outcome."""
     for delivery in deliveries:
-        for waiting in (delivery, *delivery.followers):
+        for waiting in delivery.everybody:
             waiting.settle(Answer(kind=kind, fingerprint=waiting.fingerprint, message=message))
 
 

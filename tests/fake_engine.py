@@ -100,6 +100,9 @@ class FakeEngine:
     def status(self) -> dict[str, Any]:
         return {"initial_capital": Decimal("5000000.0000"), "halted": False, "term": 3, "since": NOON}
 
+    def backlog(self) -> dict[str, Any]:
+        return {"backlog": 2, "spool": {"kept": 1, "set_aside": 0, "usable": True}}
+
     def database_status(self) -> dict[str, Any]:
         if self.reads.away:
             raise DatabaseAway

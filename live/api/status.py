@@ -16,15 +16,19 @@ def status_blueprint(engine: Engine) -> Blueprint:
     @blueprint.get("/status")
     def show_status() -> Response:
         Query(engine.portfolio_name)
-        return respond(engine.status())
+        try:
+            return respond(engine.status())
+        except DatabaseAway as error:
+            return respond({**engine.backlog(), **error_body("database_away", str(error))}, 503)
 
     @blueprint.get("/db/status")
     def show_database() -> Response:
         Query(engine.portfolio_name)
         try:
-            return respond({"connected": True, **engine.database_status()})
+            return respond({"connected": True, **engine.database_status(), **engine.backlog()})
         except DatabaseAway as error:
-            return respond({"connected": False, **error_body("database_away", str(error))}, 503)
+            away = error_body("database_away", str(error))
+            return respond({"connected": False, **engine.backlog(), **away}, 503)
 
     @blueprint.get("/health")
     def show_alive() -> Response:

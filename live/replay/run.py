@@ -51,13 +51,22 @@ def replay(
     started = clock.now
     collector, signals = Collector(), 0
     recovered = recover(manager, settings, capital, clock.now)
+    again: list[Delivery] = []
     writer = PortfolioWriter(
-        manager, recovered.portfolio, clock=clock, pause=threading.Event().wait, observe=collector.observe
+        manager,
+        recovered.portfolio,
+        clock=clock,
+        pause=threading.Event().wait,
+        give_back=again.extend,
+        observe=collector.observe,
     )
     while batch:
         deliveries = [_delivery(one, portfolio) for one in batch]
         clock.now = max(clock.now, *(one.signal.time for one in batch))
         writer.keep(first_of_each(deliveries))
+        while again:
+            left, again[:] = list(again), []
+            writer.keep(left)
         if any(delivery.answer is None for delivery in deliveries):
             raise DatabaseAway("the database went away during the replay")
         collector.outcomes["duplicate"] += sum(

@@ -1,15 +1,21 @@
 """A small story with everything in it, and a child process that is killed at the N-th step of telling it to an engine.
 
 Run as `python -m tests.crash.scenario` it is a zygote: imported once, it forks a child for each line of its stdin,
-`{"dsn": ..., "kill_at": N}`, and answers `{"steps": S, "answered": A, "killed": true}` when the child is gone. A step is a
-statement before it is sent, a statement whose answer has come, a COMMIT before and after.
+`{"dsn": ..., "spool": ..., "kill_at": N}`, and answers `{"steps": S, "answered": A, "killed": true}` when the child is gone.
+A step is a statement before it is sent, a statement whose answer has come, a COMMIT before and after; and each statement to
+the spool, before it and after it has been synced to the disk.
 """
 
 import json
 import os
 import signal as signals
+import socket
+import sqlite3
 import sys
+import time
+from contextlib import closing, suppress
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -19,8 +25,10 @@ from psycopg2.extras import RealDictCursor
 
 from core.inputs import ClosePositions, Command, Halt, MoveCapital, Resume
 from core.models import Signal
-from live.answers import Answer
+from live.answers import Answer, AnswerKind
 from live.engine import LiveTradingEngine
+from live.logs import configure_logging
+from live.spool import Spool
 from tests.builders import a_signal, minutes
 from tests.engines import Clock, an_engine
 
@@ -29,8 +37,13 @@ GOLD: dict[str, Any] = {"instrument": "GOLD_MINI", "atr": 500}
 SILVER: dict[str, Any] = {"instrument": "SILVER_MINI", "atr": 900}
 
 
-def story() -> list[Signal | Command]:
-    """Entries, pyramids, bars that trail and stop, exits, refusals and commands; three instruments, both sides."""
+AWAY, BACK = "the database goes away", "the database is back"
+Part = Signal | Command | str
+
+
+def story() -> list[Part]:
+    """Entries, pyramids, bars that trail and stop, exits, refusals and commands; three instruments, both sides. In the
+    middle the database is away, and what comes then is kept in the spool."""
     return [
         a_signal(timestamp=minutes(16)),
         a_signal(**GOLD, price=72000, stop=71500, timestamp=minutes(16.1)),
@@ -44,14 +57,31 @@ def story() -> list[Signal | Command]:
         Halt(request_id="halt", reason="a test"),
         a_signal(instrument="COPPER", price=800, stop=790, atr=3, timestamp=minutes(17.5)),
         Resume(request_id="resume"),
+        AWAY,
+        a_signal(**GOLD, price=72000, stop=71500, timestamp=minutes(17.7)),
+        a_signal("EXIT", layer="Long_1", **GOLD, price=72100, timestamp=minutes(17.8)),
+        a_signal("MARKET_DATA", price=53050, timestamp=minutes(17.9)),
+        BACK,
         a_signal("EXIT", layer="ALL", price=53100, timestamp=minutes(18)),
         ClosePositions(request_id="close", position_id="ALL"),
     ]
 
 
-def tell(engine: LiveTradingEngine, one: Signal | Command) -> Answer:
-    """Give the engine one part of the story."""
-    return engine.process_signal(one) if isinstance(one, Signal) else engine.command(one)
+def tell(engine: LiveTradingEngine, one: Part) -> Answer | None:
+    """Give the engine one part of the story, and see that it was taken; the database stays as it is."""
+    if isinstance(one, str):
+        return None
+    answer = engine.process_signal(one) if isinstance(one, Signal) else engine.command(one)
+    assert answer.kind in (AnswerKind.DECIDED, AnswerKind.DUPLICATE, AnswerKind.QUEUED), answer
+    return answer
+
+
+def drain(engine: LiveTradingEngine, seconds: float = 20.0) -> None:
+    """Wait until everything kept is decided."""
+    deadline = time.monotonic() + seconds
+    while (backlog := engine.backlog())["backlog"] or (backlog["spool"] and backlog["spool"]["kept"]):
+        assert time.monotonic() < deadline, backlog
+        time.sleep(0.002)
 
 
 class Steps:
@@ -66,6 +96,32 @@ class Steps:
         self.count += 1
         if self.count == self._kill_at:
             os.kill(os.getpid(), signals.SIGKILL)
+
+
+class Database:
+    """psycopg2.connect, counted, and there or away."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._made: list[Connection] = []
+        self._away = False
+        self._connect = psycopg2.connect
+        self._class = counted_connections(steps)
+
+    def connect(self, **options: Any) -> Connection:
+        """As psycopg2's own."""
+        if self._away:
+            raise psycopg2.OperationalError("the database is away")
+        connection = self._connect(**options, connection_factory=self._class)
+        self._made.append(connection)
+        return connection
+
+    def be(self, what: str) -> None:
+        """Go away, with every connection, or come back."""
+        self._away = what == AWAY
+        for connection in self._made if self._away else []:
+            if not connection.closed:
+                with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+                    wire.shutdown(socket.SHUT_RDWR)
 
 
 def counted_connections(steps: Steps) -> type[Connection]:
@@ -98,13 +154,41 @@ def counted_connections(steps: Steps) -> type[Connection]:
     return CountedConnection
 
 
-def child(dsn: str, kill_at: int, report: int) -> None:
+def counted_files(steps: Steps) -> type[sqlite3.Connection]:
+    """A connection to a spool whose every statement, and so every sync, is two steps."""
+
+    class CountedFile(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> Any:
+            steps.step()
+            result = super().execute(*arguments)
+            steps.step()
+            return result
+
+        def executescript(self, *arguments: Any) -> Any:
+            steps.step()
+            result = super().executescript(*arguments)
+            steps.step()
+            return result
+
+    return CountedFile
+
+
+def child(dsn: str, spool_file: Path, kill_at: int, report: int) -> None:
     """Tell the whole story; each answer is noted in `report` before the next part is told."""
     steps = Steps(kill_at)
-    connect = psycopg2.connect
-    psycopg2.connect = lambda **options: connect(**options, connection_factory=counted_connections(steps))
-    with an_engine(dsn, clock=Clock(NOW), instance_id="crash") as engine:
+    database, open_file = Database(steps), sqlite3.connect
+    psycopg2.connect = database.connect
+    sqlite3.connect = lambda *given, **options: open_file(*given, **options, factory=counted_files(steps))
+    with (
+        closing(Spool(spool_file)) as spool,
+        an_engine(dsn, clock=Clock(NOW), instance_id="crash", spool=spool) as engine,
+    ):
         for one in story():
+            if isinstance(one, str):
+                database.be(one)
+                if one == BACK:
+                    drain(engine)
+                continue
             tell(engine, one)
             os.write(report, b".")
     os.write(report, f"{steps.count}".encode())
@@ -112,6 +196,7 @@ def child(dsn: str, kill_at: int, report: int) -> None:
 
 def main() -> None:
     """Fork a child for each request."""
+    configure_logging()
     for line in sys.stdin:
         request = json.loads(line)
         reading, writing = os.pipe()
@@ -119,7 +204,7 @@ def main() -> None:
         if pid == 0:
             os.close(reading)
             try:
-                child(request["dsn"], request["kill_at"], writing)
+                child(request["dsn"], Path(request["spool"]), request["kill_at"], writing)
             finally:
                 os._exit(0)
         os.close(writing)

@@ -445,7 +445,8 @@ def test_two_different_commands_of_one_request_id_at_once_are_told_apart(dsn):
     with an_engine(dsn) as engine:
         pair = [Delivery(MoveCapital(request_id="r", amount=Decimal(amount))) for amount in (5, 9)]
         with engine._waiting._condition:
-            engine._waiting._waiting.extend(pair)
+            for delivery in pair:
+                engine._waiting._push(delivery)
             engine._waiting._condition.notify()
         first, second = (delivery.wait(2) for delivery in pair)
         assert (first.kind, second.kind, second.differs) == (AnswerKind.DECIDED, AnswerKind.DUPLICATE, True)

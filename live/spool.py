@@ -1,0 +1,278 @@
+"""Signals kept on local disk while PostgreSQL cannot commit: SQLite, synced before anything is answered.
+
+The order in which signals are decided is the writer's queue's; the spool only makes what waits there outlive the process.
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from core.errors import ConfigurationError, PortfolioError
+from core.inputs import SignalInput
+from core.postgres.connections import require_portfolio_name
+
+log = structlog.get_logger(__name__)
+
+MOST_SIGNALS = 100_000
+_FORMAT = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS signals (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    fingerprint TEXT NOT NULL UNIQUE,
+    input TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    set_aside TEXT
+);
+CREATE INDEX IF NOT EXISTS ix_signals_set_aside ON signals (number) WHERE set_aside IS NOT NULL;
+CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY CHECK (id = 1), probes INTEGER NOT NULL);
+"""
+
+
+class SpoolUnusable(PortfolioError):
+    """the spool cannot keep a signal now; nothing was kept"""
+
+
+class Spooled(Struct, frozen=True, kw_only=True):
+    """A signal as it was kept."""
+
+    given: SignalInput
+    payload: dict[str, Any]
+
+
+class Spool:
+    """One file, one process, any thread. `most` is how many signals it holds at most.
+
+    Raises ConfigurationError where the file cannot be used at all.
+    """
+
+    def __init__(self, file: Path, *, most: int = MOST_SIGNALS) -> None:
+        self.file = file
+        self.kept = 0
+        self.set_aside_count = 0
+        self._most = most
+        self._writable = True
+        self._decided: set[str] = set()
+        self._lock = threading.Lock()
+        new = not file.exists()
+        self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=1.0)
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise ConfigurationError(
+                f"the spool {file} cannot be used: {error}. It may hold signals that are not decided yet: keep a copy, "
+                "move it away, and start again"
+            ) from error
+        except ConfigurationError:
+            self._connection.close()
+            raise
+        if new:
+            _sync_folder(file.parent)
+
+    @property
+    def usable(self) -> bool:
+        """Whether a signal could be kept now, as far as the last attempt tells."""
+        return self._writable and self._waiting < self._most
+
+    @property
+    def _waiting(self) -> int:
+        return self.kept + self.set_aside_count
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def keep(self, given: SignalInput, payload: dict[str, Any]) -> None:
+        """Keep a signal; on return it is on the disk. One that is here already is not kept twice.
+
+        Raises SpoolUnusable: nothing was kept.
+        """
+        row = (given.fingerprint, msgspec.json.encode(given).decode(), msgspec.json.encode(payload).decode())
+        with self._changing() as connection:
+            if self._waiting >= self._most:
+                raise SpoolUnusable(f"the spool is full: {self._most} signals wait")
+            added = connection.execute(
+                "INSERT INTO signals (fingerprint, input, payload) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row
+            ).rowcount
+            # Decided a moment ago and not yet removed, or new: from here on it is kept for this caller.
+            self._decided.discard(given.fingerprint)
+            self.kept += added
+
+    def remove(self, fingerprints: Collection[str]) -> None:
+        """Forget signals that PostgreSQL has. Never raises: what cannot be removed now is removed with the next ones."""
+        with suppress(SpoolUnusable), self._changing(also=fingerprints) as connection:
+            removed = sorted(self._decided)
+            marks = ", ".join("?" * len(removed))
+            query = f"DELETE FROM signals WHERE fingerprint IN ({marks})"  # noqa: S608 - nothing but question marks
+            waiting = self._waiting - connection.execute(query, removed).rowcount
+            self._decided.clear()
+            self._count(waiting)
+
+    def set_aside(self, fingerprint: str, reason: str) -> None:
+        """Keep a signal that PostgreSQL refuses whatever is done, out of the others' way, for a human. Never raises."""
+        log.error("a kept signal cannot be decided and is set aside", fingerprint=fingerprint, reason=reason)
+        with suppress(SpoolUnusable), self._changing() as connection:
+            connection.execute("UPDATE signals SET set_aside = ? WHERE fingerprint = ?", (reason, fingerprint))
+            self._count(self._waiting)
+
+    def probe(self) -> None:
+        """See whether a signal could be kept now; `usable` tells."""
+        with suppress(SpoolUnusable):
+            if self._decided:
+                self.remove(())
+            with self._changing() as connection:
+                connection.execute("INSERT INTO probe VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET probes = probes + 1")
+
+    def load(self) -> list[Spooled]:
+        """What is kept, in the order it came; what was set aside is tried again."""
+        with self._changing() as connection:
+            connection.execute("UPDATE signals SET set_aside = NULL WHERE set_aside IS NOT NULL")
+            self._count(self._waiting)
+        found = []
+        for fingerprint, given, payload in self.rows():
+            try:
+                found.append(
+                    Spooled(
+                        given=msgspec.json.decode(given, type=SignalInput),
+                        payload=msgspec.json.decode(payload, type=dict[str, Any]),
+                    )
+                )
+            except (msgspec.MsgspecError, ValueError, TypeError) as error:
+                self.set_aside(fingerprint, f"it cannot be read: {error}")
+        return found
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Fingerprint, input and payload of each signal, as they are written, in the order they came."""
+        with self._changing() as connection:
+            return connection.execute("SELECT fingerprint, input, payload FROM signals ORDER BY number").fetchall()
+
+    def adopt(self, other: "Spool") -> None:
+        """Take over what another process left behind; it is gone there only once it is kept here."""
+        rows = other.rows()
+        with self._changing() as connection:
+            connection.execute("BEGIN")
+            connection.executemany(
+                "INSERT INTO signals (fingerprint, input, payload) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows
+            )
+            connection.execute("COMMIT")
+            self._count(self._rows())
+        other.remove([fingerprint for fingerprint, _, _ in rows])
+
+    def _prepare(self) -> None:
+        execute = self._connection.execute
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = FULL")
+        # On macOS a plain fsync does not reach the disk.
+        execute("PRAGMA fullfsync = ON")
+        (found,) = execute("PRAGMA user_version").fetchone()
+        if found > _FORMAT:
+            raise ConfigurationError(
+                f"the spool {self.file} has format {found}, this program knows {_FORMAT}: use a newer program"
+            )
+        self._connection.executescript(_SCHEMA)
+        execute(f"PRAGMA user_version = {_FORMAT}")
+        self._count(self._rows())
+
+    def _rows(self) -> int:
+        (rows,) = self._connection.execute("SELECT count(*) FROM signals").fetchone()
+        return int(rows)
+
+    def _count(self, waiting: int) -> None:
+        (aside,) = self._connection.execute("SELECT count(*) FROM signals WHERE set_aside IS NOT NULL").fetchone()
+        self.kept, self.set_aside_count = waiting - aside, aside
+
+    @contextmanager
+    def _changing(self, also: Collection[str] = ()) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._decided.update(also)
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                if self._connection.in_transaction:
+                    with suppress(sqlite3.Error):
+                        self._connection.execute("ROLLBACK")
+                if self._writable:
+                    log.error("the spool cannot be written", file=str(self.file), error=str(error))
+                self._writable = False
+                raise SpoolUnusable(f"the spool cannot be written: {error}") from error
+            self._writable = True
+
+
+@contextmanager
+def open_spool(folder: Path, portfolio: str) -> Iterator[Spool]:
+    """The portfolio's spool of this process below `folder`, with whatever processes that have ended left in theirs.
+
+    Each process has a file of its own, the first that no other holds. Raises ConfigurationError.
+    """
+    require_portfolio_name(portfolio)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sync_folder(folder.parent)
+        number, own_lock = next(
+            (number, lock)
+            for number in count(1)
+            if (lock := _locked(folder / f"{portfolio}-{number}.lock")) is not None
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"`--data-dir`: the spool's folder {folder} cannot be used: {error.strerror}"
+        ) from error
+    with own_lock, closing(Spool(folder / f"{portfolio}-{number}.sqlite")) as spool:
+        for file in sorted(folder.glob(f"{portfolio}-*.sqlite")):
+            if file != spool.file:
+                _adopt_if_abandoned(spool, file)
+        yield spool
+
+
+def _adopt_if_abandoned(spool: Spool, file: Path) -> None:
+    lock = _locked(file.with_suffix(".lock"))
+    if lock is None:
+        return
+    with lock, closing(Spool(file)) as abandoned:
+        waiting = abandoned.kept + abandoned.set_aside_count
+        if waiting:
+            log.info("signals that another process left behind are taken over", file=str(file), signals=waiting)
+            spool.adopt(abandoned)
+
+
+class _Lock:
+    """A file that is locked for as long as the process lives, or the block lasts."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def _locked(file: Path) -> _Lock | None:
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return _Lock(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new file's name is on the disk only once its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

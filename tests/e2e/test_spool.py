@@ -1,0 +1,129 @@
+"""Real processes while the database is away: what they answered 202 is decided, once, whoever is killed meanwhile."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2.extensions
+import pytest
+
+from core.postgres.journal_stream import journal_stream
+from live.verify import verify
+from tests.e2e.test_live import an_alert
+from tests.live_process import LiveProcess
+from tests.proxy import Proxy
+from tests.queries import rows
+
+
+@pytest.fixture
+def proxy(dsn: str) -> Iterator[Proxy]:
+    with Proxy(dsn) as made:
+        yield made
+
+
+@pytest.fixture
+def database(proxy: Proxy, tmp_path: Path) -> tuple[str, ...]:
+    """What points `live` to the database behind the proxy."""
+    parts = psycopg2.extensions.parse_dsn(proxy.dsn)
+    file = tmp_path / "database.json"
+    local = {
+        "host": parts["host"],
+        "port": int(parts["port"]),
+        "database": parts["dbname"],
+        "user": parts["user"],
+        "sslmode": "disable",
+    }
+    file.write_text(json.dumps({"local": local}))
+    return "--db-config", str(file)
+
+
+def eventually(holds: Callable[[], Any], seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def decided(dsn: str) -> list[tuple[str, str]]:
+    return rows(
+        dsn,
+        "SELECT input -> 'signal' ->> 'type', outcome ->> 'status' FROM decision_journal WHERE kind = 'signal' ORDER BY seq",
+    )
+
+
+def test_a_start_without_a_database_keeps_alerts_through_a_sigkill_and_decides_them_when_it_is_there(
+    dsn, proxy, database, tmp_path
+):
+    proxy.refuse(True)
+    with LiveProcess(tmp_path / "data", *database) as live:
+        assert live.get("/ready") == (200, {"ready": True})
+        status, answer = live.post(an_alert("EXIT", price=58500, ago=-2))
+        assert (status, answer["status"]) == (202, "queued")
+        assert len(answer["fingerprint"]) == 64
+        assert live.post(an_alert())[0] == 202
+        status, answer = live.get("/status")
+        assert (status, answer["backlog"], answer["spool"]) == (503, 2, {"kept": 2, "set_aside": 0, "usable": True})
+        status, answer = live.get("/db/status")
+        assert (status, answer["connected"], answer["backlog"]) == (503, False, 2)
+        assert live.post({"type": "nonsense"})[0] == 400
+        live.process.kill()
+        live.process.wait()
+    with LiveProcess(tmp_path / "data", *database) as live:
+        assert live.get("/db/status")[1]["backlog"] == 2
+        proxy.refuse(False)
+        assert eventually(lambda: live.get("/status")[1].get("backlog") == 0)
+        assert live.get("/status")[1]["spool"]["kept"] == 0
+        # In DOMAIN.md's order, not in that of their arrival.
+        assert decided(dsn) == [("BASE_ENTRY", "executed"), ("EXIT", "executed")]
+    with journal_stream(dsn, "main") as stream:
+        assert verify(stream, "main").signals == 2
+
+
+def test_a_database_that_goes_away_under_load_turns_nobody_away_and_loses_nothing(dsn, proxy, database, tmp_path):
+    with LiveProcess(tmp_path / "data", *database) as live:
+        told = []
+        for number in range(60):
+            proxy.refuse(20 <= number < 40)
+            started = time.monotonic()
+            status, answer = live.post(an_alert("MARKET_DATA", "", ago=100 - number, price=58500 + number))
+            assert time.monotonic() - started < 2.5
+            told.append((status, answer["fingerprint"]))
+        assert {status for status, _ in told} == {200, 202}
+        assert eventually(lambda: live.get("/status")[1].get("backlog") == 0)
+        logged = rows(dsn, "SELECT fingerprint FROM signal_log WHERE processing_status <> 'received'")
+        assert {fingerprint for (fingerprint,) in logged} == {fingerprint for _, fingerprint in told}
+        assert len(decided(dsn)) == 60
+
+
+def test_sigterm_while_the_database_is_away_ends_in_time_and_loses_nothing(dsn, proxy, database, tmp_path):
+    with LiveProcess(tmp_path / "data", *database) as live:
+        proxy.refuse(True)
+        assert live.post(an_alert())[0] == 202
+        started = time.monotonic()
+        live.process.terminate()
+        assert live.process.wait(15) == 0
+        assert time.monotonic() - started < 8
+    proxy.refuse(False)
+    with LiveProcess(tmp_path / "data", *database) as live:
+        assert eventually(lambda: live.get("/status")[1]["backlog"] == 0)
+        assert decided(dsn) == [("BASE_ENTRY", "executed")]
+
+
+def test_a_backlog_under_another_leader_goes_into_the_leaders_inbox(dsn, proxy, database, tmp_path):
+    """The one with the backlog cannot lead: it hands over what it holds and says who does."""
+    proxy.refuse(True)
+    with LiveProcess(tmp_path / "second", *database) as second:
+        assert second.post(an_alert())[0] == 202
+        second.process.kill()
+        second.process.wait()
+    proxy.refuse(False)
+    with LiveProcess(tmp_path / "first", *database) as first:
+        second = LiveProcess(tmp_path / "second", *database)
+        assert second.process.wait(40) == 1
+        second.__exit__()
+        assert f"live pid {first.process.pid}" in second.log()
+        assert eventually(lambda: decided(dsn) == [("BASE_ENTRY", "executed")])

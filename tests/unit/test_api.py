@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, DatabaseAway
 from core.inputs import ClosePositions, Halt, MoveCapital, Resume
 from live.answers import Answer, AnswerKind
 from live.api.encoding import decimal_text, encode
@@ -271,6 +271,25 @@ def test_the_databases_status_is_200_while_it_answers_and_503_while_it_is_away(
     told = client.get("/db/status")
     assert (told.status_code, told.get_json()["connected"]) == (503, False)
     assert error_of(told)["code"] == "database_away"
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_the_backlog_is_told_whether_the_database_is_there_or_not(
+    client: FlaskClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    engine.reads.away = away
+
+    def status() -> dict[str, Any]:
+        if away:
+            raise DatabaseAway("the engine has not loaded its state yet")
+        return engine.backlog()
+
+    monkeypatch.setattr(engine, "status", status)
+    for path in ("/status", "/db/status"):
+        told = client.get(path)
+        assert told.status_code == (503 if away else 200)
+        assert told.get_json()["backlog"] == 2
+        assert told.get_json()["spool"] == {"kept": 1, "set_aside": 0, "usable": True}
 
 
 def test_ready_is_503_until_signals_can_be_kept_while_health_is_200(client: FlaskClient, engine: FakeEngine) -> None:

@@ -138,6 +138,23 @@ def test_what_was_not_taken_is_a_503_with_its_reason(
     assert error_of(response) == {"code": "unavailable", "message": told}
 
 
+def test_what_is_kept_on_the_disk_is_a_202_with_its_fingerprint(client: FlaskClient, engine: FakeEngine) -> None:
+    engine.answers = lambda: Answer(kind=AnswerKind.QUEUED, message="kept on local disk")
+    response = send(client)
+    assert response.status_code == 202
+    body = response.get_json()
+    assert (body["status"], body["reason"], body["journal_seq"]) == ("queued", "kept on local disk", None)
+    assert len(body["fingerprint"]) == 64
+
+
+def test_what_the_database_refuses_in_every_form_is_a_503_with_nothing_kept(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    engine.answers = lambda: Answer(kind=AnswerKind.UNDECIDABLE, message="refused")
+    response = send(client)
+    assert (response.status_code, error_of(response)["code"]) == (503, "unavailable")
+
+
 def test_a_fault_of_ours_is_a_503_logged_with_its_traceback_but_without_the_body(
     client: FlaskClient, engine: FakeEngine
 ) -> None:
@@ -318,6 +335,7 @@ def test_any_alert_is_answered_200_or_4xx(changes: dict[str, Any]) -> None:
         (Answer(kind=AnswerKind.DUPLICATE, outcome=EXECUTED), "duplicate"),
         (Answer(kind=AnswerKind.UNKNOWN), "unknown"),
         (Answer(kind=AnswerKind.NOT_TAKEN, message="stopping"), "not_taken"),
+        (Answer(kind=AnswerKind.QUEUED), "queued"),
     ],
 )
 def test_each_outcome_is_one_line_of_the_log(

@@ -11,6 +11,7 @@ ARGS ?=
 help:
 	@echo "make live    start the engine on http://127.0.0.1:5000 (embedded PostgreSQL under ./$(DATA_DIR))"
 	@echo "make test    the whole suite, in parallel, against real PostgreSQL"
+	@echo "make crash   the crash matrix in full: kills, cuts, full disks, by seed (CRASH_SEED)"
 	@echo "make check   format, lint, types, import rules, SQL"
 	@echo "make bench   first figures, beside raw limits of the same run"
 
@@ -32,6 +33,9 @@ live: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 4 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 	$(BIN)/python -m tests.coverage_floor
+
+crash: $(VENV)/.installed-dev
+	CRASH_FULL=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/crash $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bench.host import Host
 from bench.measure import Comparisons
-from bench.scenarios import engine, manager, post, replay, restart
+from bench.scenarios import engine, manager, post, recovery, replay, restart
 
 Scenario = Callable[[Host], Comparisons]
 
@@ -15,4 +15,6 @@ SCENARIOS: dict[str, Scenario] = {
     "restart": restart.restart,
     "engine": engine.engine,
     "replay": replay.replay,
+    "verify": recovery.verify,
+    "recovery": recovery.recovery,
 }

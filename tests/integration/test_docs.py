@@ -924,6 +924,34 @@ def _write_bars(path: Path) -> None:
             before = price
 
 
+# --- what survives what
+
+
+SURVIVAL = ROOT / "docs" / "what-survives-what.md"
+
+
+def test_every_fault_of_the_guide_is_shown_by_tests_that_exist() -> None:
+    tests = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    rows = [line for line in SURVIVAL.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    faults = [row for row in rows if not row.startswith(("| fault |", "| --- |"))]
+    assert len(faults) > 20
+    for fault in faults:
+        shown_by = re.findall(r"`(test_\w+)`", fault)
+        assert shown_by, fault
+        assert set(shown_by) <= tests, fault
+
+
+def test_every_test_of_the_crash_matrix_is_in_the_guide() -> None:
+    guide = SURVIVAL.read_text(encoding="utf-8")
+    for file in (ROOT / "tests" / "crash").glob("test_*.py"):
+        for name in re.findall(r"^def (test_\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE):
+            assert f"`{name}`" in guide, f"{name} of {file.name}"
+
+
 # --- all documents
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -11,11 +11,18 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bench.__main__ import arguments
+from bench.host import INSTRUMENT as CONTRACT
 from bench.measure import Comparisons, in_turns, quantile, spread_of
+from bench.scenarios.recovery import INSTRUMENTS, add_round, history_signal, make_history
 from bench.report import as_json, busy, cells, number, show, write
 from bench.scenarios.replay import FILE, INSTRUMENT, documents_of, listed_settings
+from core.config import default_settings
+from core.models import SignalType
+from core.postgres.journal_stream import journal_stream
+from core.settings import Settings
 from live.deliveries import MOST_AT_ONCE
 from live.replay.trade_list import read_trade_list
+from live.verify import verify
 
 FLOATS = st.lists(st.floats(min_value=0, max_value=1e9), min_size=1)
 
@@ -132,3 +139,38 @@ def test_the_bare_writers_documents_hold_every_input_of_the_list_once_a_batch_ea
     assert [entry["seq"] for document in (start, *batches) for entry in document["journal"]] == list(
         range(1, len(recorded) + 2)
     )
+
+
+def test_a_history_trades_each_instrument_in_turn_and_ends_with_all_of_them_open():
+    signals = [history_signal(number) for number in range(100 + len(INSTRUMENTS))]
+    steps = [signal.type for signal in signals if signal.instrument == INSTRUMENTS[3]]
+    bars = [SignalType.MARKET_DATA] * 8
+    assert steps == [SignalType.BASE_ENTRY, *bars, SignalType.EXIT, SignalType.BASE_ENTRY]
+    assert len({signal.bar_time for signal in signals}) == len(signals)
+
+
+def test_a_made_journal_is_one_that_verify_proves(dsn, capsys):
+    instruments = dict.fromkeys(INSTRUMENTS, CONTRACT)
+    make_history(dsn, Settings(instruments=default_settings().instruments | instruments), 200)
+    with journal_stream(dsn, "main") as stream:
+        found, still_open = verify(stream, "main"), stream.open_positions()
+    assert (found.entries, found.signals, found.positions) == (3 + 210, 210, 30)
+    assert sorted(position.instrument for position in still_open.values()) == sorted(INSTRUMENTS)
+    assert "200 signals" in capsys.readouterr().err
+
+
+def test_a_history_does_not_end_in_the_middle_of_a_trade():
+    with pytest.raises(ValueError, match="middle of a trade"):
+        make_history("", default_settings(), 150)
+
+
+def test_a_recovery_is_told_whole_net_of_imports_and_beside_that_of_a_short_journal():
+    found = Comparisons("recovery")
+    seconds = {"imports": 0.4, "few": 0.5, "many": 0.55, "few_server": 0.9, "many_server": 1.8}
+    add_round(found, seconds, "1,000 rows")
+    told = {(row.figure, row.limit): (row.ours[0], row.raw[0]) for row in found.rows}
+    imports, short = "the interpreter and the same imports", "the same with few rows"
+    assert told["few rows, whole", imports] == pytest.approx((500, 400))
+    assert told["1,000 rows, net", "the target"] == pytest.approx((150, 1500))
+    assert told["1,000 rows, server too, net", "the target"] == pytest.approx((1400, 5000))
+    assert told["1,000 rows, server too, whole", short] == pytest.approx((1800, 900))

@@ -13,8 +13,8 @@ from rich.console import Console
 from bench.__main__ import arguments
 from bench.host import INSTRUMENT as CONTRACT
 from bench.measure import Comparisons, in_turns, quantile, spread_of
-from bench.scenarios.recovery import INSTRUMENTS, add_round, history_signal, make_history
 from bench.report import as_json, busy, cells, number, show, write
+from bench.scenarios.recovery import INSTRUMENTS, add_round, history_signal, make_history
 from bench.scenarios.replay import FILE, INSTRUMENT, documents_of, listed_settings
 from core.config import default_settings
 from core.models import SignalType

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from core.contracts import INSTRUMENT_NAME, PositiveMoney, Settled
 from core.errors import ConfigurationError
-from core.settings import Drawdown, Limits, PaperFills, Pyramiding, Settings, Sizing, Timing
+from core.settings import Drawdown, Execution, Limits, PaperFills, Pyramiding, Settings, Sizing, Timing
 
 DEFAULT_INSTRUMENTS = Path(__file__).parent / "data" / "instruments.json"
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -55,6 +55,7 @@ class FileSettings(BaseSettings):
     pyramiding: Pyramiding = Pyramiding()
     timing: Timing = Timing()
     paper: PaperFills = PaperFills()
+    execution: Execution = Execution()
     instruments: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @field_validator("allowed_addresses")

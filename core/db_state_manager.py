@@ -21,12 +21,20 @@ from core.inputs import SaveRow
 from core.journal import NO_HASH, Batch, Entry
 from core.models import PortfolioState, Position, PyramidingState, Signal
 from core.numbers import ZERO
+from core.orders import Order
 from core.portfolio import Portfolio
 from core.postgres.cache import Committed, StateCache
 from core.postgres.connections import Connection, ReaderPool, connect, dsn_of, require_portfolio_name
 from core.postgres.errors import translated
 from core.postgres.reads import Reads, Row
-from core.postgres.rows import batch_rows, position_from_row, position_to_row, pyramiding_from_row, state_from_row
+from core.postgres.rows import (
+    batch_rows,
+    order_from_row,
+    position_from_row,
+    position_to_row,
+    pyramiding_from_row,
+    state_from_row,
+)
 from core.postgres.writer import COMMIT_LIMIT_SECONDS, AlreadyClaimed, Writer
 from core.settings import Settings
 
@@ -44,6 +52,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
     pyramiding: tuple[PyramidingState, ...]
     settings: dict[str, Any] | None
     last_seq: int
+    orders: tuple[Order, ...] = ()
 
 
 class Kept(Struct, frozen=True, kw_only=True):
@@ -152,6 +161,7 @@ class DatabaseStateManager:
                 pyramiding=tuple(map(pyramiding_from_row, self._writer.read("load_pyramiding"))),
                 settings=(self._one("last_settings") or {}).get("settings"),
                 last_seq=self._last_seq,
+                orders=tuple(map(order_from_row, self._writer.read("load_orders"))),
             )
             self.cache.publish(
                 Committed(
@@ -163,6 +173,11 @@ class DatabaseStateManager:
             return loaded
 
     # --- the batch
+
+    @property
+    def next_seq(self) -> int:
+        """The journal's number that the next entry will have."""
+        return self._last_seq + 1
 
     def commit(self, batch: Batch) -> Kept:
         """Keep a batch in one transaction, then show it.
@@ -429,6 +444,8 @@ def _require_effect(rows: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         "pyramids": len(rows["pyramiding"]),
         "journalled": len(rows["journal"]),
         "flowed": len(rows["flows"]),
+        "orders": len(rows["orders_intended"]) + len(rows["orders_changed"]),
+        "fills": len(rows["fills"]),
     }
     met = {name: result[name] for name in wanted}
     if met != wanted:

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from core.models import PortfolioState, Position, PositionStatus, PyramidingState
+from core.orders import Order, OrderState
 
 
 class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
@@ -62,6 +63,50 @@ class PositionExited(_Event, frozen=True, kw_only=True, tag="position_exited"):
     unrealized_pnl: Decimal
     risk_contribution: Decimal
     vol_contribution: Decimal
+
+
+class PositionIncreased(_Event, frozen=True, kw_only=True, tag="position_increased"):
+    """Another fill of the entry: `entry_price` is the lots-weighted average, `entry_costs` their sum."""
+
+    position_id: str
+    entry_price: Decimal
+    entry_lots: int
+    entry_costs: Decimal
+    status: PositionStatus
+    lots: int
+    quantity: Decimal
+    unrealized_pnl: Decimal
+    risk_contribution: Decimal
+    vol_contribution: Decimal
+
+
+class OrderIntended(_Event, frozen=True, kw_only=True, tag="order_intended"):
+    """An order is to be sent: kept before the broker hears of it."""
+
+    order: Order
+
+
+class OrderReported(_Event, frozen=True, kw_only=True, tag="order_reported"):
+    """What a broker's books say of an order now; `fill_ids` are the fills that are new."""
+
+    client_order_id: str
+    state: OrderState
+    broker_order_id: str | None
+    message: str | None
+    filled_lots: int
+    average_price: Decimal | None
+    fill_ids: tuple[str, ...]
+    risk_reserved: Decimal
+    vol_reserved: Decimal
+    settled: bool
+
+
+class OrderCancelAsked(_Event, frozen=True, kw_only=True, tag="order_cancel_asked"):
+    """The order is no longer wanted; whether it could be cancelled, the broker tells. What an entry is filled after this
+    is sold again, for `reason`."""
+
+    client_order_id: str
+    reason: str
 
 
 class PyramidingChanged(_Event, frozen=True, kw_only=True, tag="pyramiding_changed"):
@@ -136,6 +181,10 @@ Event = (
     | PositionOpened
     | PositionMarked
     | PositionExited
+    | PositionIncreased
+    | OrderIntended
+    | OrderReported
+    | OrderCancelAsked
     | PyramidingChanged
     | EntriesFrozen
     | EntriesUnfrozen

@@ -9,9 +9,13 @@ from core.events import (
     EntriesFrozen,
     EntriesUnfrozen,
     Event,
+    OrderCancelAsked,
+    OrderIntended,
+    OrderReported,
     PortfolioMeasured,
     PortfolioStarted,
     PositionExited,
+    PositionIncreased,
     PositionMarked,
     PositionOpened,
     PositionSaved,
@@ -24,6 +28,7 @@ from core.events import (
 )
 from core.models import PortfolioState, Position, PositionStatus, PyramidingState, Statistics
 from core.numbers import ZERO, exactly
+from core.orders import Order
 from core.portfolio import Portfolio
 from core.settings import Settings
 
@@ -32,8 +37,10 @@ from core.settings import Settings
 def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
     """The portfolio after `event`. Each row that it touches rises by one version."""
     match event:
-        case PositionOpened() | PositionMarked() | PositionExited() | PositionSaved():
+        case PositionOpened() | PositionMarked() | PositionExited() | PositionIncreased() | PositionSaved():
             return _evolve_position(portfolio, event)
+        case OrderIntended() | OrderReported() | OrderCancelAsked():
+            return portfolio.with_order(_evolve_order(portfolio, event))
         case PyramidingChanged() | EntriesFrozen() | EntriesUnfrozen() | PyramidingSaved():
             row = _evolve_pyramiding(portfolio.pyramiding_of(_instrument_of(event)), event)
             return replace(portfolio, pyramiding=portfolio.pyramiding.set(row.instrument, row))
@@ -53,13 +60,16 @@ def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
 
 
 def _evolve_position(
-    portfolio: Portfolio, event: PositionOpened | PositionMarked | PositionExited | PositionSaved
+    portfolio: Portfolio,
+    event: PositionOpened | PositionMarked | PositionExited | PositionIncreased | PositionSaved,
 ) -> Portfolio:
     match event:
         case PositionOpened() | PositionSaved():
             return portfolio.with_position(replace(event.position, version=event.position.version + 1))
         case PositionMarked():
             return portfolio.with_position(_marked(portfolio.positions[event.position_id], event))
+        case PositionIncreased():
+            return portfolio.with_position(_increased(portfolio.positions[event.position_id], event))
         case PositionExited():
             position = _exited(portfolio.positions[event.position_id], event)
             return replace(portfolio.with_position(position), state=_realized(portfolio.state, position, event))
@@ -80,6 +90,48 @@ def _marked(position: Position, event: PositionMarked) -> Position:
         vol_contribution=event.vol_contribution,
         version=position.version + 1,
     )
+
+
+def _increased(position: Position, event: PositionIncreased) -> Position:
+    return replace(
+        position,
+        entry_price=event.entry_price,
+        entry_lots=event.entry_lots,
+        entry_costs=event.entry_costs,
+        status=event.status,
+        lots=event.lots,
+        quantity=event.quantity,
+        unrealized_pnl=event.unrealized_pnl,
+        risk_contribution=event.risk_contribution,
+        vol_contribution=event.vol_contribution,
+        version=position.version + 1,
+    )
+
+
+def _evolve_order(portfolio: Portfolio, event: OrderIntended | OrderReported | OrderCancelAsked) -> Order:
+    match event:
+        case OrderIntended():
+            return replace(event.order, version=event.order.version + 1)
+        case OrderCancelAsked():
+            order = portfolio.orders[event.client_order_id]
+            return replace(order, cancel_asked=True, reason=event.reason, version=order.version + 1)
+        case OrderReported():
+            order = portfolio.orders[event.client_order_id]
+            return replace(
+                order,
+                state=event.state,
+                broker_order_id=event.broker_order_id,
+                message=event.message,
+                filled_lots=event.filled_lots,
+                average_price=event.average_price,
+                fill_ids=order.fill_ids + event.fill_ids,
+                risk_reserved=event.risk_reserved,
+                vol_reserved=event.vol_reserved,
+                settled=event.settled,
+                version=order.version + 1,
+            )
+        case _:
+            assert_never(event)
 
 
 def _exited(position: Position, event: PositionExited) -> Position:

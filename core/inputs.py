@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from core.models import PortfolioState, Position, PyramidingState, Signal, require_utc
+from core.orders import Fill, OrderState
 
 
 class _Input(Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -82,5 +83,16 @@ class SaveRow(_Input, frozen=True, kw_only=True, tag="manual"):
     pyramiding: PyramidingState | None = None
 
 
+class OrderReport(_Input, frozen=True, kw_only=True, tag="report"):
+    """What a broker's answer or books say of an order: `state` None where only fills are told. Fills may be told again."""
+
+    client_order_id: str
+    state: OrderState | None = None
+    broker_order_id: str | None = None
+    fills: tuple[Fill, ...] = ()
+    message: str | None = None
+    settled: bool = False
+
+
 Command = Halt | Resume | ClosePositions | MoveCapital
-Input = SignalInput | Command | StartPortfolio | ChangeSettings | StartTerm | SaveRow
+Input = SignalInput | Command | StartPortfolio | ChangeSettings | StartTerm | SaveRow | OrderReport

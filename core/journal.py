@@ -10,8 +10,19 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from core.decide.decision import Decision
-from core.events import CapitalMoved, PositionExited, PositionMarked, PositionOpened, PositionSaved
-from core.inputs import Input, SignalInput
+from core.events import (
+    CapitalMoved,
+    Event,
+    OrderCancelAsked,
+    OrderIntended,
+    OrderReported,
+    PositionExited,
+    PositionIncreased,
+    PositionMarked,
+    PositionOpened,
+    PositionSaved,
+)
+from core.inputs import Input, OrderReport, SignalInput
 from core.portfolio import Portfolio
 
 FORMAT = 1
@@ -129,9 +140,41 @@ def touched_positions(entries: Sequence[Entry]) -> list[str]:
     for event in (event for entry in entries for event in entry.decision.events):
         if isinstance(event, PositionOpened | PositionSaved):
             found[event.position.position_id] = None
-        elif isinstance(event, PositionMarked | PositionExited):
+        elif isinstance(event, PositionMarked | PositionExited | PositionIncreased):
             found[event.position_id] = None
     return list(found)
+
+
+def touched_orders(entries: Sequence[Entry]) -> list[str]:
+    """The orders that the entries' events intended or changed, in order."""
+    found: dict[str, None] = {}
+    for event in (event for entry in entries for event in entry.decision.events):
+        if isinstance(event, OrderIntended):
+            found[event.order.client_order_id] = None
+        elif isinstance(event, OrderReported | OrderCancelAsked):
+            found[event.client_order_id] = None
+    return list(found)
+
+
+def new_fills(seq: int, given: Input, events: Sequence[Event], known: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The columns of an entry's rows in fills; `known` is how many each order had before this entry."""
+    if not isinstance(given, OrderReport):
+        return []
+    told = {fill.fill_id: fill for fill in reversed(given.fills)}
+    rows = []
+    for event in events:
+        if isinstance(event, OrderReported):
+            first = known.get(event.client_order_id, 0) + 1
+            rows += [
+                {
+                    **asdict(told[fill_id]),
+                    "client_order_id": event.client_order_id,
+                    "number": number,
+                    "journal_seq": seq,
+                }
+                for number, fill_id in enumerate(event.fill_ids, first)
+            ]
+    return rows
 
 
 def capital_flows(entries: Sequence[Entry], first_seq: int) -> list[dict[str, Any]]:

@@ -99,7 +99,8 @@ def require_utc(owner: str, **times: datetime | None) -> None:
             raise ValueError(f"{owner}.{name} must be an aware UTC datetime, not {value!r}")
 
 
-def _require_exact(owner: Any, names: Iterable[str], scale: int, limit: Decimal) -> None:
+def require_exact(owner: Any, names: Iterable[str], scale: int, limit: Decimal) -> None:
+    """Refuse what is no finite Decimal below `limit` with at most `scale` decimals; the error names the field."""
     for name in names:
         value = getattr(owner, name)
         if value is None:
@@ -136,7 +137,7 @@ class Signal(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         require_utc("Signal", timestamp=self.timestamp, bar_time=self.bar_time)
-        _require_exact(self, SIGNAL_NUMBERS, PRICE_SCALE, PRICE_LIMIT)
+        require_exact(self, SIGNAL_NUMBERS, PRICE_SCALE, PRICE_LIMIT)
         if self.timestamp is None and self.bar_time is None:
             raise ValueError("Signal needs a timestamp or a bar_time: without either two alerts cannot be told apart")
         if self.price <= 0:
@@ -234,8 +235,8 @@ class Position(Struct, frozen=True, kw_only=True):
     version: int = 0
 
     def __post_init__(self) -> None:
-        _require_exact(self, POSITION_PRICES, PRICE_SCALE, PRICE_LIMIT)
-        _require_exact(self, POSITION_MONEY, MONEY_SCALE, MONEY_LIMIT)
+        require_exact(self, POSITION_PRICES, PRICE_SCALE, PRICE_LIMIT)
+        require_exact(self, POSITION_MONEY, MONEY_SCALE, MONEY_LIMIT)
         require_utc(
             "Position",
             entry_timestamp=self.entry_timestamp,
@@ -309,7 +310,7 @@ class Statistics(Struct, frozen=True, kw_only=True):
     costs: Decimal = ZERO
 
     def __post_init__(self) -> None:
-        _require_exact(self, ("gross_profit", "gross_loss", "costs"), MONEY_SCALE, MONEY_LIMIT)
+        require_exact(self, ("gross_profit", "gross_loss", "costs"), MONEY_SCALE, MONEY_LIMIT)
 
 
 class PortfolioState(Struct, frozen=True, kw_only=True):
@@ -329,8 +330,8 @@ class PortfolioState(Struct, frozen=True, kw_only=True):
     version: int = 0
 
     def __post_init__(self) -> None:
-        _require_exact(self, STATE_MONEY, MONEY_SCALE, MONEY_LIMIT)
-        _require_exact(self, ("total_risk_percent",), PERCENT_SCALE, PERCENT_LIMIT)
+        require_exact(self, STATE_MONEY, MONEY_SCALE, MONEY_LIMIT)
+        require_exact(self, ("total_risk_percent",), PERCENT_SCALE, PERCENT_LIMIT)
 
 
 STATE_MONEY = (
@@ -354,4 +355,4 @@ class PyramidingState(Struct, frozen=True, kw_only=True):
     frozen_reason: str | None = None
 
     def __post_init__(self) -> None:
-        _require_exact(self, ("last_pyramid_price",), PRICE_SCALE, PRICE_LIMIT)
+        require_exact(self, ("last_pyramid_price",), PRICE_SCALE, PRICE_LIMIT)

@@ -10,11 +10,13 @@ from msgspec.structs import replace
 
 from core.models import PortfolioState, Position, PyramidingState, layer_number
 from core.numbers import ZERO, exactly, percent_of, product
+from core.orders import Order, OrderPurpose
 from core.settings import Settings
 
 
 class Totals(Struct, frozen=True, kw_only=True):
-    """Sums over the open positions, in money: what makes a decision independent of how many there are."""
+    """Sums over the open positions and what working entries reserve, in money: what makes a decision independent of how
+    many there are."""
 
     unrealized: Decimal = ZERO
     risk: Decimal = ZERO
@@ -23,7 +25,11 @@ class Totals(Struct, frozen=True, kw_only=True):
 
 
 class Portfolio(Struct, frozen=True, kw_only=True):
-    """All that a decision may depend on. `closed` holds what this batch closed, until it is committed."""
+    """All that a decision may depend on.
+
+    `orders` are those of which more may come; `closed` and `settled_orders` hold what this batch ended, until it is
+    committed. `seq` is the journal's number of the input that is decided now, 0 once that is committed.
+    """
 
     name: str
     settings: Settings
@@ -33,10 +39,30 @@ class Portfolio(Struct, frozen=True, kw_only=True):
     pyramiding: immutables.Map[str, PyramidingState] = immutables.Map()
     closed: immutables.Map[str, Position] = immutables.Map()
     totals: Totals = Totals()
+    orders: immutables.Map[str, Order] = immutables.Map()
+    orders_by_instrument: immutables.Map[str, tuple[str, ...]] = immutables.Map()
+    settled_orders: immutables.Map[str, Order] = immutables.Map()
+    seq: int = 0
 
     def positions_of(self, instrument: str) -> list[Position]:
         """The instrument's open positions, by layer."""
         return [self.positions[position_id] for position_id in self.by_instrument.get(instrument, ())]
+
+    def orders_of(self, instrument: str) -> list[Order]:
+        """The instrument's orders of which more may come, oldest first."""
+        return [self.orders[order_id] for order_id in self.orders_by_instrument.get(instrument, ())]
+
+    def working_entries_of(self, instrument: str) -> list[Order]:
+        """The instrument's entries that may still be filled."""
+        return [order for order in self.orders_of(instrument) if order.purpose is OrderPurpose.ENTRY and order.is_live]
+
+    def lots_leaving(self, position: Position) -> int:
+        """Lots of a position that exit orders sell already, or may turn out to have sold."""
+        return sum(
+            order.lots_to_come
+            for order in self.orders_of(position.instrument)
+            if order.position_id == position.position_id and order.purpose is OrderPurpose.EXIT
+        )
 
     def pyramiding_of(self, instrument: str) -> PyramidingState:
         """The instrument's pyramiding row, an empty one if it has none yet."""
@@ -65,20 +91,68 @@ class Portfolio(Struct, frozen=True, kw_only=True):
             totals=self._moved(position, 1, totals),
         )
 
+    def with_order(self, order: Order) -> "Portfolio":
+        """This portfolio with that order as it now is: intended, reported or settled; index and sums follow."""
+        before = self.orders.get(order.client_order_id)
+        totals = self._reserved(order, 1, self._reserved(before, -1, self.totals))
+        index = self.orders_by_instrument.get(order.instrument, ())
+        if not order.settled:
+            if before is None:
+                known = self.orders.set(order.client_order_id, order)
+                ids = (*index, order.client_order_id)
+                index = tuple(sorted(ids, key=lambda order_id: (known[order_id].journal_seq, order_id)))
+            return replace(
+                self,
+                orders=self.orders.set(order.client_order_id, order),
+                orders_by_instrument=self.orders_by_instrument.set(order.instrument, index),
+                totals=totals,
+            )
+        index = tuple(order_id for order_id in index if order_id != order.client_order_id)
+        by_instrument = self.orders_by_instrument
+        return replace(
+            self,
+            orders=self.orders.delete(order.client_order_id) if before else self.orders,
+            orders_by_instrument=(
+                by_instrument.set(order.instrument, index) if index else by_instrument.delete(order.instrument)
+            ),
+            settled_orders=self.settled_orders.set(order.client_order_id, order),
+            totals=totals,
+        )
+
     def with_settings(self, settings: Settings) -> "Portfolio":
         """This portfolio under other settings; margin follows the new margin per lot."""
         changed = replace(self, settings=settings)
         margin = sum((changed.margin_of(position) for position in self.positions.values()), ZERO)
+        margin += sum((changed.margin_reserved(order) for order in self.orders.values()), ZERO)
         return replace(changed, totals=replace(self.totals, margin=margin))
 
     def settled(self) -> "Portfolio":
         """This portfolio after its batch was committed: what was closed is a row, no longer state."""
-        return replace(self, closed=immutables.Map()) if self.closed else self
+        if not self.closed and not self.settled_orders and not self.seq:
+            return self
+        return replace(self, closed=immutables.Map(), settled_orders=immutables.Map(), seq=0)
 
     def margin_of(self, position: Position) -> Decimal:
         """The planning margin of a position, in money; 0 for an instrument that is no longer configured."""
         instrument = self.settings.instruments.get(position.instrument)
         return ZERO if instrument is None else product(instrument.margin_per_lot, position.lots)
+
+    def margin_reserved(self, order: Order) -> Decimal:
+        """The planning margin that the unfilled lots of a working entry hold, in money."""
+        instrument = self.settings.instruments.get(order.instrument)
+        if instrument is None or order.purpose is not OrderPurpose.ENTRY:
+            return ZERO
+        return product(instrument.margin_per_lot, order.lots_left)
+
+    def _reserved(self, order: Order | None, sign: int, totals: Totals) -> Totals:
+        if order is None:
+            return totals
+        return replace(
+            totals,
+            risk=totals.risk + sign * order.risk_reserved,
+            volatility=totals.volatility + sign * order.vol_reserved,
+            margin=totals.margin + sign * self.margin_reserved(order),
+        )
 
     def _moved(self, position: Position | None, sign: int, totals: Totals) -> Totals:
         if position is None:
@@ -116,8 +190,9 @@ def portfolio_from_rows(
     state: PortfolioState,
     positions: Iterable[Position],
     pyramiding: Iterable[PyramidingState],
+    orders: Iterable[Order] = (),
 ) -> Portfolio:
-    """The portfolio that the rows of its tables are; equal to the one that wrote them."""
+    """The portfolio that the rows of its tables are; equal to the one that wrote them. `orders` are in their order."""
     portfolio = Portfolio(
         name=name,
         settings=settings,
@@ -126,6 +201,8 @@ def portfolio_from_rows(
     )
     for position in positions:
         portfolio = portfolio.with_position(position)
+    for order in orders:
+        portfolio = portfolio.with_order(order)
     return portfolio
 
 

@@ -78,6 +78,12 @@ class PaperFills(Settled):
     costs: Costs = Costs()
 
 
+class Execution(Settled):
+    """How orders are filled: `paper`, at the signal's price as it is decided, or by a `broker`, whose fills are waited for."""
+
+    fills: Literal["paper", "broker"] = "paper"
+
+
 class Settings(Settled):
     """All that changes decisions. Journalled in full whenever it changes."""
 
@@ -87,6 +93,7 @@ class Settings(Settled):
     pyramiding: Pyramiding = Pyramiding()
     timing: Timing = Timing()
     paper: PaperFills = PaperFills()
+    execution: Execution = Execution()
     instruments: dict[Annotated[str, StringConstraints(pattern=INSTRUMENT_NAME)], Instrument]
 
     def costs_of(self, instrument: str) -> Costs:

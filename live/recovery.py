@@ -99,7 +99,9 @@ def _require_fitting(loaded: Loaded, settings: Settings, capital: Decimal | None
 
 def _portfolio_of(name: str, settings: Settings, loaded: Loaded) -> Portfolio:
     empty = PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
-    return portfolio_from_rows(name, settings, loaded.state or empty, loaded.positions, loaded.pyramiding)
+    return portfolio_from_rows(
+        name, settings, loaded.state or empty, loaded.positions, loaded.pyramiding, loaded.orders
+    )
 
 
 def _start_inputs(

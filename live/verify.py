@@ -5,15 +5,17 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.decide import Decision, decide, failed
 from core.errors import PortfolioError
-from core.events import Event, PositionOpened, PositionSaved
+from core.events import Event, OrderIntended, PositionOpened, PositionSaved
 from core.evolve import evolve
 from core.inputs import Input
-from core.journal import FORMAT, NO_HASH, RULES_VERSION, content_hash
+from core.journal import FORMAT, NO_HASH, RULES_VERSION, content_hash, new_fills
 from core.models import PortfolioState, Position, Status
 from core.numbers import ZERO
+from core.orders import Order
 from core.portfolio import Portfolio
 from core.postgres.journal_stream import JournalStream, Row
 from core.settings import Settings
@@ -32,6 +34,8 @@ class Verified(Struct, frozen=True, kw_only=True):
     hashes: int
     signals: int
     positions: int
+    orders: int
+    fills: int
     last_hash: str
 
 
@@ -41,6 +45,7 @@ def verify(stream: JournalStream, name: str, progress: Callable[[int], None] = l
     for rows in stream.entries():
         for row in rows:
             checker.take(row)
+        checker.check_orders(rows)
         checker.check_signals(rows)
         checker.check_closed()
         progress(len(rows))
@@ -58,10 +63,13 @@ class _Checker:
         self._seq = 0
         self._hash = NO_HASH
         self._term = 0
-        self._counted = {"redecided": 0, "reapplied": 0, "hashes": 0, "signals": 0}
+        self._counted = {"redecided": 0, "reapplied": 0, "hashes": 0, "signals": 0, "fills": 0}
         self._opened: int = 0
         self._closed: dict[str, Position] = {}
         self._suspects: dict[str, Position] = {}
+        self._orders: int = 0
+        self._fills: list[Row] = []
+        self._settled: dict[str, Order] = {}
 
     def take(self, row: Row) -> None:
         """One entry: its place, its hash, its decision."""
@@ -69,12 +77,16 @@ class _Checker:
         self._check_hash(row)
         given = _converted(row, "input", Input)
         events = tuple(_converted(row, "events", list[Event]))
+        known = {order_id: len(order.fill_ids) for order_id, order in self._portfolio.orders.items()}
+        self._fills += new_fills(row["seq"], given, events, known)
         if row["rules_version"] == RULES_VERSION:
             self._redecide(row, given, events)
         else:
             self._reapply(row, events)
         self._opened += sum(map(_opens, events))
+        self._orders += sum(isinstance(event, OrderIntended) for event in events)
         self._closed |= dict(self._portfolio.closed)
+        self._settled |= dict(self._portfolio.settled_orders)
         self._portfolio = self._portfolio.settled()
 
     def check_signals(self, rows: Sequence[Row]) -> None:
@@ -99,12 +111,30 @@ class _Checker:
                 self._suspects[position_id] = position
         self._closed.clear()
 
+    def check_orders(self, rows: Sequence[Row]) -> None:
+        """The rows of what was settled and filled lately; neither is ever changed again."""
+        for order_id, order in self._settled.items():
+            if self._stream.order(order_id) != order:
+                raise Wrong(f"orders: {order_id} is not what the journal left of it")
+        reports = [row["seq"] for row in rows if row["kind"] == "report"]
+        if reports and list(map(dict, self._stream.fills_of(reports))) != sorted(self._fills, key=_fill_key):
+            raise Wrong(f"fills: those of journal entries {reports[0]} to {reports[-1]} are not what was booked")
+        self._counted["fills"] += len(self._fills)
+        self._settled.clear()
+        self._fills.clear()
+
     def finish(self) -> Verified:
         """The state tables are what the journal leads to."""
         for position_id in self._suspects:
             raise Wrong(f"portfolio_positions: {position_id} is not what the journal left of it")
         self._check_tables()
-        return Verified(entries=self._seq, positions=self._opened, last_hash=self._hash, **self._counted)
+        return Verified(
+            entries=self._seq,
+            positions=self._opened,
+            orders=self._orders,
+            last_hash=self._hash,
+            **self._counted,
+        )
 
     def _check_place(self, row: Row) -> None:
         if row["seq"] != self._seq + 1:
@@ -141,7 +171,7 @@ class _Checker:
         if row["outcome"]["status"] == Status.FAILED:
             # Why it failed then (a mistake since mended, a full disk) cannot be made again; what followed from it can.
             return failed(self._portfolio, given, row["outcome"]["reason"])
-        return decide(self._portfolio, given, row["decided_at"])
+        return decide(replace(self._portfolio, seq=row["seq"]), given, row["decided_at"])
 
     def _reapply(self, row: Row, events: tuple[Event, ...]) -> None:
         try:
@@ -157,11 +187,14 @@ class _Checker:
         if started and self._stream.state() != portfolio.state:
             raise Wrong("portfolio_state: the row is not what the journal leads to")
         _same_rows("portfolio_positions", self._stream.open_positions(), dict(portfolio.positions))
+        _same_rows("orders", self._stream.unsettled_orders(), dict(portfolio.orders))
         _same_rows("pyramiding_state", self._stream.pyramiding(), dict(portfolio.pyramiding))
         wanted = {
             "positions": self._opened,
             "signals": self._counted["signals"],
             "flowed": portfolio.state.flows_total,
+            "orders": self._orders,
+            "fills": self._counted["fills"],
         }
         for name, value in wanted.items():
             if counts[name] != value:
@@ -174,11 +207,17 @@ _TABLES = {
     "positions": "portfolio_positions: rows",
     "signals": "signal_log: decided rows",
     "flowed": "capital_flows: the sum of amounts",
+    "orders": "orders: rows",
+    "fills": "fills: rows",
 }
 
 
 def _opens(event: Event) -> bool:
     return isinstance(event, PositionOpened) or (isinstance(event, PositionSaved) and event.position.version == 0)
+
+
+def _fill_key(fill: Row) -> tuple[int, str, int]:
+    return fill["journal_seq"], fill["client_order_id"], fill["number"]
 
 
 def _same_rows(table: str, kept: dict[str, Any], expected: dict[str, Any]) -> None:

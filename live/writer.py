@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from core.db_state_manager import DatabaseStateManager, Kept
 from core.decide import Decision, decide, failed
@@ -122,8 +123,9 @@ class PortfolioWriter:
         before = after = self.portfolio
         decided: list[tuple[Delivery, Decision]] = []
         parked = []
+        first_seq = self._manager.next_seq
         for delivery in deliveries:
-            decision = self._decide(after, delivery, now)
+            decision = self._decide(replace(after, seq=first_seq + len(decided)), delivery, now)
             if self._has_to_wait(delivery, decision):
                 parked.append(delivery)
                 continue

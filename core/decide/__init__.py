@@ -17,6 +17,7 @@ from core.decide.decision import Decision, Outcome, failed
 from core.decide.entry import decide_base_entry
 from core.decide.exit import decide_exit
 from core.decide.pyramid import decide_pyramid
+from core.decide.report import decide_report
 from core.decide.timing import timing_refusal
 from core.inputs import (
     ChangeSettings,
@@ -25,6 +26,7 @@ from core.inputs import (
     Halt,
     Input,
     MoveCapital,
+    OrderReport,
     Resume,
     SaveRow,
     SignalInput,
@@ -54,6 +56,8 @@ def decide(portfolio: Portfolio, given: Input, now: datetime) -> Decision:
             return Decision(outcome=Outcome(status=Status.EXECUTED), portfolio=portfolio)
         case SaveRow():
             return decide_save(portfolio, given)
+        case OrderReport():
+            return decide_report(portfolio, given)
         case _:
             assert_never(given)
 

@@ -66,6 +66,8 @@ def _stop_out(draft: Draft, position_id: str, signal: Signal) -> bool:
     position = draft.portfolio.positions[position_id]
     if position.current_stop is None or not stop_is_hit(position.side, position.current_stop, signal.price):
         return False
+    if draft.portfolio.lots_leaving(position) == position.lots:
+        return True  # it is on its way out already
     sell(draft, position, position.lots, signal.price, signal.time, STOP_REASON)
     return True
 
@@ -86,7 +88,9 @@ def _peel(draft: Draft, position_ids: list[str], signal: Signal) -> list[str]:
             ongoing_risk_percent=instrument.ongoing_risk_percent,
             ongoing_volatility_percent=instrument.ongoing_volatility_percent,
         )
-        if lots:
+        # What an order sells already is as good as gone.
+        lots -= draft.portfolio.lots_leaving(position)
+        if lots > 0:
             sell(draft, position, lots, signal.price, signal.time, PEEL_OFF_REASON)
             peeled.append(position.position_id)
     return peeled

@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from core.decide.decision import Decision, Draft, Outcome, rejected
-from core.decide.exit import NO_OPEN_POSITION, clear_if_flat, sell
+from core.decide.exit import EXIT_WORKING, NO_OPEN_POSITION, clear_if_flat, sell
+from core.decide.orders import cancel_entries
 from core.events import (
     CapitalMoved,
     EntriesUnfrozen,
@@ -44,25 +45,35 @@ def decide_resume(portfolio: Portfolio, given: Resume) -> Decision:
 
 def decide_close(portfolio: Portfolio, given: ClosePositions, now: datetime) -> Decision:
     """Close one position or all of them, at the given price or at their marks; the exit time is `now`."""
-    if given.position_id == ALL_LAYERS:
-        closing = sorted(portfolio.positions.values(), key=lambda position: position.position_id)
-    else:
-        closing = [p for p in (portfolio.positions.get(given.position_id),) if p is not None]
-    if not closing:
+    whole = given.position_id == ALL_LAYERS
+    closing = [
+        position
+        for position in sorted(portfolio.positions.values(), key=lambda position: position.position_id)
+        if whole or position.position_id == given.position_id
+    ]
+    working = [
+        o for o in portfolio.orders.values() if o.plan and o.is_live and (whole or o.position_id == given.position_id)
+    ]
+    if not closing and not working:
         return rejected(portfolio, NO_OPEN_POSITION)
     if given.price is not None and given.price <= 0:
         return rejected(portfolio, "price is not above 0")
     if given.price is not None and len({position.instrument for position in closing}) > 1:
         return rejected(portfolio, "one price for several instruments")
     draft = Draft(portfolio)
-    for position in closing:
+    for order in sorted(working, key=lambda order: order.client_order_id):
+        cancel_entries(draft, order.instrument, {order.position_id}, given.reason)
+    selling = [position for position in closing if portfolio.lots_leaving(position) < position.lots]
+    for position in selling:
         reference = position.mark_price if given.price is None else given.price
         sell(draft, position, position.lots, reference, now, given.reason)
-    for instrument in sorted({position.instrument for position in closing}):
+    if not draft.has_events:
+        return rejected(portfolio, EXIT_WORKING)
+    for instrument in sorted({position.instrument for position in selling}):
         clear_if_flat(draft, instrument)
-    ids = tuple(position.position_id for position in closing)
-    one = None if given.position_id == ALL_LAYERS else ids[0]
-    return draft.executed(position_id=one, positions=ids, lots=sum(position.lots for position in closing))
+    ids = tuple(position.position_id for position in selling)
+    one = None if whole else given.position_id
+    return draft.answered(position_id=one, positions=ids, lots=sum(position.lots for position in selling))
 
 
 def decide_capital(portfolio: Portfolio, given: MoveCapital) -> Decision:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.events import EntriesFrozen, Event, PortfolioMeasured
+from core.events import EntriesFrozen, Event, OrderCancelAsked, OrderIntended, PortfolioMeasured
 from core.evolve import evolve
 from core.inputs import Input, SignalInput
 from core.models import Status
@@ -46,10 +46,23 @@ class Draft:
         self._events.append(event)
         self.portfolio = evolve(self.portfolio, event)
 
+    @property
+    def has_events(self) -> bool:
+        """Whether anything happens."""
+        return bool(self._events)
+
     def executed(self, **outcome: object) -> Decision:
         """The decision, once the portfolio's figures are measured."""
+        return self._decision(Status.EXECUTED, outcome)
+
+    def answered(self, **outcome: object) -> Decision:
+        """The same, `accepted` where a broker has to do something first."""
+        asks_broker = any(isinstance(event, OrderIntended | OrderCancelAsked) for event in self._events)
+        return self._decision(Status.ACCEPTED if asks_broker else Status.EXECUTED, outcome)
+
+    def _decision(self, status: Status, outcome: dict[str, object]) -> Decision:
         self._measure()
-        told = Outcome(status=Status.EXECUTED, **outcome)  # type: ignore[arg-type]
+        told = Outcome(status=status, **outcome)  # type: ignore[arg-type]
         return Decision(outcome=told, portfolio=self.portfolio, events=tuple(self._events))
 
     def _measure(self) -> None:

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from core.contracts import Instrument
 from core.decide.decision import Decision, Draft, blocked, rejected, shown
+from core.decide.orders import by_broker, intend_entry
 from core.events import PositionOpened, PyramidingChanged
 from core.fills import paper_fill, risk_amount, side_costs, volatility_amount
 from core.fingerprint import position_id_of
@@ -17,6 +18,7 @@ BASE_ALREADY_OPEN = "base position already open"
 PYRAMIDS_STILL_OPEN = "pyramids still open"
 LAYER_ALREADY_OPEN = "layer already open"
 WRONG_SIDE = "side"
+ENTRY_WORKING = "entry already working"
 # Refusals that the EXIT of the same bar, still on its way, would lift: the shell lets such an entry wait for it.
 NOT_YET_FLAT = frozenset({BASE_ALREADY_OPEN, PYRAMIDS_STILL_OPEN, LAYER_ALREADY_OPEN, WRONG_SIDE})
 
@@ -125,12 +127,14 @@ def with_context(portfolio: Portfolio, lot: LotFigures, sized: Sized) -> Sized:
 
 
 def open_position(portfolio: Portfolio, signal: Signal, fingerprint: str, sized: Sized) -> Decision:
-    """Fill the entry on the paper broker and open its position; `max_lots` blocks what no row could hold."""
+    """Fill the entry on paper and open its position, or ask a broker; `max_lots` blocks what no row could hold."""
     instrument = portfolio.settings.instruments[signal.instrument]
     if sized.lots > MOST_LOTS or product(instrument.lot_size, sized.lots) >= PRICE_LIMIT:
         return blocked(portfolio, "max_lots", limiter="max_lots", figures=sized.figures)
-    fill = paper_fill(signal.side, signal.price, portfolio.settings.paper.slippage_percent, entering=True)
     position_id = position_id_of(signal.instrument, signal.layer, fingerprint)
+    if by_broker(portfolio):
+        return intend_entry(portfolio, signal, position_id, sized)
+    fill = paper_fill(signal.side, signal.price, portfolio.settings.paper.slippage_percent, entering=True)
     is_base = signal.type is SignalType.BASE_ENTRY
     position = Position(
         position_id=position_id,
@@ -169,6 +173,8 @@ def open_position(portfolio: Portfolio, signal: Signal, fingerprint: str, sized:
 def _not_flat(portfolio: Portfolio, signal: Signal) -> Decision | None:
     if portfolio.base_of(signal.instrument) is not None:
         return rejected(portfolio, BASE_ALREADY_OPEN)
+    if portfolio.working_entries_of(signal.instrument):
+        return rejected(portfolio, ENTRY_WORKING)
     return rejected(portfolio, PYRAMIDS_STILL_OPEN) if portfolio.positions_of(signal.instrument) else None
 
 

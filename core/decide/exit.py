@@ -4,33 +4,43 @@ from datetime import datetime
 from decimal import Decimal
 
 from core.decide.decision import Decision, Draft, rejected
+from core.decide.orders import by_broker, cancel_entries, intend_exit
 from core.events import PositionExited, PyramidingChanged
 from core.fills import average_price, entry_costs_due, gross_pnl, paper_fill, risk_amount, side_costs, volatility_amount
 from core.models import ALL_LAYERS, Position, Signal, status_of
 from core.numbers import price, product
+from core.orders import EntryPlan
 from core.portfolio import Portfolio
 
 NO_OPEN_POSITION = "no open position"
 EXIT_PREDATES = "exit predates position"
+EXIT_WORKING = "exit already working"
 
 
 def decide_exit(portfolio: Portfolio, signal: Signal) -> Decision:
-    """Close what was entered before this EXIT: its layer, or every layer."""
+    """Close what was entered before this EXIT: its layer, or every layer; and end what of it is still being entered."""
     named = [p for p in portfolio.positions_of(signal.instrument) if signal.layer in (ALL_LAYERS, p.layer)]
-    if not named:
+    working = [o for o in portfolio.working_entries_of(signal.instrument) if signal.layer in (ALL_LAYERS, o.layer)]
+    if not named and not working:
         return rejected(portfolio, NO_OPEN_POSITION)
-    closing = [p for p in named if _entered_before(p, signal, intrabar=portfolio.settings.timing.intrabar_exits)]
-    if not closing:
+    intrabar = portfolio.settings.timing.intrabar_exits
+    older = [p for p in named if _entered_before(p.entry_timestamp, p.entry_bar_time, signal, intrabar=intrabar)]
+    unwanted = {o.position_id for o in working if o.plan and _planned_before(o.plan, signal, intrabar=intrabar)}
+    if not older and not unwanted:
         return rejected(portfolio, EXIT_PREDATES)
+    closing = [position for position in older if portfolio.lots_leaving(position) < position.lots]
     selling = {position.position_id: _lots_to_sell(portfolio, signal, position) for position in closing}
     if any(selling[position.position_id] > position.lots for position in closing):
         return rejected(portfolio, "lots exceed position")
-    draft = Draft(portfolio)
+    draft, reason = Draft(portfolio), signal.reason or "EXIT"
+    cancel_entries(draft, signal.instrument, unwanted, reason)
     for position in closing:
-        sell(draft, position, selling[position.position_id], signal.price, signal.time, signal.reason or "EXIT")
+        sell(draft, position, selling[position.position_id], signal.price, signal.time, reason)
+    if not draft.has_events:
+        return rejected(portfolio, EXIT_WORKING)
     clear_if_flat(draft, signal.instrument)
-    one = next(iter(selling)) if signal.layer != ALL_LAYERS else None
-    return draft.executed(position_id=one, positions=tuple(selling), lots=sum(selling.values()))
+    one = next(iter(selling), None) if signal.layer != ALL_LAYERS else None
+    return draft.answered(position_id=one, positions=tuple(selling), lots=sum(selling.values()))
 
 
 def _lots_to_sell(portfolio: Portfolio, signal: Signal, position: Position) -> int:
@@ -40,9 +50,17 @@ def _lots_to_sell(portfolio: Portfolio, signal: Signal, position: Position) -> i
 
 
 def sell(draft: Draft, position: Position, lots: int, reference: Decimal, time: datetime, reason: str) -> None:
-    """Sell `lots` of an open position on the paper broker near `reference`; all of them: it is closed."""
+    """Sell `lots` of an open position, on paper near `reference`, or have a broker sell what of them no order sells yet."""
+    if by_broker(draft.portfolio):
+        intend_exit(draft, position, lots, reference, reason)
+        return
+    slippage = draft.portfolio.settings.paper.slippage_percent
+    book_exit(draft, position, lots, paper_fill(position.side, reference, slippage, entering=False), time, reason)
+
+
+def book_exit(draft: Draft, position: Position, lots: int, fill: Decimal, time: datetime, reason: str) -> None:
+    """Lots of an open position were sold at `fill`; all of them: it is closed."""
     settings = draft.portfolio.settings
-    fill = paper_fill(position.side, reference, settings.paper.slippage_percent, entering=False)
     sold_before, left = position.entry_lots - position.lots, position.lots - lots
     # An instrument taken out of the configuration can still be sold; its own costs went with it.
     known = position.instrument in settings.instruments
@@ -80,9 +98,11 @@ def clear_if_flat(draft: Draft, instrument: str) -> None:
     draft.apply(PyramidingChanged(instrument=instrument, last_pyramid_price=None, base_position_id=None))
 
 
-def _entered_before(position: Position, signal: Signal, *, intrabar: bool) -> bool:
-    if position.entry_bar_time is not None and signal.bar_time is not None:
-        if intrabar:
-            return position.entry_bar_time <= signal.bar_time
-        return position.entry_bar_time < signal.bar_time
-    return position.entry_timestamp <= signal.time
+def _planned_before(plan: EntryPlan, signal: Signal, *, intrabar: bool) -> bool:
+    return _entered_before(plan.entry_timestamp, plan.entry_bar_time, signal, intrabar=intrabar)
+
+
+def _entered_before(entered: datetime, bar_time: datetime | None, signal: Signal, *, intrabar: bool) -> bool:
+    if bar_time is not None and signal.bar_time is not None:
+        return bar_time <= signal.bar_time if intrabar else bar_time < signal.bar_time
+    return entered <= signal.time

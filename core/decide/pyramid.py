@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from core.decide.decision import Decision, blocked, rejected
 from core.decide.entry import (
+    ENTRY_WORKING,
     LAYER_ALREADY_OPEN,
     WRONG_SIDE,
     as_listed,
@@ -57,6 +58,8 @@ def _state_refusal(portfolio: Portfolio, signal: Signal, base: Position | None) 
         return rejected(portfolio, "base position has no initial stop")
     if any(position.layer == signal.layer for position in portfolio.positions_of(signal.instrument)):
         return rejected(portfolio, LAYER_ALREADY_OPEN)
+    if any(order.layer == signal.layer for order in portfolio.working_entries_of(signal.instrument)):
+        return rejected(portfolio, ENTRY_WORKING)
     return None
 
 
@@ -70,11 +73,18 @@ def _gate(portfolio: Portfolio, signal: Signal, base: Position) -> GateResult:
         base_entry=base.entry_price,
         initial_risk_points=base.initial_risk_points or ZERO,
         last_entry=base.entry_price if last_entry is None else last_entry,
-        open_pyramids=sum(not position.is_base_position for position in positions),
+        open_pyramids=sum(not position.is_base_position for position in positions)
+        + _pyramids_on_their_way(portfolio, signal, positions),
         max_pyramids=portfolio.settings.instruments[signal.instrument].max_pyramids,
         instrument_pnl=_instrument_pnl(positions, signal),
         rules=portfolio.settings.pyramiding,
     )
+
+
+def _pyramids_on_their_way(portfolio: Portfolio, signal: Signal, positions: list[Position]) -> int:
+    """Layers that are entered and have no fill yet; one that has some is open already."""
+    known = {position.position_id for position in positions}
+    return sum(order.position_id not in known for order in portfolio.working_entries_of(signal.instrument))
 
 
 def _instrument_pnl(positions: list[Position], signal: Signal) -> Decimal:

@@ -7,9 +7,10 @@ from typing import Any
 from psycopg2.extras import RealDictCursor
 
 from core.models import PortfolioState, Position, PyramidingState
+from core.orders import Order
 from core.postgres.connections import Connection, connect
 from core.postgres.errors import translated
-from core.postgres.rows import position_from_row, pyramiding_from_row, state_from_row
+from core.postgres.rows import order_from_row, position_from_row, pyramiding_from_row, state_from_row
 from core.postgres.statements import statement
 
 Row = Mapping[str, Any]
@@ -59,6 +60,20 @@ class JournalStream:
         """The instruments' rows."""
         rows = map(pyramiding_from_row, self._all("load_pyramiding"))
         return {row.instrument: row for row in rows}
+
+    def unsettled_orders(self) -> dict[str, Order]:
+        """The orders of which more may come."""
+        orders = map(order_from_row, self._all("load_orders"))
+        return {order.client_order_id: order for order in orders}
+
+    def order(self, client_order_id: str) -> Order | None:
+        """An order's row, settled or not."""
+        row = self._one("get_order", client_order_id=client_order_id)
+        return None if row is None else order_from_row(row)
+
+    def fills_of(self, seqs: Sequence[int]) -> list[Row]:
+        """The fills that these entries booked, in their order."""
+        return self._all("fills_of_entries", seqs=list(seqs))
 
     def counts(self) -> Row:
         """How many rows the journal has to account for."""

@@ -7,7 +7,16 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict
 
-from core.journal import Batch, capital_flows, journal_records, signal_record, signals_of, touched_positions
+from core.journal import (
+    Batch,
+    capital_flows,
+    journal_records,
+    new_fills,
+    signal_record,
+    signals_of,
+    touched_orders,
+    touched_positions,
+)
 from core.models import (
     PortfolioState,
     Position,
@@ -17,7 +26,9 @@ from core.models import (
     Side,
     Statistics,
 )
+from core.orders import EntryPlan, Order, OrderPurpose, OrderState
 
+ORDER_COLUMNS = tuple(name for name in Order.__struct_fields__ if name != "fill_ids")
 POSITION_COLUMNS = Position.__struct_fields__
 STATE_COLUMNS = PortfolioState.__struct_fields__
 PYRAMIDING_COLUMNS = PyramidingState.__struct_fields__
@@ -52,6 +63,16 @@ def pyramiding_from_row(row: Mapping[str, Any]) -> PyramidingState:
     return PyramidingState(**{name: row[name] for name in PYRAMIDING_COLUMNS})
 
 
+def order_from_row(row: Mapping[str, Any]) -> Order:
+    """A row of orders, with its fills' ids in their order, as an Order."""
+    values = {name: row[name] for name in ORDER_COLUMNS}
+    values["side"] = Side(values["side"])
+    values["purpose"] = OrderPurpose(values["purpose"])
+    values["state"] = OrderState(values["state"])
+    values["plan"] = None if values["plan"] is None else msgspec.convert(values["plan"], EntryPlan)
+    return Order(**values, fill_ids=tuple(row["fill_ids"]))
+
+
 def batch_rows(batch: Batch, *, first_seq: int, term: int, instance_id: str, previous_hash: str) -> dict[str, Any]:
     """The one JSON parameter of `commit_batch`, not yet encoded: what the batch's entries did to the rows."""
     return {
@@ -63,6 +84,7 @@ def batch_rows(batch: Batch, *, first_seq: int, term: int, instance_id: str, pre
         "flows": capital_flows(batch.entries, first_seq),
         **_changed_positions(batch),
         **_changed_state(batch),
+        **_changed_orders(batch, first_seq),
     }
 
 
@@ -77,6 +99,31 @@ def _changed_positions(batch: Batch) -> dict[str, Any]:
             changed.append(after)
             expected[position_id] = version
     return {"opened": opened, "changed": changed, "expected": expected}
+
+
+def _changed_orders(batch: Batch, first_seq: int) -> dict[str, Any]:
+    intended, changed, expected = [], [], {}
+    touched = touched_orders(batch.entries)
+    for order_id in touched:
+        after = batch.after.orders.get(order_id) or batch.after.settled_orders[order_id]
+        before = batch.before.orders.get(order_id)
+        if before is None:
+            intended.append(after)
+        else:
+            changed.append(after)
+            expected[order_id] = before.version
+    fills = _fills(batch, first_seq) if touched else []
+    return {"orders_intended": intended, "orders_changed": changed, "orders_expected": expected, "fills": fills}
+
+
+def _fills(batch: Batch, first_seq: int) -> list[dict[str, Any]]:
+    known = {order_id: len(order.fill_ids) for order_id, order in batch.before.orders.items()}
+    rows: list[dict[str, Any]] = []
+    for seq, entry in enumerate(batch.entries, first_seq):
+        new = new_fills(seq, entry.given, entry.decision.events, known)
+        known |= {row["client_order_id"]: row["number"] for row in new}
+        rows += new
+    return rows
 
 
 def _version_before(batch: Batch, position_id: str) -> int:

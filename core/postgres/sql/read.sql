@@ -39,6 +39,35 @@ SELECT instrument, last_pyramid_price, base_position_id, frozen_reason
 FROM pyramiding_state
 ORDER BY instrument;
 
+-- name: load_orders
+-- Every order of which more may come, in the order in which they were intended, with its fills' ids.
+SELECT
+    client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots, lot_size, point_value,
+    reference_price, reason, plan, state, cancel_asked, filled_lots, average_price, broker_order_id, message,
+    risk_reserved, vol_reserved, settled, version,
+    array(
+        SELECT fills.fill_id FROM fills
+        WHERE fills.client_order_id = orders.client_order_id
+        ORDER BY fills.number
+    ) AS fill_ids
+FROM orders
+WHERE NOT settled
+ORDER BY journal_seq, client_order_id COLLATE "C";
+
+-- name: get_order
+-- One order, settled or not, with its fills' ids.
+SELECT
+    client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots, lot_size, point_value,
+    reference_price, reason, plan, state, cancel_asked, filled_lots, average_price, broker_order_id, message,
+    risk_reserved, vol_reserved, settled, version,
+    array(
+        SELECT fills.fill_id FROM fills
+        WHERE fills.client_order_id = orders.client_order_id
+        ORDER BY fills.number
+    ) AS fill_ids
+FROM orders
+WHERE client_order_id = %(client_order_id)s;
+
 -- name: last_seq
 -- Where the journal ends, and the hash that the next entry is chained to.
 SELECT seq, content_hash
@@ -144,6 +173,27 @@ WHERE
 ORDER BY created_at DESC, position_id DESC
 LIMIT %(limit)s;
 
+-- name: list_orders
+-- Orders, newest first, behind `before`.
+SELECT
+    client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots, lot_size, point_value,
+    reference_price, reason, plan, state, cancel_asked, filled_lots, average_price, broker_order_id, message,
+    risk_reserved, vol_reserved, settled, version, created_at, updated_at
+FROM orders
+WHERE
+    (%(state)s::VARCHAR[] IS NULL OR state = any(%(state)s::VARCHAR[]))
+    AND (%(instrument)s::VARCHAR IS NULL OR instrument = %(instrument)s::VARCHAR)
+    AND (
+        %(before)s::VARCHAR IS NULL
+        OR (journal_seq, client_order_id) < (
+            SELECT cursor_row.journal_seq, cursor_row.client_order_id
+            FROM orders AS cursor_row
+            WHERE cursor_row.client_order_id = %(before)s::VARCHAR
+        )
+    )
+ORDER BY journal_seq DESC, client_order_id DESC
+LIMIT %(limit)s;
+
 -- name: list_signals
 -- Signals, newest first, behind `before`.
 SELECT
@@ -238,7 +288,16 @@ SELECT
     (SELECT count(*) FROM signal_log WHERE processing_status <> 'received') AS signals,
     (SELECT count(*) FROM capital_flows) AS flows,
     (SELECT coalesce(sum(amount), 0) FROM capital_flows) AS flowed,
+    (SELECT count(*) FROM orders) AS orders,
+    (SELECT count(*) FROM fills) AS fills,
     (SELECT coalesce(max(leadership.term), 0) FROM leadership) AS term;
+
+-- name: fills_of_entries
+-- The fills that these journal entries booked.
+SELECT client_order_id, fill_id, number, lots, price, filled_at, journal_seq
+FROM fills
+WHERE journal_seq = any(%(seqs)s::BIGINT [])
+ORDER BY journal_seq, client_order_id COLLATE "C", number;
 
 -- name: explained_entry
 -- The journal's entry of that number, or the one that decided the signal of that fingerprint, or of its first digits.

@@ -190,6 +190,50 @@ flowed AS (
     SELECT f.journal_seq, f.amount, f.note, f.flowed_at
     FROM kept, jsonb_populate_recordset(NULL::CAPITAL_FLOWS, kept.doc -> 'flows') AS f
     RETURNING journal_seq
+),
+
+intended AS (
+    INSERT INTO orders (
+        client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots, lot_size, point_value,
+        reference_price, reason, plan, state, cancel_asked, filled_lots, average_price, broker_order_id, message,
+        risk_reserved, vol_reserved, settled, version
+    )
+    SELECT
+        o.client_order_id, o.journal_seq, o.position_id, o.instrument, o.layer, o.side, o.purpose, o.attempt, o.lots, o.lot_size,
+        o.point_value, o.reference_price, o.reason, o.plan, o.state, o.cancel_asked, o.filled_lots,
+        o.average_price, o.broker_order_id, o.message, o.risk_reserved, o.vol_reserved, o.settled, o.version
+    FROM kept, jsonb_populate_recordset(NULL::ORDERS, kept.doc -> 'orders_intended') AS o
+    ON CONFLICT (client_order_id) DO NOTHING
+    RETURNING client_order_id
+),
+
+reported AS (
+    UPDATE orders
+    SET
+        reason = o.reason,
+        state = o.state,
+        cancel_asked = o.cancel_asked,
+        filled_lots = o.filled_lots,
+        average_price = o.average_price,
+        broker_order_id = o.broker_order_id,
+        message = o.message,
+        risk_reserved = o.risk_reserved,
+        vol_reserved = o.vol_reserved,
+        settled = o.settled,
+        version = o.version,
+        updated_at = now()
+    FROM kept, jsonb_populate_recordset(NULL::ORDERS, kept.doc -> 'orders_changed') AS o
+    WHERE
+        orders.client_order_id = o.client_order_id
+        AND orders.version = (kept.doc -> 'orders_expected' ->> o.client_order_id)::INTEGER
+    RETURNING orders.client_order_id
+),
+
+filled AS (
+    INSERT INTO fills (client_order_id, fill_id, number, lots, price, filled_at, journal_seq)
+    SELECT f.client_order_id, f.fill_id, f.number, f.lots, f.price, f.filled_at, f.journal_seq
+    FROM kept, jsonb_populate_recordset(NULL::FILLS, kept.doc -> 'fills') AS f
+    RETURNING fill_id
 )
 
 SELECT
@@ -200,7 +244,9 @@ SELECT
     (SELECT count(*) FROM state_started) + (SELECT count(*) FROM state_changed) AS states,
     (SELECT count(*) FROM pyramids) AS pyramids,
     (SELECT count(*) FROM journalled) AS journalled,
-    (SELECT count(*) FROM flowed) AS flowed;
+    (SELECT count(*) FROM flowed) AS flowed,
+    (SELECT count(*) FROM intended) + (SELECT count(*) FROM reported) AS orders,
+    (SELECT count(*) FROM filled) AS fills;
 
 -- name: insert_received
 -- Keep a signal to be decided later; needs no term. No row: its fingerprint is known already.

@@ -1,0 +1,220 @@
+"""What a broker tells of an order: its state moves on, and each new fill becomes (a part of) a position or of its exit."""
+
+from decimal import Decimal
+
+from msgspec.structs import replace
+
+from core.decide.decision import Decision, Draft, Outcome, rejected
+from core.decide.exit import book_exit, clear_if_flat, sell
+from core.events import (
+    EntriesFrozen,
+    EntriesUnfrozen,
+    OrderReported,
+    PositionIncreased,
+    PositionOpened,
+    PyramidingChanged,
+)
+from core.fills import average_price, gross_pnl, risk_amount, side_costs, volatility_amount
+from core.inputs import OrderReport
+from core.models import Position, Status, status_of
+from core.numbers import ZERO, money, price, product, quotient
+from core.orders import LEGAL_AFTER, EntryPlan, Fill, Order, OrderPurpose, OrderState
+from core.portfolio import Portfolio
+
+NO_SUCH_ORDER = "no such order"
+NOTHING_NEW = "nothing new"
+TOO_MANY_FILLS = "fills exceed the order"
+
+
+def decide_report(portfolio: Portfolio, given: OrderReport) -> Decision:
+    """Take what is new of a report. Told again, or out of order, it changes nothing; quantities come from fills only."""
+    order = portfolio.orders.get(given.client_order_id)
+    if order is None:
+        return rejected(portfolio, NO_SUCH_ORDER)
+    fills = _new_fills(order, given.fills)
+    filled = order.filled_lots + sum(fill.lots for fill in fills)
+    if filled > order.lots or _sells_more_than_is_there(portfolio, order, fills):
+        return _frozen(portfolio, order, TOO_MANY_FILLS)
+    after = _reported(order, given, fills, filled)
+    if not fills and order == after:
+        return rejected(portfolio, NOTHING_NEW)
+    draft = Draft(portfolio)
+    draft.apply(
+        OrderReported(
+            client_order_id=order.client_order_id,
+            state=after.state,
+            broker_order_id=after.broker_order_id,
+            message=after.message,
+            filled_lots=after.filled_lots,
+            average_price=after.average_price,
+            fill_ids=tuple(fill.fill_id for fill in fills),
+            risk_reserved=after.risk_reserved,
+            vol_reserved=after.vol_reserved,
+            settled=after.settled,
+        )
+    )
+    for fill in fills:
+        _book(draft, after, fill)
+    clear_if_flat(draft, order.instrument)
+    _doubt(draft, order, after)
+    return draft.executed(position_id=order.position_id, lots=sum(fill.lots for fill in fills))
+
+
+def _new_fills(order: Order, fills: tuple[Fill, ...]) -> list[Fill]:
+    new: dict[str, Fill] = {}
+    for fill in fills:
+        if fill.fill_id not in order.fill_ids:
+            new.setdefault(fill.fill_id, fill)
+    return list(new.values())
+
+
+def _sells_more_than_is_there(portfolio: Portfolio, order: Order, fills: list[Fill]) -> bool:
+    if order.purpose is OrderPurpose.ENTRY or not fills:
+        return False
+    position = portfolio.positions.get(order.position_id)
+    return position is None or sum(fill.lots for fill in fills) > position.lots
+
+
+def _reported(order: Order, given: OrderReport, fills: list[Fill], filled: int) -> Order:
+    state = _state_after(order, given.state, filled)
+    average, lots = order.average_price, order.filled_lots
+    for fill in fills:
+        average, lots = average_price(average, lots, fill.price, fill.lots), lots + fill.lots
+    after = replace(
+        order,
+        state=state,
+        broker_order_id=given.broker_order_id or order.broker_order_id,
+        message=given.message or order.message,
+        filled_lots=filled,
+        average_price=average,
+    )
+    return replace(
+        after,
+        risk_reserved=_share(order.risk_reserved, after.lots_left, order.lots_left),
+        vol_reserved=_share(order.vol_reserved, after.lots_left, order.lots_left),
+        settled=order.settled or (given.settled and not after.is_live),
+    )
+
+
+def _state_after(order: Order, told: OrderState | None, filled: int) -> OrderState:
+    """The state by what is told and by the fills; what is told too late (`working` of a filled order) counts for nothing."""
+    if filled == order.lots:
+        return OrderState.FILLED
+    state = order.state if told is None or told is OrderState.FILLED else told
+    if state is not order.state and state not in LEGAL_AFTER[order.state]:
+        state = order.state
+    waits = state in (OrderState.INTENT, OrderState.SENT, OrderState.WORKING)
+    return OrderState.PARTIAL if filled and waits else state
+
+
+def _share(reserved: Decimal, left: int, before: int) -> Decimal:
+    return money(quotient(product(reserved, left), before)) if left and before else ZERO
+
+
+def _book(draft: Draft, order: Order, fill: Fill) -> None:
+    position = draft.portfolio.positions.get(order.position_id)
+    if order.purpose is OrderPurpose.EXIT:
+        assert position is not None  # noqa: S101 - held by _sells_more_than_is_there
+        book_exit(draft, position, fill.lots, fill.price, fill.filled_at, order.reason or "EXIT")
+        return
+    assert order.plan is not None  # noqa: S101 - an entry has a plan
+    if position is None:
+        _open(draft, order, order.plan, fill)
+    else:
+        _increase(draft, position, fill)
+    if order.cancel_asked:
+        # Filled although it was no longer wanted: what came is sold again.
+        sell(
+            draft,
+            draft.portfolio.positions[order.position_id],
+            fill.lots,
+            fill.price,
+            fill.filled_at,
+            order.reason or "EXIT",
+        )
+
+
+def _open(draft: Draft, order: Order, plan: EntryPlan, fill: Fill) -> None:
+    position = Position(
+        position_id=order.position_id,
+        instrument=order.instrument,
+        layer=order.layer,
+        side=order.side,
+        entry_timestamp=plan.entry_timestamp,
+        entry_bar_time=plan.entry_bar_time,
+        entry_price=fill.price,
+        entry_lots=fill.lots,
+        entry_costs=_costs(draft.portfolio, order.instrument, fill, order.point_value),
+        lots=fill.lots,
+        quantity=price(product(order.lot_size, fill.lots)),
+        lot_size=order.lot_size,
+        point_value=order.point_value,
+        initial_stop=plan.stop,
+        current_stop=plan.stop,
+        highest_close=fill.price,
+        atr=plan.atr,
+        mark_price=fill.price,
+        mark_time=plan.mark_time,
+        limiter=plan.limiter,
+        risk_contribution=risk_amount(order.side, fill.price, plan.stop, fill.lots, order.point_value),
+        vol_contribution=volatility_amount(plan.atr, fill.lots, order.point_value),
+        is_base_position=plan.is_base_position,
+    )
+    draft.apply(PositionOpened(position=position))
+    _measured_from(draft, position)
+
+
+def _increase(draft: Draft, position: Position, fill: Fill) -> None:
+    entry_lots, lots = position.entry_lots + fill.lots, position.lots + fill.lots
+    entry = average_price(position.entry_price, position.entry_lots, fill.price, fill.lots)
+    side, value = position.side, position.point_value
+    draft.apply(
+        PositionIncreased(
+            position_id=position.position_id,
+            entry_price=entry,
+            entry_lots=entry_lots,
+            entry_costs=position.entry_costs + _costs(draft.portfolio, position.instrument, fill, value),
+            status=status_of(lots, entry_lots),
+            lots=lots,
+            quantity=price(product(position.lot_size, lots)),
+            unrealized_pnl=gross_pnl(side, entry, position.mark_price, lots, value),
+            risk_contribution=risk_amount(side, entry, position.current_stop, lots, value),
+            vol_contribution=volatility_amount(position.atr, lots, value),
+        )
+    )
+    _measured_from(draft, draft.portfolio.positions[position.position_id])
+
+
+def _measured_from(draft: Draft, position: Position) -> None:
+    row = draft.portfolio.pyramiding_of(position.instrument)
+    base_id = position.position_id if position.is_base_position else row.base_position_id
+    if (row.last_pyramid_price, row.base_position_id) != (position.entry_price, base_id):
+        draft.apply(
+            PyramidingChanged(
+                instrument=position.instrument, last_pyramid_price=position.entry_price, base_position_id=base_id
+            )
+        )
+
+
+def _costs(portfolio: Portfolio, instrument: str, fill: Fill, point_value: Decimal) -> Decimal:
+    settings = portfolio.settings
+    costs = settings.costs_of(instrument) if instrument in settings.instruments else settings.paper.costs
+    return side_costs(costs, fill.price, fill.lots, point_value)
+
+
+def _doubt(draft: Draft, before: Order, after: Order) -> None:
+    """While nobody knows what became of an order, nothing is added to its instrument."""
+    reason = f"order {after.client_order_id} is in doubt"
+    frozen = draft.portfolio.pyramiding_of(after.instrument).frozen_reason
+    if after.state is OrderState.IN_DOUBT and frozen is None:
+        draft.apply(EntriesFrozen(instrument=after.instrument, reason=reason))
+    elif before.state is OrderState.IN_DOUBT and after.state is not OrderState.IN_DOUBT and frozen == reason:
+        draft.apply(EntriesUnfrozen(instrument=after.instrument))
+
+
+def _frozen(portfolio: Portfolio, order: Order, reason: str) -> Decision:
+    draft = Draft(portfolio)
+    if portfolio.pyramiding_of(order.instrument).frozen_reason is None:
+        draft.apply(EntriesFrozen(instrument=order.instrument, reason=f"order {order.client_order_id}: {reason}"))
+    decision = draft.executed()
+    return replace(decision, outcome=Outcome(status=Status.REJECTED, reason=reason, position_id=order.position_id))

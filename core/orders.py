@@ -1,0 +1,166 @@
+"""Orders: what a broker is asked to do, and what has come of it. An order is kept as an intent before the broker hears of it."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from msgspec import Struct
+
+from core.models import MONEY_LIMIT, PRICE_LIMIT, Side, require_exact, require_utc
+from core.numbers import MONEY_SCALE, PRICE_SCALE, ZERO
+
+
+class OrderState(StrEnum):
+    """Where an order is. `intent`: kept, not known to be sent; `in_doubt`: perhaps sent, the broker's answer never came."""
+
+    INTENT = "intent"
+    SENT = "sent"
+    WORKING = "working"
+    PARTIAL = "partial"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    IN_DOUBT = "in_doubt"
+
+
+_AFTER_SENDING = frozenset(
+    {
+        OrderState.WORKING,
+        OrderState.PARTIAL,
+        OrderState.FILLED,
+        OrderState.CANCELLED,
+        OrderState.REJECTED,
+        OrderState.IN_DOUBT,
+    }
+)
+# What may follow; the same state may always be told again. The database holds the same table.
+LEGAL_AFTER: dict[OrderState, frozenset[OrderState]] = {
+    OrderState.INTENT: _AFTER_SENDING | {OrderState.SENT},
+    OrderState.SENT: _AFTER_SENDING,
+    OrderState.IN_DOUBT: _AFTER_SENDING | {OrderState.SENT},
+    OrderState.WORKING: _AFTER_SENDING,
+    OrderState.PARTIAL: frozenset({OrderState.FILLED, OrderState.CANCELLED, OrderState.IN_DOUBT}),
+    # A fill can be on its way while the cancel is answered.
+    OrderState.CANCELLED: frozenset({OrderState.FILLED}),
+    OrderState.FILLED: frozenset(),
+    OrderState.REJECTED: frozenset(),
+}
+FINAL = frozenset({OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED})
+
+
+class OrderPurpose(StrEnum):
+    """What an order does to its position."""
+
+    ENTRY = "entry"
+    EXIT = "exit"
+
+
+class Fill(Struct, frozen=True, kw_only=True):
+    """A trade of an order, as the broker reports it. `fill_id` is the broker's: the same fill twice is one."""
+
+    fill_id: str
+    lots: int
+    price: Decimal
+    filled_at: datetime
+
+    def __post_init__(self) -> None:
+        require_utc("Fill", filled_at=self.filled_at)
+        require_exact(self, ("price",), PRICE_SCALE, PRICE_LIMIT)
+        if self.lots <= 0 or self.price <= 0:
+            raise ValueError(f"Fill {self.fill_id}: {self.lots} lots at {self.price} are no fill")
+
+
+class EntryPlan(Struct, frozen=True, kw_only=True):
+    """What an entry's first fill makes a position of: the signal's times, stop and ATR (points), and why that size."""
+
+    entry_timestamp: datetime
+    entry_bar_time: datetime | None
+    mark_time: datetime
+    stop: Decimal | None
+    atr: Decimal | None
+    limiter: str
+    is_base_position: bool
+
+    def __post_init__(self) -> None:
+        require_utc(
+            "EntryPlan",
+            entry_timestamp=self.entry_timestamp,
+            entry_bar_time=self.entry_bar_time,
+            mark_time=self.mark_time,
+        )
+        require_exact(self, ("stop", "atr"), PRICE_SCALE, PRICE_LIMIT)
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """One order of one position: the columns of `orders` but its two wall-clock ones.
+
+    `reason` is why an exit is sold, or why an entry is no longer wanted. `side` is the position's, `reference_price`
+    (points) the signal's; `risk_reserved` and `vol_reserved` (money) are what the unfilled lots of an entry hold of the
+    portfolio's limits. `settled`: the broker's books have been read once more since it ended, nothing more comes of it.
+    """
+
+    client_order_id: str
+    journal_seq: int
+    position_id: str
+    instrument: str
+    layer: str
+    side: Side
+    purpose: OrderPurpose
+    attempt: int = 1
+    lots: int
+    lot_size: Decimal
+    point_value: Decimal
+    reference_price: Decimal
+    reason: str | None = None
+    plan: EntryPlan | None = None
+    state: OrderState = OrderState.INTENT
+    cancel_asked: bool = False
+    filled_lots: int = 0
+    average_price: Decimal | None = None
+    fill_ids: tuple[str, ...] = ()
+    broker_order_id: str | None = None
+    message: str | None = None
+    risk_reserved: Decimal = ZERO
+    vol_reserved: Decimal = ZERO
+    settled: bool = False
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        require_exact(self, ("lot_size", "point_value", "reference_price", "average_price"), PRICE_SCALE, PRICE_LIMIT)
+        require_exact(self, ("risk_reserved", "vol_reserved"), MONEY_SCALE, MONEY_LIMIT)
+        if self.lots <= 0 or not 0 <= self.filled_lots <= self.lots:
+            raise ValueError(f"Order.filled_lots must be 0..lots and lots above 0: {self.filled_lots}/{self.lots}")
+        if (self.purpose is OrderPurpose.ENTRY) != (self.plan is not None):
+            raise ValueError("an entry, and nothing else, has a plan")
+        if self.settled and self.state not in FINAL:
+            raise ValueError(f"Order is {self.state} and cannot be settled")
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it may still be filled, as far as is known."""
+        return self.state not in FINAL
+
+    @property
+    def lots_left(self) -> int:
+        """Lots that may still be filled: none once it has ended."""
+        return self.lots - self.filled_lots if self.is_live else 0
+
+    @property
+    def lots_to_come(self) -> int:
+        """Lots that fills may still be told of: also of an ended one, until the broker's books were read again."""
+        return 0 if self.settled else self.lots - self.filled_lots
+
+    @property
+    def buys(self) -> bool:
+        """Whether it is a buy: entries of longs, exits of shorts."""
+        return (self.side is Side.LONG) == (self.purpose is OrderPurpose.ENTRY)
+
+
+def client_order_id_of(seq: int, position_id: str, purpose: OrderPurpose, attempt: int) -> str:
+    """The order's id, the same whenever the same journal entry is decided: journal seq, position, purpose and attempt.
+
+    At most 32 characters of letters, digits and `-`, which every venue takes: an EXIT of ALL layers shares one seq, so the
+    position's own digits are in it.
+    """
+    letter = "e" if purpose is OrderPurpose.ENTRY else "x"
+    return f"pm{seq}-{position_id[-12:]}-{letter}{attempt}"

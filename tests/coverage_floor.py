@@ -21,6 +21,10 @@ PURE = (
     "core/inputs.py",
     "core/evolve.py",
     "core/invariants.py",
+    "core/contract_rules.py",
+    "core/trading_calendar.py",
+    "core/rollover.py",
+    "core/symbols.py",
     "core/decide/*.py",
 )
 PERSISTENCE = ("core/db_state_manager.py", "core/postgres/*.py")

@@ -5,7 +5,7 @@ import threading
 from itertools import count
 from typing import Any
 
-from core.inputs import Command, SignalInput
+from core.inputs import Command, OrderReport, SignalInput
 from core.ordering import signal_in_order_key
 from live.answers import Answer
 
@@ -30,7 +30,7 @@ class Delivery:
     )
 
     def __init__(
-        self, given: SignalInput | Command, payload: dict[str, Any] | None = None, *, kept: bool = False
+        self, given: SignalInput | Command | OrderReport, payload: dict[str, Any] | None = None, *, kept: bool = False
     ) -> None:
         self.given = given
         self.payload = payload or {}
@@ -82,7 +82,8 @@ class Delivery:
 class Waiting:
     """The queue in front of the writer: it takes all that waits, at most a batch, in the order in which it is decided.
 
-    Commands come first, as they came: an operator who halts means now. Then signals in DOMAIN.md's order.
+    Commands and brokers' reports come first, as they came: an operator who halts means now, and a fill has happened. Then
+    signals in DOMAIN.md's order.
     """
 
     def __init__(self) -> None:
@@ -154,7 +155,7 @@ def _rank(delivery: Delivery) -> tuple[Any, ...]:
 
 
 def in_order(deliveries: list[Delivery]) -> list[Delivery]:
-    """Commands first, then signals in DOMAIN.md's order."""
+    """Commands and reports first, then signals in DOMAIN.md's order."""
     return sorted(deliveries, key=_rank)
 
 

@@ -15,7 +15,8 @@ import structlog
 from core.db_state_manager import DatabaseStateManager
 from core.errors import DatabaseAway, Halt, PortfolioError
 from core.fingerprint import fingerprint_of
-from core.inputs import ClosePositions, Command, SignalInput
+from core.inputs import ClosePositions, Command, OrderReport, SignalInput
+from core.journal import Batch
 from core.models import Position, Signal, SignalType
 from core.portfolio import Portfolio
 from core.portfolio_state import PortfolioStateManager
@@ -66,6 +67,7 @@ class LiveTradingEngine:
         self.database_away = False
         self.database_seen: float | None = None
         self.spool = spool
+        self.on_commit: Callable[[Batch], None] = lambda _: None
         self.portfolio_state_manager = PortfolioStateManager(lambda: self.portfolio)
         self._settings = settings
         self._initial_capital = initial_capital
@@ -96,7 +98,7 @@ class LiveTradingEngine:
             clock=self._clock,
             pause=self._ending.wait,
             give_back=_start_again,
-            observe=tell_margin,
+            observe=self._committed,
         )
         self.failed_invariants = recovered.broken
         for received in received_deliveries(self.db_manager, self._settings):
@@ -239,6 +241,11 @@ class LiveTradingEngine:
         delivery = Delivery(command)
         return self._submit(delivery, self._answer_within) or self._abandon(delivery)
 
+    def report(self, report: OrderReport) -> Answer:
+        """Decide what a broker tells of an order; what was not kept is told again, by the broker's books."""
+        delivery = Delivery(report)
+        return self._submit(delivery, self._answer_within) or self._abandon(delivery)
+
     def look_into_inbox(self) -> None:
         """Take up what others have put into the database to be decided. Raises DatabaseAway."""
         if self.serving:
@@ -286,6 +293,10 @@ class LiveTradingEngine:
         return Answer(kind=AnswerKind.UNKNOWN, fingerprint=delivery.fingerprint, message="unknown, send again")
 
     # --- the writer
+
+    def _committed(self, batch: Batch) -> None:
+        tell_margin(batch)
+        self.on_commit(batch)
 
     def _run(self) -> None:
         writer = self._held_writer

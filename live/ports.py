@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from core.inputs import Command
+from core.inputs import Command, OrderReport
 from core.models import Position, Signal
 from core.portfolio import Portfolio
 from core.postgres.reads import Reads
@@ -45,3 +45,14 @@ class Engine(Protocol):
 
     def position(self, position_id: str) -> Position | None:
         """A position, open or closed; None where there is none. May raise DatabaseAway."""
+
+
+class OrderDesk(Protocol):
+    """What the dispatcher needs of the engine."""
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """Its committed state, with the orders of which more may come."""
+
+    def report(self, report: OrderReport) -> Answer:
+        """Decide what a broker tells; blocks at most 2 s and never raises. What was not kept is told again."""

@@ -55,7 +55,9 @@ def rows_as_portfolio(dsn: str, like: Portfolio) -> Portfolio:
     with DatabaseStateManager(dsn) as other:
         loaded = other.load()
     assert loaded.state is not None
-    return portfolio_from_rows(like.name, like.settings, loaded.state, loaded.positions, loaded.pyramiding)
+    return portfolio_from_rows(
+        like.name, like.settings, loaded.state, loaded.positions, loaded.pyramiding, loaded.orders
+    )
 
 
 def status_of(answer: Answer) -> str:

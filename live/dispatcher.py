@@ -1,0 +1,250 @@
+"""Orders on their way: sends what is intended, reads the broker's books, and tells the writer what has come of it.
+
+It decides nothing and keeps nothing that matters: what it knows, the committed orders and the broker's books say. An
+order that may be at the broker already is looked for there, never sent again.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+import structlog
+
+from core.decide.timing import duration
+from core.inputs import OrderReport
+from core.orders import Order, OrderPurpose, OrderState
+from live.books import Books, Market, OddQuantity, found_in, may_be_there, news_of, read_books, request_of
+from live.brokers.port import Broker, BrokerAway, BrokerRefused, OutcomeUnknown
+from live.ports import OrderDesk
+
+log = structlog.get_logger(__name__)
+
+READ_EVERY_SECONDS = 1.0
+# How long an order of an earlier process, or one whose answer was lost, may take to show in the broker's book.
+SHOWS_WITHIN_SECONDS = 5.0
+CANCEL_AGAIN_SECONDS = 5.0
+
+
+class Dispatcher:
+    """One thread. `desk` is the engine; `market_of` tells where an instrument is traded, None where it is not;
+    `may_send` whether this instance holds the portfolio at this moment; `prepare` is called before each turn."""
+
+    def __init__(
+        self,
+        desk: OrderDesk,
+        broker: Broker,
+        *,
+        market_of: Callable[[str], Market | None],
+        clock: Callable[[], datetime],
+        may_send: Callable[[], bool] = lambda: True,
+        prepare: Callable[[], None] = lambda: None,
+        shows_within: float = SHOWS_WITHIN_SECONDS,
+        read_every: float = READ_EVERY_SECONDS,
+    ) -> None:
+        self._desk = desk
+        self._broker = broker
+        self._market_of = market_of
+        self._clock = clock
+        self._may_send = may_send
+        self._prepare = prepare
+        self._shows_within = shows_within
+        self._read_every = read_every
+        # Handed to the broker by this process, or found at the start: not to be sent. With the time it became so.
+        self._handed: dict[str, float] = {}
+        self._asked_to_cancel: dict[str, float] = {}
+        self._told: set[str] = set()
+        self._inherited: dict[str, float] | None = None
+        self._read_at = float("-inf")
+        self._blind = False
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin; orders of an earlier process are resolved from the broker's books before any of them is sent."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End after the call in hand."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    def wake(self) -> None:
+        """Something was committed: there may be an order to send."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self.turn()
+            except Exception:
+                # An adapter's mistake must not end the only thread that brings fills.
+                log.exception("a turn of the dispatcher failed")
+                self._wake.wait(self._read_every)
+            self._wake.wait(self._read_every)
+            self._wake.clear()
+
+    def turn(self) -> None:
+        """Send what is intended, then read the books if it is time."""
+        self._prepare()
+        orders = list(self._desk.portfolio.orders.values())
+        if self._inherited is None:
+            now = time.monotonic()
+            self._inherited = {order.client_order_id: now for order in orders if order.state is OrderState.INTENT}
+        for order in orders:
+            if order.state is OrderState.INTENT and self._is_fresh(order):
+                self._send(order)
+        if orders and time.monotonic() - self._read_at >= self._read_every:
+            self._read()
+        self._forget(orders)
+
+    def _is_fresh(self, order: Order) -> bool:
+        inherited = self._inherited or {}
+        return order.client_order_id not in inherited and order.client_order_id not in self._handed
+
+    # --- to the broker
+
+    def _send(self, order: Order) -> None:
+        refusal = self._refusal(order)
+        if refusal is not None:
+            self._report(order, OrderState.CANCELLED, message=refusal, settled=True)
+            return
+        market = self._market_of(order.instrument)
+        if market is None:
+            self._report(order, OrderState.REJECTED, message=f"{order.instrument} is not traded here", settled=True)
+            return
+        if not self._may_send():
+            return
+        # From here on only the broker's book says what became of it, whatever happens to this call.
+        self._handed[order.client_order_id] = time.monotonic()
+        try:
+            broker_order_id = self._broker.place(request_of(order, market))
+        except BrokerRefused as error:
+            self._report(order, OrderState.REJECTED, message=str(error), settled=True)
+        except BrokerAway as error:
+            del self._handed[order.client_order_id]
+            self._tell(order, "the broker is away: the order waits", error)
+        except OutcomeUnknown as error:
+            self._report(order, OrderState.IN_DOUBT, message=str(error))
+        else:
+            self._report(order, OrderState.SENT, broker_order_id=broker_order_id)
+
+    def _refusal(self, order: Order) -> str | None:
+        """Why an order that was never sent is not sent any more: nobody wants it, or its entry is too old by now."""
+        if order.cancel_asked:
+            return "no longer wanted"
+        portfolio = self._desk.portfolio
+        if order.purpose is OrderPurpose.EXIT or order.plan is None:
+            return None
+        if portfolio.state.halted:
+            return "halted"
+        most = portfolio.settings.timing.max_entry_age_seconds
+        if most is not None and self._clock() - order.plan.entry_timestamp > duration(most):
+            return "stale"
+        return None
+
+    def _cancel(self, order: Order, broker_order_id: str) -> None:
+        last = self._asked_to_cancel.get(order.client_order_id)
+        if last is not None and time.monotonic() - last < CANCEL_AGAIN_SECONDS:
+            return
+        self._asked_to_cancel[order.client_order_id] = time.monotonic()
+        try:
+            self._broker.cancel(broker_order_id)
+        except (BrokerRefused, BrokerAway, OutcomeUnknown) as error:
+            # The book tells whether it was cancelled; a refusal mostly means that it has ended.
+            log.warning("a cancel was not taken", order=order.client_order_id, error=str(error))
+
+    # --- from the broker
+
+    def _read(self) -> None:
+        try:
+            books = read_books(self._broker, self._clock())
+        except (BrokerAway, BrokerRefused) as error:
+            if not self._blind:
+                log.warning("the broker's books cannot be read", error=str(error))
+            self._blind = True
+            return
+        self._read_at, self._blind = time.monotonic(), False
+        orders = list(self._desk.portfolio.orders.values())
+        claimed = {order.broker_order_id for order in orders if order.broker_order_id is not None}
+        for order in orders:
+            market = self._market_of(order.instrument)
+            if market is not None:
+                self._read_one(books, order, market, claimed)
+
+    def _read_one(self, books: Books, order: Order, market: Market, claimed: set[str]) -> None:
+        if order.broker_order_id is None:
+            if not self._was_handed(order):
+                return
+            entry = found_in(books, order, market, claimed)
+            if entry is None:
+                self._not_found(books, order, market, claimed)
+                return
+            claimed.add(entry.broker_order_id)
+        else:
+            entry = books.orders.get(order.broker_order_id)
+            if entry is None:
+                self._tell(order, "the broker's book does not show an order of ours", None)
+                return
+        try:
+            report = news_of(books, order, entry, market)
+        except OddQuantity as error:
+            self._tell(order, "a fill is no whole number of lots", error)
+            return
+        if report is not None:
+            self._desk.report(report)
+        if order.cancel_asked and order.is_live:
+            self._cancel(order, entry.broker_order_id)
+
+    def _was_handed(self, order: Order) -> bool:
+        known = order.client_order_id in self._handed or order.client_order_id in (self._inherited or {})
+        return known or order.state is not OrderState.INTENT
+
+    def _not_found(self, books: Books, order: Order, market: Market, claimed: set[str]) -> None:
+        since = self._handed.get(order.client_order_id) or (self._inherited or {}).get(order.client_order_id)
+        if order.state is not OrderState.INTENT or order.client_order_id in self._handed:
+            self._tell(order, "nobody knows what became of an order: look at the broker", None)
+            return
+        waited = since is None or time.monotonic() - since >= self._shows_within
+        if waited and not may_be_there(books, order, market, claimed):
+            # An intent of an earlier process that never reached the broker: it is sent as if it were new.
+            (self._inherited or {}).pop(order.client_order_id, None)
+            self._wake.set()
+
+    # --- to the writer
+
+    def _report(
+        self,
+        order: Order,
+        state: OrderState,
+        *,
+        broker_order_id: str | None = None,
+        message: str | None = None,
+        settled: bool = False,
+    ) -> None:
+        # If it cannot be kept now, the books tell the same later.
+        self._desk.report(
+            OrderReport(
+                client_order_id=order.client_order_id,
+                state=state,
+                broker_order_id=broker_order_id,
+                message=None if message is None else message[:1000],
+                settled=settled,
+            )
+        )
+
+    def _tell(self, order: Order, what: str, error: Exception | None) -> None:
+        """Once an order and reason, not once a second."""
+        key = f"{order.client_order_id}: {what}"
+        if key not in self._told:
+            self._told.add(key)
+            log.error(what, order=order.client_order_id, instrument=order.instrument, error=str(error or ""))
+
+    def _forget(self, orders: Iterable[Order]) -> None:
+        known = {order.client_order_id for order in orders}
+        for kept in (self._handed, self._asked_to_cancel):
+            for client_order_id in kept.keys() - known:
+                del kept[client_order_id]

@@ -1,0 +1,307 @@
+"""Orders on their way: engine, PostgreSQL, dispatcher and a broker, with what goes wrong between them."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from core.journal import Batch
+from core.postgres.journal_stream import journal_stream
+from live.answers import Answer
+from live.books import Market
+from live.brokers.paper import PaperBroker
+from live.brokers.port import BrokerAway, BrokerOrder, BrokerRefused, OrderRequest, OutcomeUnknown
+from live.brokers.settings import PaperSettings
+from live.dispatcher import Dispatcher
+from live.engine import LiveTradingEngine
+from live.paper_quotes import PaperQuotes
+from live.verify import verify
+from tests.builders import a_signal, minutes, settings_with
+from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
+from tests.queries import rows
+
+NOW = minutes(20)
+GOLD = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500, "atr": 500}
+SETTINGS = without_waiting(settings_with(execution={"fills": "broker"}))
+
+
+def market_of(instrument: str) -> Market:
+    lots = SETTINGS.instruments[instrument].lot_size
+    return Market(symbol=instrument, exchange="PAPER", units_per_lot=lots)
+
+
+class Misbehaving:
+    """The paper broker, whose answers can get lost, and which counts what it was asked."""
+
+    def __init__(self, broker: PaperBroker) -> None:
+        self._broker = broker
+        self.placed: list[str] = []
+        self.next_place: Exception | None = None
+        self.lose_answer = False
+        self.blind = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    def place(self, request: OrderRequest) -> str:
+        failure, self.next_place = self.next_place, None
+        if failure is not None:
+            raise failure
+        self.placed.append(request.client_order_id)
+        answer = self._broker.place(request)
+        if self.lose_answer:
+            self.lose_answer = False
+            raise OutcomeUnknown("the answer was lost")
+        return answer
+
+    def orders(self) -> list[BrokerOrder]:
+        if self.blind:
+            raise BrokerAway("no book")
+        return self._broker.orders()
+
+
+@contextmanager
+def a_desk(
+    dsn: str, folder: Path, paper: dict[str, Any] | None = None, *, clock: Clock | None = None, start: bool = True
+) -> Iterator[tuple[LiveTradingEngine, Misbehaving, Dispatcher]]:
+    """An engine whose fills come from the paper broker of `folder`."""
+    clock = clock or Clock(NOW)
+    with ExitStack() as stack:
+        paper_broker = stack.enter_context(PaperBroker(folder / "paper.sqlite", PaperSettings(**(paper or {})), clock))
+        broker = Misbehaving(paper_broker)
+        engine = stack.enter_context(an_engine(dsn, settings=SETTINGS, clock=clock))
+        quotes = PaperQuotes(paper_broker, market_of)
+        dispatcher = Dispatcher(
+            engine,
+            broker,
+            market_of=market_of,
+            clock=clock,
+            prepare=quotes.show,
+            shows_within=0.3,
+            read_every=0.05,
+        )
+
+        def committed(batch: Batch) -> None:
+            quotes.take(batch)
+            dispatcher.wake()
+
+        engine.on_commit = committed
+        stack.callback(dispatcher.stop)
+        if start:
+            dispatcher.start()
+        yield engine, broker, dispatcher
+
+
+def eventually(holds: Callable[[], object], seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def quiet(engine: LiveTradingEngine) -> bool:
+    return not engine.portfolio.orders
+
+
+def states(dsn: str) -> list[tuple[str, str, int, bool]]:
+    return rows(dsn, "SELECT purpose, state, filled_lots, settled FROM orders ORDER BY journal_seq, client_order_id")
+
+
+def proved(dsn: str, engine: LiveTradingEngine) -> None:
+    assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
+    with journal_stream(dsn, "main") as stream:
+        verify(stream, "main")
+
+
+def test_an_alert_is_accepted_sent_filled_and_sold_again(dsn, tmp_path):
+    with a_desk(dsn, tmp_path) as (engine, broker, _):
+        answer = engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert (status_of(answer), answer.outcome["lots"]) == ("accepted", 2)
+        assert eventually(lambda: quiet(engine))
+        (position,) = engine.positions.values()
+        assert (position.lots, position.entry_price) == (2, 52000)
+        assert status_of(engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(17)))) == "accepted"
+        assert eventually(lambda: quiet(engine) and not engine.positions)
+        assert rows(dsn, "SELECT exit_price, realized_pnl FROM portfolio_positions") == [
+            (Decimal(52500), Decimal(500 * 30 * 2))
+        ]
+        assert states(dsn) == [("entry", "filled", 2, True), ("exit", "filled", 2, True)]
+        assert rows(dsn, "SELECT count(*) FROM fills") == [(2,)]
+        assert len(broker.placed) == 2
+        assert broker.positions() == []
+        assert status_of(engine.process_signal(a_signal(timestamp=minutes(16)))) == "duplicate"
+        proved(dsn, engine)
+
+
+def test_partial_fills_are_booked_as_they_come(dsn, tmp_path):
+    clock = Clock(NOW)
+    parts = {"fill_fractions": ("0.5", "0.5"), "seconds_between_fills": "10"}
+    with a_desk(dsn, tmp_path, parts, clock=clock) as (engine, _, _):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: [position.lots for position in engine.positions.values()] == [1])
+        assert [order.state for order in engine.portfolio.orders.values()] == ["partial"]
+        clock.forward(seconds=11)
+        assert eventually(lambda: quiet(engine))
+        assert [position.lots for position in engine.positions.values()] == [2]
+        proved(dsn, engine)
+
+
+def test_an_order_whose_answer_is_lost_is_found_in_the_book_and_not_sent_again(dsn, tmp_path):
+    with a_desk(dsn, tmp_path) as (engine, broker, _):
+        broker.lose_answer = True
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: quiet(engine))
+        assert len(broker.placed) == 1
+        assert [position.lots for position in engine.positions.values()] == [2]
+        assert engine.portfolio.pyramiding_of("BANK_NIFTY").frozen_reason is None
+        kinds = rows(dsn, "SELECT input ->> 'state' FROM decision_journal WHERE kind = 'report' ORDER BY seq")
+        assert kinds[0] == ("in_doubt",)
+        proved(dsn, engine)
+
+
+def test_an_order_nobody_knows_of_stays_in_doubt_and_freezes_its_instrument(dsn, tmp_path):
+    with a_desk(dsn, tmp_path) as (engine, broker, _):
+        broker.next_place = OutcomeUnknown("gone")
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: [order.state for order in engine.portfolio.orders.values()] == ["in_doubt"])
+        time.sleep(0.6)
+        assert broker.placed == []
+        assert "BANK_NIFTY" in engine.status()["frozen"]
+        assert status_of(engine.process_signal(a_signal(**GOLD, timestamp=minutes(16)))) == "accepted"
+
+
+def test_a_broker_that_refuses_or_is_away(dsn, tmp_path):
+    with a_desk(dsn, tmp_path) as (engine, broker, _):
+        broker.next_place = BrokerRefused("margin")
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: states(dsn) == [("entry", "rejected", 0, True)])
+        broker.next_place = BrokerAway("no route")
+        engine.process_signal(a_signal(**GOLD, timestamp=minutes(16)))
+        assert eventually(lambda: quiet(engine))
+        assert [position.instrument for position in engine.positions.values()] == ["GOLD_MINI"]
+        assert len(broker.placed) == 1
+        proved(dsn, engine)
+
+
+def test_an_intent_of_a_killed_process_is_looked_for_before_it_is_sent(dsn, tmp_path):
+    """Sent, and nothing of the answer kept; and never sent at all: the next process tells one from the other."""
+    with a_desk(dsn, tmp_path, start=False) as (engine, broker, dispatcher):
+        for fields in ({}, GOLD):
+            engine.process_signal(a_signal(**fields, timestamp=minutes(16)))
+        (sent, never) = sorted(engine.portfolio.orders.values(), key=lambda order: order.instrument)
+        dispatcher._prepare()
+        broker.place(_request(sent))
+    with a_desk(dsn, tmp_path) as (engine, broker, _):
+        assert eventually(lambda: quiet(engine))
+        assert broker.placed == [never.client_order_id]
+        assert sorted(position.instrument for position in engine.positions.values()) == ["BANK_NIFTY", "GOLD_MINI"]
+        assert len(broker.orders()) == 2
+        proved(dsn, engine)
+
+
+def test_nothing_inherited_is_sent_while_the_book_cannot_be_read(dsn, tmp_path):
+    with a_desk(dsn, tmp_path, start=False) as (engine, *_):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+    with a_desk(dsn, tmp_path, start=False) as (engine, broker, dispatcher):
+        broker.blind = True
+        dispatcher.start()
+        time.sleep(0.6)
+        assert broker.placed == []
+        broker.blind = False
+        assert eventually(lambda: [order.state for order in engine.portfolio.orders.values()] == ["working"])
+        assert len(broker.placed) == 1
+
+
+def test_an_entry_that_waited_too_long_or_is_halted_is_not_sent_an_exit_is(dsn, tmp_path):
+    clock = Clock(NOW)
+    with a_desk(dsn, tmp_path, start=False, clock=clock) as (engine, *_):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        clock.forward(hours=1)
+    with a_desk(dsn, tmp_path, clock=clock) as (engine, broker, _):
+        assert eventually(lambda: quiet(engine))
+        assert rows(dsn, "SELECT state, message FROM orders") == [("cancelled", "stale")]
+        assert broker.placed == []
+
+
+def test_an_exit_during_a_working_entry_cancels_it_and_leaves_nothing_behind(dsn, tmp_path):
+    clock = Clock(NOW)
+    with a_desk(dsn, tmp_path, {"latency_seconds": "30"}, clock=clock) as (engine, broker, _):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: [order.state for order in engine.portfolio.orders.values()] == ["working"])
+        answer = engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(17)))
+        assert status_of(answer) == "accepted"
+
+        def over() -> bool:
+            clock.forward(seconds=7)
+            return quiet(engine)
+
+        assert eventually(over)
+        assert not engine.positions
+        assert broker.positions() == []
+        proved(dsn, engine)
+
+
+def test_the_database_refuses_an_order_that_goes_back_and_a_fill_that_is_changed(dsn, tmp_path):
+    with a_desk(dsn, tmp_path) as (engine, *_):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: quiet(engine))
+    connection = psycopg2.connect(dsn)
+    for statement in (
+        "UPDATE orders SET state = 'working', settled = FALSE",
+        "UPDATE orders SET filled_lots = 1, state = 'partial'",
+        "UPDATE fills SET price = 1",
+        "DELETE FROM fills",
+        "TRUNCATE fills",
+    ):
+        with pytest.raises(psycopg2.Error), connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+    connection.close()
+
+
+def test_eight_clients_and_answers_that_get_lost_leave_no_order_twice(dsn, tmp_path):
+    with a_desk(dsn, tmp_path) as (engine, broker, _):
+        answers: list[Answer] = []
+
+        def trade(instrument: str, price: Decimal) -> None:
+            fields: dict[str, Any] = {"instrument": instrument, "price": price, "stop": price - 500, "atr": 500}
+            answers.append(engine.process_signal(a_signal(**fields, timestamp=_at(16))))
+            broker.lose_answer = True
+            eventually(lambda: any(p.instrument == instrument for p in engine.positions.values()))
+            answers.append(
+                engine.process_signal(
+                    a_signal("EXIT", layer="ALL", instrument=instrument, price=price, timestamp=_at(18))
+                )
+            )
+
+        threads = [
+            threading.Thread(target=trade, args=(name, Decimal(price)))
+            for name, price in (("BANK_NIFTY", 52000), ("GOLD_MINI", 72000), ("SILVER_MINI", 90000))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert eventually(lambda: quiet(engine))
+        assert len(broker.placed) == len(set(broker.placed)) == len(broker.orders())
+        assert broker.positions() == []
+        assert not engine.positions
+        proved(dsn, engine)
+
+
+def _at(minute: float) -> datetime:
+    return minutes(minute)
+
+
+def _request(order: Any) -> OrderRequest:
+    from live.books import request_of
+
+    return request_of(order, market_of(order.instrument))

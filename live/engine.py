@@ -5,7 +5,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import structlog
 
 from core.db_state_manager import DatabaseStateManager
-from core.errors import DatabaseAway, Halt, PortfolioError
+from core.errors import DatabaseAway, Halt
 from core.fingerprint import fingerprint_of
 from core.inputs import ClosePositions, Command, SignalInput
 from core.models import Position, Signal, SignalType
@@ -22,6 +21,7 @@ from core.portfolio_state import PortfolioStateManager
 from core.postgres.reads import Reads
 from core.settings import Settings
 from live.answers import Answer, AnswerKind
+from live.counting import DeliveryCounter
 from live.deliveries import Delivery, Waiting, first_of_each, in_order
 from live.inbox import Inbox
 from live.keeping import NOT_KEPT, SILENT_FOR_SECONDS, Keeping
@@ -78,6 +78,7 @@ class LiveTradingEngine:
         self._ending = ending or threading.Event()
         self._stopping = threading.Event()
         self._inbox = Inbox(db_manager, settings)
+        self._counter = DeliveryCounter(lambda fingerprint: db_manager.count_delivery(fingerprint))
         self._in_hand: list[Delivery] = []
         self._keeping = Keeping(spool, self._waiting)
 
@@ -131,6 +132,7 @@ class LiveTradingEngine:
         self._thread.join(timeout)
         self._stopping.set()
         self._thread.join(1.0)
+        self._counter.stop()
 
     # --- what others see: committed state only
 
@@ -229,9 +231,7 @@ class LiveTradingEngine:
         if answer is None or answer.kind in NOT_KEPT:
             answer = self._keeping.keep(delivery) or answer or self._abandon(delivery)
         if answer.kind is AnswerKind.DUPLICATE:
-            # Counted outside, best effort: a lost count changes no state.
-            with suppress(PortfolioError):
-                self.db_manager.count_delivery(fingerprint)
+            self._counter.count(fingerprint)
         return answer
 
     def command(self, command: Command) -> Answer:

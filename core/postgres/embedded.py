@@ -134,7 +134,8 @@ class EmbeddedServer:
         with ExitStack() as undo:
             if self._use is None:
                 self._use = _open_lock(self._layout.use_lock)
-            undo.callback(self._give_up_use)
+                # Not one that was there before: others, and we, use the server through it.
+                undo.callback(self._give_up_use)
             fcntl.flock(self._use, fcntl.LOCK_SH)
             yield
             undo.pop_all()
@@ -257,14 +258,29 @@ class EmbeddedServer:
                     cursor.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
                     if cursor.rowcount == 0:
                         cursor.execute(f"CREATE DATABASE {DATABASE}")
-        except psycopg2.Error as error:
+        except psycopg2.OperationalError as error:
+            if _is_full(error):
+                return True  # whoever has all its connections found it usable
             found = read_pid_file(self._layout.cluster)
-            if found is None or found.status != "ready" or self.postmaster_pid is None:
+            if _is_passing(error) or found is None or found.status != "ready" or self.postmaster_pid is None:
                 return False
             raise EmbeddedServerError(
                 f"the embedded PostgreSQL runs (process {found.pid}) but cannot be used: {error}"
             ) from error
         return True
+
+
+def _is_full(error: psycopg2.OperationalError) -> bool:
+    # A refused connection has no SQLSTATE; the server's messages are in English, its locale is C.
+    return "too many clients" in str(error) or "remaining connection slots" in str(error)
+
+
+def _is_passing(error: psycopg2.OperationalError) -> bool:
+    """A backend was killed and the server recovers by itself, or it starts or stops: its pid file may say `ready` still.
+
+    What it refuses for good (the role, the database), it refuses with another FATAL.
+    """
+    return "FATAL:" not in str(error) or "the database system is" in str(error)
 
 
 def _require_cluster(layout: Layout) -> None:

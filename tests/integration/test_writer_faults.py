@@ -297,19 +297,29 @@ def test_a_silent_server_makes_the_engine_not_ready(dsn):
 def test_a_duplicate_does_not_wait_for_its_delivery_to_be_counted(dsn):
     with an_engine(dsn) as engine:
         engine.process_signal(a_signal())
-        count = engine.db_manager.count_delivery
-        blocker = psycopg2.connect(dsn)
-
-        def blocked(fingerprint: str) -> None:
-            with blocker.cursor() as cursor:
-                cursor.execute("SELECT 1 FROM signal_log FOR UPDATE")
-            count(fingerprint)
-
-        engine.db_manager.count_delivery = blocked
+        release = threading.Event()
+        engine.db_manager.count_delivery = lambda _: release.wait(10)
         started = time.monotonic()
         assert status_of(engine.process_signal(a_signal())) == "duplicate"
         assert time.monotonic() - started < 1.5
-        blocker.close()
+        release.set()
+
+
+def test_a_duplicate_is_answered_in_time_though_the_answer_to_its_count_never_comes(dsn, proxy):
+    with an_engine(proxy.dsn) as engine:
+        engine.process_signal(a_signal())
+        proxy.cut = Cut.SILENT
+        started = time.monotonic()
+        assert status_of(engine.process_signal(a_signal())) == "duplicate"
+        assert time.monotonic() - started < 2
+        assert _eventually(lambda: proxy.cuts == 1)
+
+
+def test_deliveries_are_counted(dsn):
+    with an_engine(dsn) as engine:
+        for _ in range(3):
+            engine.process_signal(a_signal())
+    assert rows(dsn, "SELECT deliveries, is_duplicate FROM signal_log") == [(3, True)]
 
 
 def test_the_resend_of_an_entry_that_was_executed_does_not_wait_for_an_exit(dsn, settings):
@@ -451,6 +461,14 @@ def test_two_different_commands_of_one_request_id_at_once_are_told_apart(dsn):
         first, second = (delivery.wait(2) for delivery in pair)
         assert (first.kind, second.kind, second.differs) == (AnswerKind.DECIDED, AnswerKind.DUPLICATE, True)
     assert rows(dsn, "SELECT amount FROM capital_flows") == [(Decimal(5),)]
+
+
+def test_a_repeated_command_is_told_its_first_outcome_with_its_figures(dsn):
+    with an_engine(dsn) as engine:
+        command = MoveCapital(request_id="a", amount=Decimal(-9_000_000_000))
+        first, second = engine.command(command), engine.command(command)
+    assert first.outcome["sizing"]
+    assert second.outcome["sizing"] == first.outcome["sizing"]
 
 
 def _continue(pid: int) -> None:

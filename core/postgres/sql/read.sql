@@ -69,8 +69,8 @@ FROM signal_log
 WHERE fingerprint = %(fingerprint)s;
 
 -- name: find_request
--- An operator's command by its request id.
-SELECT seq, kind, input, outcome
+-- An operator's command by its request id; what was answered is its outcome with the figures.
+SELECT seq, kind, input, outcome || jsonb_build_object('sizing', figures) AS outcome
 FROM decision_journal
 WHERE request_id = %(request_id)s;
 

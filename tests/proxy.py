@@ -51,6 +51,7 @@ class Proxy:
         self.speak()
         self.cut = Cut.NEVER
         self.cuts = 0
+        self._spared = 0
         self.delay = 0.0
 
     @property
@@ -78,6 +79,10 @@ class Proxy:
         self._refusing = refusing
         if refusing:
             self.cut_all()
+
+    def cut_commit(self, number: int) -> None:
+        """Lose the answer to the COMMIT of that number, counted from now."""
+        self._spared, self.cut = number - 1, Cut.AFTER
 
     def silence(self, *ways: Way) -> None:
         """Forward nothing more in these directions; every socket stays open, and new ones are accepted."""
@@ -165,6 +170,9 @@ class Proxy:
             return Cut.NEVER
         with self._lock:
             cut = self.cut
+            if cut is not Cut.NEVER and self._spared:
+                self._spared -= 1
+                return Cut.NEVER
             if cut is not Cut.NEVER:
                 self._done()
         return cut

@@ -81,8 +81,9 @@ class EmbeddedServer:
             _require_cluster(self._layout)
         with _explained(self._layout):
             make_base(self._layout)
+            in_use = self._use is not None
             with self._changing(), self._using():
-                self._bring_up()
+                self._bring_up(in_use=in_use)
         return self.dsn
 
     @property
@@ -153,14 +154,14 @@ class EmbeddedServer:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
-    def _bring_up(self) -> None:
-        """Return when a server runs that has our database."""
+    def _bring_up(self, *, in_use: bool) -> None:
+        """Return when a server runs that has our database; one in use by us has it, and may be too busy to be asked."""
         account = server_account(self._layout.cluster_folder)
         make_private_folder(self._layout.socket_folder, account)
         for _ in range(_ATTEMPTS):
             pid = self.postmaster_pid
             came_up = self._launch(account) if pid is None else self._becomes_ready(pid)
-            if came_up and self._has_database():
+            if came_up and (in_use or self._has_database()):
                 return
             time.sleep(_BETWEEN_ATTEMPTS_SECONDS)
         raise EmbeddedServerError(

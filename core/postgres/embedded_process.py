@@ -200,6 +200,8 @@ def shut_down(pid: int, cluster: Cluster) -> None:
         if waited > _FAST_SHUTDOWN_SECONDS and not told_at_once:
             told_at_once = True
             _signal(pid, signal.SIGQUIT, cluster, is_postmaster)
+            # One that was paused hears nothing before it goes on.
+            _signal(pid, signal.SIGCONT, cluster, is_postmaster)
         if waited > _SHUTDOWN_SECONDS:
             raise EmbeddedServerError(
                 f"the embedded PostgreSQL (process {pid}) was told to stop {_SHUTDOWN_SECONDS:.0f} seconds ago and "

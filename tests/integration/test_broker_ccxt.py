@@ -79,19 +79,13 @@ def test_spot_buys_a_quantity_and_not_an_amount_of_money(spot: CcxtWorld) -> Non
 
 
 def test_spot_and_perpetual_of_one_account_are_kept_apart(server: BybitServer) -> None:
-    (world,) = worlds = list(map_of(server, symbols=(SPOT, PERPETUAL)))
-    world.broker.place(world.request(Action.SELL))
-    world.symbol = SPOT
-    world.broker.place(world.request(client_order_id="a-2"))
-    held = {position.symbol: position.quantity for position in world.broker.positions()}
-    assert held == {PERPETUAL: Decimal("-0.005"), SPOT: Decimal("0.005")}
-    assert {fill.symbol for fill in world.broker.fills()} == {SPOT, PERPETUAL}
-    for made in worlds:
-        made.close()
-
-
-def map_of(server: BybitServer, **settings: Any) -> list[CcxtWorld]:
-    return [CcxtWorld(server, **settings)]
+    for world in a_world(server, symbols=(SPOT, PERPETUAL)):
+        world.broker.place(world.request(Action.SELL))
+        world.symbol = SPOT
+        world.broker.place(world.request(client_order_id="a-2"))
+        held = {position.symbol: position.quantity for position in world.broker.positions()}
+        assert held == {PERPETUAL: Decimal("-0.005"), SPOT: Decimal("0.005")}
+        assert {fill.symbol for fill in world.broker.fills()} == {SPOT, PERPETUAL}
 
 
 def test_a_spot_order_that_was_cancelled_half_filled_is_cancelled_though_ccxt_calls_it_closed(spot: CcxtWorld) -> None:
@@ -125,6 +119,22 @@ def test_lists_that_come_in_pieces_are_read_to_their_end(world: CcxtWorld, statu
         assert len({fill.fill_id for fill in world.broker.fills()}) == 130
 
 
+def test_an_order_that_ends_between_two_looks_is_in_the_book_as_ended(
+    world: CcxtWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.broker.place(world.request(Action.BUY, OrderType.LIMIT, price=71_000))
+    look = world.server._order_realtime
+
+    def look_and_move(fields: dict[str, Any]) -> dict[str, Any]:
+        found = look(fields)
+        world.move(70_000)
+        return found
+
+    monkeypatch.setattr(world.server, "_order_realtime", look_and_move)
+    (order,) = world.broker.orders()
+    assert order.state is BrokerOrderState.FILLED
+
+
 @pytest.mark.parametrize("changes", [{"price": "71000.05"}, {"price": "71000.123456789"}])
 def test_a_price_that_would_be_rounded_is_refused_unsent(world: CcxtWorld, changes: dict[str, str]) -> None:
     with pytest.raises(BrokerRefused, match="does not take"):
@@ -150,6 +160,16 @@ def test_a_symbol_that_the_venue_lacks_is_refused(server: BybitServer) -> None:
     for world in a_world(server, "ETH/USDT:USDT"):
         with pytest.raises(BrokerRefused, match="has no ETH"):
             world.broker.place(world.request())
+        with pytest.raises(BrokerRefused, match="has no ETH"):
+            world.broker.require_ready()
+
+
+def test_an_order_in_a_symbol_that_is_not_traded_any_more_can_be_cancelled(server: BybitServer) -> None:
+    for world in a_world(server):
+        placed = world.broker.place(world.request(Action.BUY, OrderType.LIMIT, price=71_000))
+    for world in a_world(server, SPOT):
+        world.broker.cancel(placed)
+    assert not server.exchange.live_orders()
 
 
 def test_another_exchange_is_refused(world: CcxtWorld) -> None:

@@ -114,7 +114,7 @@ def test_no_order_goes_to_a_server_in_the_other_mode(server: OpenAlgoServer, ana
     world = a_world(server, analyze=analyze)
     server.analyzes = not analyze
     with pytest.raises(BrokerRefused, match="mode"):
-        world.broker.require_mode()  # type: ignore[attr-defined]
+        world.broker.require_ready()
     with pytest.raises(BrokerRefused, match="mode"):
         world.broker.place(world.request())
     assert server.asked("placeorder") == 0
@@ -185,9 +185,8 @@ def test_contracts_or_units_is_a_setting_by_exchange(server: OpenAlgoServer) -> 
     world.close()
 
 
-@pytest.mark.parametrize("key", ["", "x"])
-def test_a_wrong_key_is_refused(server: OpenAlgoServer, key: str) -> None:
-    settings = OpenAlgoSettings.model_validate({"url": server.url, "api_key": key or "wrong"})
+def test_a_wrong_key_is_refused(server: OpenAlgoServer) -> None:
+    settings = OpenAlgoSettings.model_validate({"url": server.url, "api_key": "wrong"})
     with (
         OpenAlgoBroker(settings, lambda: datetime.now(UTC)) as broker,
         pytest.raises(BrokerRefused, match="Invalid openalgo"),

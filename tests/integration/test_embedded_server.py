@@ -883,5 +883,18 @@ def test_a_server_that_does_not_end_when_told_to_is_ended_at_once(data_dir, monk
     server = EmbeddedServer(data_dir)
     server.start()
     server.stop()
-    assert told == [signal.SIGINT, signal.SIGQUIT]
+    assert told == [signal.SIGINT, signal.SIGQUIT, signal.SIGCONT]
+    assert server.postmaster_pid is None
+
+
+def test_a_paused_server_is_not_waited_for_by_a_revival_and_is_ended_in_the_end(data_dir, monkeypatch):
+    monkeypatch.setattr(embedded_process, "_FAST_SHUTDOWN_SECONDS", 0.3)
+    server = EmbeddedServer(data_dir)
+    server.start()
+    assert server.postmaster_pid is not None
+    os.kill(server.postmaster_pid, signal.SIGSTOP)
+    started = time.monotonic()
+    server.start()
+    assert time.monotonic() - started < 2
+    server.stop()
     assert server.postmaster_pid is None

@@ -348,36 +348,37 @@ def test_a_half_open_lock_connection_is_borne_for_a_while(dsn, monkeypatch):
 # --- a start
 
 
-def test_a_start_does_not_wait_for_ever_for_a_database_that_went_away(dsn, proxy, monkeypatch):
+def test_what_was_kept_is_decided_although_the_database_goes_away_in_between(dsn, proxy):
     received(dsn)
     manager = DatabaseStateManager(proxy.dsn)
     engine = LiveTradingEngine(manager, without_waiting(), clock=Clock())
-    real = live.engine.received_deliveries
+    look = engine._inbox.look
 
-    def then_away(*arguments: object) -> Iterator[list[Delivery]]:
-        for page in real(*arguments):
-            proxy.refuse(True)
-            yield page
+    def then_away() -> list[Delivery]:
+        found = look()
+        proxy.refuse(True)
+        return found
 
-    monkeypatch.setattr(live.engine, "received_deliveries", then_away)
-    with pytest.raises(DatabaseAway):
-        engine.start()
+    engine._inbox.look = then_away
+    engine.start()
+    time.sleep(0.3)
+    assert not engine.positions
+    proxy.refuse(False)
+    assert _eventually(lambda: len(engine.positions) == 1)
     engine.stop()
     manager.close()
-    monkeypatch.undo()
-    proxy.refuse(False)
-    with an_engine(proxy.dsn) as again:
-        assert len(again.positions) == 1
 
 
-def test_a_start_that_meets_a_locked_row_gives_up(dsn):
+def test_a_kept_row_that_somebody_has_locked_is_decided_when_it_is_free(dsn):
     received(dsn)
     blocker = psycopg2.connect(dsn)
     with blocker.cursor() as cursor:
         cursor.execute("SELECT 1 FROM signal_log FOR UPDATE")
-    with pytest.raises(DatabaseAway), an_engine(dsn):
-        pass
-    blocker.close()
+    with an_engine(dsn) as engine:
+        time.sleep(0.3)
+        assert not engine.positions
+        blocker.close()
+        assert _eventually(lambda: len(engine.positions) == 1)
 
 
 def test_a_thousand_kept_signals_that_cannot_be_read_hide_no_other(dsn):
@@ -389,7 +390,7 @@ def test_a_thousand_kept_signals_that_cannot_be_read_hide_no_other(dsn):
     )
     received(dsn)
     with an_engine(dsn) as engine:
-        assert len(engine.positions) == 1
+        assert _eventually(lambda: len(engine.positions) == 1)
 
 
 def test_a_kept_signal_that_can_be_neither_decided_nor_failed_does_not_keep_the_engine_from_starting(dsn):

@@ -854,7 +854,7 @@ def test_starting_again_a_server_that_has_no_connection_left_does_not_end_it(dat
             connection.close()
 
 
-def test_starting_again_a_server_that_recovers_from_a_killed_backend_waits_for_it(data_dir):
+def test_a_server_that_recovers_from_a_killed_backend_is_waited_for_not_ended(data_dir):
     with EmbeddedServer(data_dir) as server:
         pid = server.postmaster_pid
         for wait in (0.0, 0.02, 0.05, 0.1, 0.2):
@@ -863,9 +863,8 @@ def test_starting_again_a_server_that_recovers_from_a_killed_backend_waits_for_i
             time.sleep(wait)
             victim.close()
             server.start()
-            assert server.postmaster_pid == pid
-            with closing(psycopg2.connect(server.dsn)):
-                pass
+            with EmbeddedServer(data_dir, create=False) as another, closing(psycopg2.connect(another.dsn)):
+                assert another.postmaster_pid == server.postmaster_pid == pid
 
 
 def test_a_server_that_does_not_end_when_told_to_is_ended_at_once(data_dir, monkeypatch):

@@ -105,14 +105,15 @@ def parse_alert(
     naive_timezone: tzinfo,
     max_layers: int = 6,
     as_listed: bool = False,
+    max_bytes: int | None = MAX_BODY_BYTES,
 ) -> Alert:
     """The alert that `body` holds, whatever its Content-Type said; AlertRefused names the first problem.
 
     A time without an offset is of `naive_timezone`; there, an hour that comes twice is the earlier one and an hour
     that is skipped is read with the offset before the change. `max_layers` (at most 9) includes the base. `as_listed`:
-    an entry needs its lots, and neither stop nor ATR nor ER.
+    an entry needs its lots, and neither stop nor ATR nor ER. `max_bytes` None: a body that was taken once is taken again.
     """
-    given = read_object(body, AlertRefused)
+    given = read_object(body, AlertRefused, max_bytes=max_bytes)
     _refuse_placeholders(given)
     unknown = tuple(name for name in given if name not in KNOWN_FIELDS)
     fields = _Fields(given, unknown, frozenset())

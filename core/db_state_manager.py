@@ -148,6 +148,8 @@ class DatabaseStateManager:
         """Become the writer. From here on every older manager's write raises LeadershipLost."""
         with self._writer.alone:
             self._term = self._writer.take_term(self.instance_id)
+            # Behind the term's lock whatever was in doubt has landed or never will: the journal's end tells.
+            self._in_doubt = None
             self._last_seq, self._last_hash = self._journal_end()
             return self._term
 
@@ -192,12 +194,10 @@ class DatabaseStateManager:
                 raise StaleVersion("an earlier batch had to be found out first; decide again")
             term = self._held_term()
             first_seq = self._last_seq + 1
-            rows = batch_rows(
-                batch, first_seq=first_seq, term=term, instance_id=self.instance_id, previous_hash=self._last_hash
-            )
+            rows, document = self._written(batch, first_seq, term)
             last_hash = rows["journal"][-1]["content_hash"]
             try:
-                result = self._writer.write(msgspec.json.encode(rows), partial(_require_effect, rows))
+                result = self._writer.write(document, partial(_require_effect, rows))
             except CommitUnknown:
                 self._in_doubt = (first_seq, batch, last_hash)
                 raise
@@ -207,6 +207,16 @@ class DatabaseStateManager:
                 raise
             self._show(first_seq, batch, last_hash)
             return Kept(first_seq=first_seq, signal_ids=result["claimed"])
+
+    def _written(self, batch: Batch, first_seq: int, term: int) -> tuple[dict[str, Any], bytes]:
+        try:
+            rows = batch_rows(
+                batch, first_seq=first_seq, term=term, instance_id=self.instance_id, previous_hash=self._last_hash
+            )
+            return rows, msgspec.json.encode(rows)
+        except Exception as error:
+            # What cannot even be written down is some input's fault: it is found, and fails, as if PostgreSQL refused it.
+            raise DataRefused(f"{type(error).__name__}: {error}") from error
 
     def settle(self) -> Kept | None:
         """What became of the batch whose COMMIT was unknown; None if it never took place.
@@ -328,13 +338,8 @@ class DatabaseStateManager:
         """Note that a signal came again."""
         self.reads.run("count_delivery", fingerprint=fingerprint)
 
-    def received_signals(self, after_id: int = 0) -> list[Row]:
-        """What was kept behind `after_id` and not yet decided, oldest first, at most a thousand."""
-        with self._writer.alone:
-            return self._writer.read("load_received", {"after_id": after_id, "limit": RECEIVED_AT_ONCE})
-
     def inbox(self, after_id: int = 0) -> list[Row]:
-        """The same, read beside the writer."""
+        """What was kept as `received` behind `after_id` and is not decided yet, oldest first, at most a thousand."""
         return self.reads.run("load_received", after_id=after_id, limit=RECEIVED_AT_ONCE)
 
     def find_request(self, request_id: str) -> Row | None:

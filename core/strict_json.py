@@ -36,11 +36,15 @@ class NumberLiteral:
     text: str
 
 
-def read_object(body: bytes, refused: type[BodyRefused] = BodyRefused) -> dict[str, Any]:
+def read_object(
+    body: bytes, refused: type[BodyRefused] = BodyRefused, *, max_bytes: int | None = MAX_BODY_BYTES
+) -> dict[str, Any]:
     """The JSON object in `body`, strictly: UTF-8 (a leading mark is skipped), no duplicate keys, bounded, storable.
 
     Numbers come as NumberLiteral. Raises `refused` for the first problem.
     """
+    if max_bytes is not None and len(body) > max_bytes:
+        raise refused(f"the body is larger than {max_bytes} bytes", code="too_large")
     reader = _READERS.get(refused) or _READERS.setdefault(refused, _Reader(refused))
     return reader.read(body)
 
@@ -66,8 +70,6 @@ class _Reader:
         )
 
     def read(self, body: bytes) -> dict[str, Any]:
-        if len(body) > MAX_BODY_BYTES:
-            raise self._refused(f"the body is larger than {MAX_BODY_BYTES} bytes", code="too_large")
         try:
             text = body.decode("utf-8-sig")
         except UnicodeDecodeError as error:

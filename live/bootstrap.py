@@ -101,7 +101,12 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         )
         server = _server(options, file_settings, engine, token)
         serving = threading.Thread(target=server.serve, name="http", daemon=True)
-        heartbeat = Heartbeat(manager, lock, engine, revive=database.revive, on_lost=process.fail)
+
+        def replaced(reason: str) -> None:
+            engine.replaced = True
+            process.fail(reason)
+
+        heartbeat = Heartbeat(manager, lock, engine, revive=database.revive, on_lost=replaced)
         # Undone from the last to the first: nobody new is let in, what waits is decided and answered, then the rest.
         stack.callback(_leave_to_the_leader, engine, spool)
         stack.callback(lock.release)
@@ -125,7 +130,8 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
 
 
 def _leave_to_the_leader(engine: LiveTradingEngine, spool: Spool) -> None:
-    if spool.kept and not engine.database_away:
+    # One that may lead again keeps what it has, and decides it at its next start.
+    if engine.replaced and spool.kept:
         hand_over(spool, engine.db_manager)
 
 

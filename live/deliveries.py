@@ -119,9 +119,9 @@ class Waiting:
             return [heapq.heappop(self._heap)[1] for _ in range(number)]
 
     def discard(self, delivery: Delivery) -> None:
-        """Take a delivery back out, if the writer has not begun with it."""
+        """Take a delivery back out, if the writer has not begun with it and nobody who waits with it wants it."""
         with self._condition:
-            self._heap = [pair for pair in self._heap if pair[1] is not delivery]
+            self._heap = [pair for pair in self._heap if pair[1] is not delivery or delivery.wanted]
             heapq.heapify(self._heap)
 
     def hurry(self) -> None:

@@ -15,7 +15,7 @@ from core.decide.timing import duration
 from core.inputs import OrderReport
 from core.orders import Order, OrderPurpose, OrderState
 from live.books import Books, Market, OddQuantity, found_in, may_be_there, news_of, read_books, request_of
-from live.brokers.port import Broker, BrokerAway, BrokerRefused, OutcomeUnknown
+from live.brokers.port import Broker, BrokerAway, BrokerOrder, BrokerRefused, OutcomeUnknown
 from live.ports import OrderDesk
 
 log = structlog.get_logger(__name__)
@@ -55,6 +55,7 @@ class Dispatcher:
         self._asked_to_cancel: dict[str, float] = {}
         self._told: set[str] = set()
         self._inherited: dict[str, float] | None = None
+        self._ours: set[str] = set()
         self._read_at = float("-inf")
         self._blind = False
         self._wake = threading.Event()
@@ -92,6 +93,7 @@ class Dispatcher:
         self._prepare()
         orders = list(self._desk.portfolio.orders.values())
         if self._inherited is None:
+            self._ours = self._desk.known_broker_orders()
             now = time.monotonic()
             self._inherited = {order.client_order_id: now for order in orders if order.state is OrderState.INTENT}
         for order in orders:
@@ -116,7 +118,7 @@ class Dispatcher:
         if market is None:
             self._report(order, OrderState.REJECTED, message=f"{order.instrument} is not traded here", settled=True)
             return
-        if not self._may_send():
+        if not self._may_send() or self._could_be_mistaken(order):
             return
         # From here on only the broker's book says what became of it, whatever happens to this call.
         self._handed[order.client_order_id] = time.monotonic()
@@ -131,6 +133,19 @@ class Dispatcher:
             self._report(order, OrderState.IN_DOUBT, message=str(error))
         else:
             self._report(order, OrderState.SENT, broker_order_id=broker_order_id)
+
+    def _could_be_mistaken(self, order: Order) -> bool:
+        """Whether an order of the same shape is not known by the broker's id yet, and its book will not tell them apart."""
+        if self._broker.keeps_client_order_ids:
+            return False
+        return any(
+            other.client_order_id != order.client_order_id
+            and other.broker_order_id is None
+            and other.is_live
+            and self._was_handed(other)
+            and (other.instrument, other.buys) == (order.instrument, order.buys)
+            for other in self._desk.portfolio.orders.values()
+        )
 
     def _refusal(self, order: Order) -> str | None:
         """Why an order that was never sent is not sent any more: nobody wants it, or its entry is too old by now."""
@@ -169,26 +184,18 @@ class Dispatcher:
             return
         self._read_at, self._blind = time.monotonic(), False
         orders = list(self._desk.portfolio.orders.values())
-        claimed = {order.broker_order_id for order in orders if order.broker_order_id is not None}
+        # Also those that are settled: the book shows the whole day.
+        self._ours |= {order.broker_order_id for order in orders if order.broker_order_id is not None}
+        claimed = set(self._ours)
         for order in orders:
             market = self._market_of(order.instrument)
             if market is not None:
                 self._read_one(books, order, market, claimed)
 
     def _read_one(self, books: Books, order: Order, market: Market, claimed: set[str]) -> None:
-        if order.broker_order_id is None:
-            if not self._was_handed(order):
-                return
-            entry = found_in(books, order, market, claimed)
-            if entry is None:
-                self._not_found(books, order, market, claimed)
-                return
-            claimed.add(entry.broker_order_id)
-        else:
-            entry = books.orders.get(order.broker_order_id)
-            if entry is None:
-                self._tell(order, "the broker's book does not show an order of ours", None)
-                return
+        entry = self._entry_of(books, order, market, claimed)
+        if entry is None:
+            return
         try:
             report = news_of(books, order, entry, market)
         except OddQuantity as error:
@@ -198,6 +205,22 @@ class Dispatcher:
             self._desk.report(report)
         if order.cancel_asked and order.is_live:
             self._cancel(order, entry.broker_order_id)
+
+    def _entry_of(self, books: Books, order: Order, market: Market, claimed: set[str]) -> BrokerOrder | None:
+        if order.broker_order_id is not None:
+            entry = books.orders.get(order.broker_order_id)
+            if entry is None:
+                self._tell(order, "the broker's book does not show an order of ours", None)
+            return entry
+        if not self._was_handed(order):
+            return None
+        entry = found_in(books, order, market, claimed)
+        if entry is None:
+            self._not_found(books, order, market, claimed)
+        else:
+            claimed.add(entry.broker_order_id)
+            self._ours.add(entry.broker_order_id)
+        return entry
 
     def _was_handed(self, order: Order) -> bool:
         known = order.client_order_id in self._handed or order.client_order_id in (self._inherited or {})

@@ -5,7 +5,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import structlog
 
 from core.db_state_manager import DatabaseStateManager
-from core.errors import DatabaseAway, Halt, PortfolioError
+from core.errors import DatabaseAway, Halt, LeadershipLost
 from core.fingerprint import fingerprint_of
 from core.inputs import ClosePositions, Command, OrderReport, SignalInput
 from core.journal import Batch
@@ -23,11 +22,12 @@ from core.portfolio_state import PortfolioStateManager
 from core.postgres.reads import Reads
 from core.settings import Settings
 from live.answers import Answer, AnswerKind
+from live.counting import DeliveryCounter
 from live.deliveries import Delivery, Waiting, first_of_each, in_order
 from live.inbox import Inbox
 from live.keeping import NOT_KEPT, SILENT_FOR_SECONDS, Keeping
 from live.margin import tell_margin
-from live.recovery import received_deliveries, recover
+from live.recovery import recover
 from live.spool import Spool
 from live.writer import PortfolioWriter, settle_all
 
@@ -35,12 +35,11 @@ log = structlog.get_logger(__name__)
 
 # Of the two seconds that no request waits longer than, what is left is for the local disk.
 ANSWER_WITHIN_SECONDS = 1.8
+# Half of the server's threads wait: after so long those that no thread has heard yet come first.
+CROWD = 32
+CROWDED_SECONDS = 0.7
 # One failure may be a connection that died idle: the next try tells.
 FAILURES_UNTIL_AWAY = 2
-
-
-def _start_again(_: list[Delivery]) -> None:
-    raise DatabaseAway("the database went away while what it had kept was decided; start again")
 
 
 class LiveTradingEngine:
@@ -65,6 +64,7 @@ class LiveTradingEngine:
         self.failed_invariants: tuple[str, ...] = ()
         self.serving = False
         self.database_away = False
+        self.replaced = False
         self.database_seen: float | None = None
         self.spool = spool
         self.on_commit: Callable[[Batch], None] = lambda _: None
@@ -80,13 +80,14 @@ class LiveTradingEngine:
         self._ending = ending or threading.Event()
         self._stopping = threading.Event()
         self._inbox = Inbox(db_manager, settings)
+        self._counter = DeliveryCounter(lambda fingerprint: db_manager.count_delivery(fingerprint))
         self._in_hand: list[Delivery] = []
         self._keeping = Keeping(spool, self._waiting)
 
     # --- lifecycle
 
     def start(self) -> None:
-        """Take the term, load, check, decide what was kept undecided, then serve.
+        """Take the term, load, check, take up what was kept undecided, then serve.
 
         Raises ConfigurationError (another capital than the portfolio's, an open position's instrument not configured),
         DatabaseAway, StateDiverged.
@@ -97,31 +98,19 @@ class LiveTradingEngine:
             recovered.portfolio,
             clock=self._clock,
             pause=self._ending.wait,
-            give_back=_start_again,
+            give_back=self._waiting.put_back,
+            failing=self._failing,
             observe=self._committed,
         )
         self.failed_invariants = recovered.broken
-        for received in received_deliveries(self.db_manager, self._settings):
-            self._decide_received(writer, received)
+        for kept in self._inbox.look():
+            self._waiting.put(kept)
         self._writer = writer
         writer.parks = True
-        writer.give_back = self._waiting.put_back
-        writer.failing = self._failing
         # From here on an ending process lets what waits be decided first; stop() says when that is enough.
         writer.pause = self._stopping.wait
         self._thread.start()
         self.serving = True
-
-    @staticmethod
-    def _decide_received(writer: PortfolioWriter, received: list[Delivery]) -> None:
-        writer.keep(in_order(received))
-        for delivery in received:
-            if delivery.answer is None or delivery.answer.kind in (AnswerKind.UNKNOWN, AnswerKind.NOT_TAKEN):
-                _start_again([delivery])
-            elif delivery.answer.kind is AnswerKind.UNDECIDABLE:
-                log.error(
-                    "a kept signal stays undecided", fingerprint=delivery.fingerprint, error=delivery.answer.message
-                )
 
     def stop(self, timeout: float = 4.0) -> None:
         """Decide what waits, then stop; what cannot be decided within `timeout` seconds is answered `not taken`."""
@@ -133,6 +122,7 @@ class LiveTradingEngine:
         self._thread.join(timeout)
         self._stopping.set()
         self._thread.join(1.0)
+        self._counter.stop()
 
     # --- what others see: committed state only
 
@@ -225,15 +215,15 @@ class LiveTradingEngine:
         fingerprint = fingerprint_of(self.portfolio_name, signal)
         delivery = Delivery(SignalInput(signal=signal, fingerprint=fingerprint, received_at=self._clock()), payload)
         patience = self._keeping.patience(self._answer_within, database_away=self.database_away)
-        answer = self._submit(delivery, patience)
+        answer = self._submit(delivery, min(patience, CROWDED_SECONDS))
+        if answer is None and patience and not self._crowded:
+            answer = delivery.wait(patience - CROWDED_SECONDS)
         if answer is None and patience:
             self._keeping.away(self._in_hand)
         if answer is None or answer.kind in NOT_KEPT:
             answer = self._keeping.keep(delivery) or answer or self._abandon(delivery)
         if answer.kind is AnswerKind.DUPLICATE:
-            # Counted outside, best effort: a lost count changes no state.
-            with suppress(PortfolioError):
-                self.db_manager.count_delivery(fingerprint)
+            self._counter.count(fingerprint)
         return answer
 
     def command(self, command: Command) -> Answer:
@@ -245,6 +235,10 @@ class LiveTradingEngine:
         """Decide what a broker tells of an order; what was not kept is told again, by the broker's books."""
         delivery = Delivery(report)
         return self._submit(delivery, self._answer_within) or self._abandon(delivery)
+
+    def known_broker_orders(self) -> set[str]:
+        """The brokers' ids of our orders of the last days, settled or not. Raises DatabaseAway."""
+        return {row["broker_order_id"] for row in self.reads.all("recent_broker_orders")}
 
     def look_into_inbox(self) -> None:
         """Take up what others have put into the database to be decided. Raises DatabaseAway."""
@@ -278,6 +272,11 @@ class LiveTradingEngine:
     def _handle_market_data_live(self, signal: Signal) -> Answer:
         return self.deliver(signal)
 
+    @property
+    def _crowded(self) -> bool:
+        """Whether so many wait that those behind them, who wait for a thread to be heard, had better be answered."""
+        return self.spool is not None and len(self._waiting) + len(self._in_hand) >= CROWD
+
     def _submit(self, delivery: Delivery, patience: float) -> Answer | None:
         takes = self.serving or (self.spool is not None and delivery.fingerprint is not None)
         if not takes or not self._waiting.put(delivery):
@@ -288,8 +287,7 @@ class LiveTradingEngine:
 
     def _abandon(self, delivery: Delivery) -> Answer:
         # Not begun yet: then nothing of it is kept, and nothing will be.
-        delivery.abandoned = True
-        self._waiting.discard(delivery)
+        self._keeping.forget(delivery)
         return Answer(kind=AnswerKind.UNKNOWN, fingerprint=delivery.fingerprint, message="unknown, send again")
 
     # --- the writer
@@ -305,6 +303,7 @@ class LiveTradingEngine:
                 self._turn(writer)
             self._answer_the_rest("the engine stops")
         except Halt as error:
+            self.replaced = isinstance(error, LeadershipLost)
             self._give_up(str(error))
         except BaseException:  # noqa: BLE001 - whatever it was, memory can no longer be trusted to be what the rows say
             failure = traceback.format_exc()

@@ -65,7 +65,11 @@ class Heartbeat:
     def _run(self) -> None:
         while True:
             serving = self._engine.serving
-            self._beat(status="active" if serving else "recovering", is_leader=serving)
+            try:
+                self._beat(status="active" if serving else "recovering", is_leader=serving)
+            except Exception:
+                # Whatever it was: without this thread nobody would keep the lock, or see the database come back.
+                log.exception("a heartbeat failed")
             if self._stopping.wait(EVERY_SECONDS):
                 return
 

@@ -1,14 +1,18 @@
 """The inbox: signals that are in PostgreSQL as `received` until the writer decides them, whoever put them there."""
 
+import time
+
 import structlog
 
 from core.db_state_manager import DatabaseStateManager
-from core.errors import PortfolioError
+from core.errors import DatabaseAway, PoolExhausted, PortfolioError
+from core.ordering import signal_in_order_key
 from core.settings import Settings
 from live.deliveries import Delivery
 from live.recovery import received_delivery
 from live.spool import Spool
 
+HAND_OVER_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
@@ -33,19 +37,29 @@ class Inbox:
         return [delivery for delivery in found if delivery is not None]
 
 
-def hand_over(spool: Spool, manager: DatabaseStateManager) -> int:
-    """Move what the spool holds into the inbox of whoever leads; how many. Needs no term. Never raises: what cannot be
-    moved stays where it is, for this process's next start."""
+def hand_over(spool: Spool, manager: DatabaseStateManager, within: float = HAND_OVER_SECONDS) -> int:
+    """Move what the spool holds into the inbox of whoever leads, in the order in which it is to be decided; how many.
+
+    Needs no term. Never raises: what cannot be moved within so many seconds, or at all, stays where it is, for this
+    process's next start.
+    """
     moved: set[str] = set()
-    try:
-        for spooled in spool.load():
-            given = spooled.given
+    deadline = time.monotonic() + within
+    for spooled in sorted(spool.load(), key=lambda spooled: signal_in_order_key(spooled.given.signal)):
+        if time.monotonic() > deadline:
+            break
+        given = spooled.given
+        try:
             # Without a body the signal itself is written as one: the inbox is read from bodies.
             body = spooled.payload or None
             manager.log_signal(given.signal, given.fingerprint, received_at=given.received_at, payload=body)
+        except (DatabaseAway, PoolExhausted) as error:
+            log.warning("kept signals stay in the spool", error=str(error), file=str(spool.file))
+            break
+        except PortfolioError as error:
+            log.error("a kept signal cannot be handed over", fingerprint=given.fingerprint, error=str(error))
+        else:
             moved.add(given.fingerprint)
-    except PortfolioError as error:
-        log.warning("kept signals stay in the spool", error=str(error), file=str(spool.file))
     if moved:
         spool.remove(moved)
         log.info("kept signals were put into the inbox", signals=len(moved))

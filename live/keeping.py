@@ -61,22 +61,26 @@ class Keeping:
         if self.spool is None or not isinstance(delivery.given, SignalInput):
             return None
         try:
-            self.spool.keep(delivery.given, delivery.payload)
+            delivery.kept = self.spool.keep(delivery.given, delivery.payload)
         except SpoolUnusable:
             return None
-        delivery.kept = True
         if delivery.answer is not None and delivery.answer.kind not in NOT_KEPT:
             # Decided after all, while it was written.
             self.spool.remove([delivery.given.fingerprint])
             return delivery.answer
-        if delivery.answer is not None:
-            # The writer has dropped it, since its caller was to be told so. Where the engine stops, the next start takes it up.
-            self._waiting.put(Delivery(delivery.given, delivery.payload, kept=True))
+        if not delivery.kept:
+            # An earlier delivery of it waits already, and will be decided for both.
+            self.forget(delivery)
         return Answer(
             kind=AnswerKind.QUEUED,
             fingerprint=delivery.fingerprint,
             message="kept on local disk, decided when the database is back",
         )
+
+    def forget(self, delivery: Delivery) -> None:
+        """Nobody waits for this delivery: unless it was begun with, nothing comes of it."""
+        delivery.abandoned = True
+        self._waiting.discard(delivery)
 
     def tidy(self, deliveries: Iterable[Delivery]) -> None:
         """What was decided need not be kept any more; what never can be is kept apart."""

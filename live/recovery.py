@@ -1,7 +1,6 @@
 """A start: take the term, load, journal what is new, check the invariants. O(open positions), whatever the history."""
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -58,19 +57,12 @@ def reload(manager: DatabaseStateManager, known: Portfolio) -> Portfolio:
     return _portfolio_of(known.name, known.settings, manager.load())
 
 
-def received_deliveries(manager: DatabaseStateManager, settings: Settings) -> Iterator[list[Delivery]]:
-    """What was kept and not yet decided, as deliveries that nobody waits for, a page at a time, oldest first."""
-    after_id = 0
-    while rows := manager.received_signals(after_id):
-        after_id = rows[-1]["id"]
-        yield [delivery for delivery in (received_delivery(row, settings) for row in rows) if delivery is not None]
-
-
 def received_delivery(row: Row, settings: Settings) -> Delivery | None:
     """A kept signal as a delivery that nobody waits for; None (and a log line) where its body cannot be read."""
     try:
         alert = parse_alert(
-            json.dumps(row["payload"], default=str).encode(),
+            json.dumps(row["payload"], default=str, ensure_ascii=False).encode(),
+            max_bytes=None,
             instruments=settings.instruments,
             naive_timezone=ZoneInfo("UTC"),
             as_listed=settings.sizing.mode == "as_listed",

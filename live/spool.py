@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 MOST_SIGNALS = 100_000
 _FORMAT = 1
+_REMOVED_AT_ONCE = 500
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS signals (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -40,6 +41,19 @@ CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY CHECK (id = 1), probes 
 
 class SpoolUnusable(PortfolioError):
     """the spool cannot keep a signal now; nothing was kept"""
+
+
+class _Entry:
+    """A signal on its way to the disk. `added`: it was not there yet, or was set aside."""
+
+    __slots__ = ("added", "done", "error", "fingerprint", "row")
+
+    def __init__(self, fingerprint: str, row: tuple[str, str]) -> None:
+        self.fingerprint = fingerprint
+        self.row = row
+        self.added = False
+        self.done = False
+        self.error: SpoolUnusable | None = None
 
 
 class Spooled(Struct, frozen=True, kw_only=True):
@@ -62,17 +76,16 @@ class Spool:
         self._most = most
         self._writable = True
         self._decided: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._joining = threading.Lock()
+        self._joined: list[_Entry] = []
         new = not file.exists()
         self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=1.0)
         try:
             self._prepare()
         except sqlite3.Error as error:
             self._connection.close()
-            raise ConfigurationError(
-                f"the spool {file} cannot be used: {error}. It may hold signals that are not decided yet: keep a copy, "
-                "move it away, and start again"
-            ) from error
+            raise ConfigurationError(f"the spool {file} cannot be used: {error}. {_advice(error)}") from error
         except ConfigurationError:
             self._connection.close()
             raise
@@ -93,31 +106,69 @@ class Spool:
         with self._lock:
             self._connection.close()
 
-    def keep(self, given: SignalInput, payload: dict[str, Any]) -> None:
-        """Keep a signal; on return it is on the disk. One that is here already is not kept twice.
+    def keep(self, given: SignalInput, payload: dict[str, Any]) -> bool:
+        """Keep a signal; on return it is on the disk. False: it was there already, with an earlier delivery of it.
 
-        Raises SpoolUnusable: nothing was kept.
+        Who comes while the disk is busy joins the next write: many wait for one sync. Raises SpoolUnusable: nothing was
+        kept.
         """
-        row = (given.fingerprint, msgspec.json.encode(given).decode(), msgspec.json.encode(payload).decode())
-        with self._changing() as connection:
-            if self._waiting >= self._most:
-                raise SpoolUnusable(f"the spool is full: {self._most} signals wait")
-            added = connection.execute(
-                "INSERT INTO signals (fingerprint, input, payload) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row
-            ).rowcount
-            # Decided a moment ago and not yet removed, or new: from here on it is kept for this caller.
-            self._decided.discard(given.fingerprint)
-            self.kept += added
+        entry = _Entry(given.fingerprint, (msgspec.json.encode(given).decode(), msgspec.json.encode(payload).decode()))
+        with self._joining:
+            self._joined.append(entry)
+        with self._lock:
+            if not entry.done:
+                with self._joining:
+                    entries, self._joined = self._joined, []
+                self._keep_all(entries)
+        if entry.error is not None:
+            raise entry.error
+        return entry.added
+
+    def _keep_all(self, entries: list[_Entry]) -> None:
+        try:
+            with self._changing() as connection:
+                waiting = self._waiting
+                connection.execute("BEGIN IMMEDIATE")
+                for entry in entries:
+                    waiting += self._keep_one(connection, entry, waiting)
+                connection.execute("COMMIT")
+                self._count(waiting)
+        except SpoolUnusable as error:
+            for entry in entries:
+                entry.error = error
+        for entry in entries:
+            entry.done = True
+
+    def _keep_one(self, connection: sqlite3.Connection, entry: _Entry, waiting: int) -> int:
+        """How many rows it adds."""
+        found = connection.execute(
+            "SELECT set_aside IS NOT NULL FROM signals WHERE fingerprint = ?", (entry.fingerprint,)
+        ).fetchone()
+        if found is not None:
+            entry.added = bool(found[0])
+            if entry.added:
+                connection.execute("UPDATE signals SET set_aside = NULL WHERE fingerprint = ?", (entry.fingerprint,))
+            return 0
+        if waiting >= self._most:
+            entry.error = SpoolUnusable(f"the spool is full: {self._most} signals wait")
+            return 0
+        connection.execute(
+            "INSERT INTO signals (fingerprint, input, payload) VALUES (?, ?, ?)", (entry.fingerprint, *entry.row)
+        )
+        entry.added = True
+        return 1
 
     def remove(self, fingerprints: Collection[str]) -> None:
         """Forget signals that PostgreSQL has. Never raises: what cannot be removed now is removed with the next ones."""
         with suppress(SpoolUnusable), self._changing(also=fingerprints) as connection:
-            removed = sorted(self._decided)
-            marks = ", ".join("?" * len(removed))
-            query = f"DELETE FROM signals WHERE fingerprint IN ({marks})"  # noqa: S608 - nothing but question marks
-            waiting = self._waiting - connection.execute(query, removed).rowcount
-            self._decided.clear()
-            self._count(waiting)
+            removed, waiting = sorted(self._decided), self._waiting
+            for start in range(0, len(removed), _REMOVED_AT_ONCE):
+                chunk = removed[start : start + _REMOVED_AT_ONCE]
+                marks = ", ".join("?" * len(chunk))
+                query = f"DELETE FROM signals WHERE fingerprint IN ({marks})"  # noqa: S608 - nothing but question marks
+                waiting -= connection.execute(query, chunk).rowcount
+                self._decided.difference_update(chunk)
+                self._count(waiting)
 
     def set_aside(self, fingerprint: str, reason: str) -> None:
         """Keep a signal that PostgreSQL refuses whatever is done, out of the others' way, for a human. Never raises."""
@@ -137,8 +188,9 @@ class Spool:
     def load(self) -> list[Spooled]:
         """What is kept, in the order it came; what was set aside is tried again."""
         with self._changing() as connection:
-            connection.execute("UPDATE signals SET set_aside = NULL WHERE set_aside IS NOT NULL")
-            self._count(self._waiting)
+            if self.set_aside_count:
+                connection.execute("UPDATE signals SET set_aside = NULL WHERE set_aside IS NOT NULL")
+                self._count(self._waiting)
         found = []
         for fingerprint, given, payload in self.rows():
             try:
@@ -171,6 +223,8 @@ class Spool:
 
     def _prepare(self) -> None:
         execute = self._connection.execute
+        # The file is ours alone, its lock file says so: without shared memory beside it, it can be read on a full disk.
+        execute("PRAGMA locking_mode = EXCLUSIVE")
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")
         # On macOS a plain fsync does not reach the disk.
@@ -180,8 +234,9 @@ class Spool:
             raise ConfigurationError(
                 f"the spool {self.file} has format {found}, this program knows {_FORMAT}: use a newer program"
             )
-        self._connection.executescript(_SCHEMA)
-        execute(f"PRAGMA user_version = {_FORMAT}")
+        if found != _FORMAT:
+            self._connection.executescript(_SCHEMA)
+            execute(f"PRAGMA user_version = {_FORMAT}")
         self._count(self._rows())
 
     def _rows(self) -> int:
@@ -207,6 +262,12 @@ class Spool:
                 self._writable = False
                 raise SpoolUnusable(f"the spool cannot be written: {error}") from error
             self._writable = True
+
+
+def _advice(error: sqlite3.Error) -> str:
+    if isinstance(error, sqlite3.OperationalError):
+        return "Free some space, or give this user the right to it, and start again; what it holds is not lost"
+    return "It may hold signals that are not decided yet: keep a copy, move it away, and start again"
 
 
 @contextmanager

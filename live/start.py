@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from core.errors import DatabaseAway
+from core.errors import DatabaseAway, LeadershipLost, LockHeld, Retryable
 from core.postgres.lease import PortfolioLock
 from core.postgres.migrations import migrate
 from live.database import DatabaseInUse
@@ -55,11 +55,19 @@ class Start:
         try:
             if not self._heartbeat.started:
                 self._prepare(ending)
+            elif not self._lock.held:
+                # The heartbeat takes it again, or finds that another has it: then that one may lead.
+                raise DatabaseAway("the portfolio's lock was lost")
             self._engine.start()
-        except DatabaseAway as error:
+        except (LockHeld, LeadershipLost):
+            self._engine.replaced = True
+            raise
+        except Retryable as error:
             if not self._engine.database_away:
                 log.warning("the database is away: alerts are kept in the spool until it is back", error=str(error))
             self._engine.database_away = True
+            if self._engine.spool is not None:
+                self._engine.spool.probe()
             if not self._heartbeat.started:
                 self._lock.release()
             return False

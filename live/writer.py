@@ -22,6 +22,7 @@ from core.errors import (
     StaleVersion,
     StateDiverged,
 )
+from core.inputs import SignalInput
 from core.journal import Batch, Entry
 from core.models import Status
 from core.portfolio import Portfolio
@@ -35,7 +36,6 @@ log = structlog.get_logger(__name__)
 
 RETRY_EVERY_SECONDS = 0.1
 STALE_TRIES = 5
-GIVE_UP_AFTER = 3
 REFUSED_IN_EVERY_FORM = "the database refuses this input, and that it failed"
 
 
@@ -171,7 +171,11 @@ class PortfolioWriter:
             kept = self._find_out()
         self.portfolio = after.settled()
         self.last_signal_at = now
-        self._observe(batch)
+        try:
+            self._observe(batch)
+        except Exception:
+            # It is committed: who looks on must not keep it from being answered.
+            log.exception("an observer of commits failed")
         for seq, (delivery, decision) in enumerate(decided, kept.first_seq):
             self._answer(delivery, decision, seq, kept)
 
@@ -262,21 +266,34 @@ class PortfolioWriter:
         return deliveries
 
     def _one_by_one(self, deliveries: list[Delivery]) -> list[Delivery]:
-        """A statement of ours was refused: by reason of one input, or whatever it is asked. The others tell which."""
+        """A statement of ours was refused: by reason of one input, or whatever it is asked. The others tell which.
+
+        What comes after a refused signal of the same instrument waits behind it, so that no EXIT overtakes its entry.
+        """
         refused: list[Delivery] = []
+        behind: list[Delivery] = []
         others_kept = False
         for number, delivery in enumerate(deliveries):
+            if any(_same_instrument(delivery, one) for one in refused):
+                behind.append(delivery)
+                continue
             left, failure = self._tried([delivery])
             if left and not isinstance(failure, Halt):
-                return [*refused, *deliveries[number:]]
+                return [*refused, *behind, *deliveries[number:]]
             refused.extend(left)
             others_kept = others_kept or delivery.answer is not None
-            if not others_kept and len(refused) == GIVE_UP_AFTER:
-                return deliveries
-        if not others_kept:
-            return refused
-        settle_all(refused, AnswerKind.UNDECIDABLE, REFUSED_IN_EVERY_FORM)
-        return []
+        return [*(self._still_refused(refused) if others_kept else refused), *behind]
+
+    def _still_refused(self, refused: list[Delivery]) -> list[Delivery]:
+        """The database keeps what it is asked: who is refused again now never will be kept. What is left of the others."""
+        left: list[Delivery] = []
+        for delivery in refused:
+            again, failure = self._tried([delivery])
+            if again and isinstance(failure, Halt):
+                settle_all(again, AnswerKind.UNDECIDABLE, REFUSED_IN_EVERY_FORM)
+            else:
+                left.extend(again)
+        return left
 
     def _later(self, deliveries: list[Delivery], failure: PortfolioError) -> None:
         """Nothing was kept: those whose caller was told so are dropped, the others are tried again in a moment."""
@@ -291,6 +308,13 @@ class PortfolioWriter:
             log.warning(what, error=str(failure))
         self.failures += 1
         self.failing()
+
+
+def _same_instrument(delivery: Delivery, other: Delivery) -> bool:
+    one, two = delivery.given, other.given
+    return (
+        isinstance(one, SignalInput) and isinstance(two, SignalInput) and one.signal.instrument == two.signal.instrument
+    )
 
 
 def settle_all(deliveries: list[Delivery], kind: AnswerKind, message: str) -> None:

@@ -15,6 +15,8 @@ from core.settings import Settings
 from live.logs import configure_logging
 from tests.postgres_server import drop_database, fresh_database, shared_server
 
+pytest_plugins = ["tests.crash.totals"]
+
 configure_logging()
 # Tests say which modes their folders have; what they do not say is what most machines have.
 os.umask(0o022)

@@ -13,8 +13,10 @@ def timing_refusal(portfolio: Portfolio, given: SignalInput, now: datetime) -> D
     """`stale` for an old entry, `in the future` for any signal from there; None where time allows it."""
     signal, rules = given.signal, portfolio.settings.timing
     latest = max(time for time in (signal.timestamp, signal.bar_time) if time is not None)
-    if latest - now > duration(rules.max_future_seconds):
-        return rejected(portfolio, "in the future", seconds_ahead=round((latest - now).total_seconds()))
+    # A clock that went back since it came does not make a signal one of the future.
+    clock = max(now, given.received_at)
+    if latest - clock > duration(rules.max_future_seconds):
+        return rejected(portfolio, "in the future", seconds_ahead=round((latest - clock).total_seconds()))
     if signal.type not in ENTRIES or rules.max_entry_age_seconds is None:
         return None
     age = now - (signal.timestamp or given.received_at)

@@ -81,8 +81,9 @@ class EmbeddedServer:
             _require_cluster(self._layout)
         with _explained(self._layout):
             make_base(self._layout)
+            in_use = self._use is not None
             with self._changing(), self._using():
-                self._bring_up()
+                self._bring_up(in_use=in_use)
         return self.dsn
 
     @property
@@ -134,7 +135,8 @@ class EmbeddedServer:
         with ExitStack() as undo:
             if self._use is None:
                 self._use = _open_lock(self._layout.use_lock)
-            undo.callback(self._give_up_use)
+                # Not one that was there before: others, and we, use the server through it.
+                undo.callback(self._give_up_use)
             fcntl.flock(self._use, fcntl.LOCK_SH)
             yield
             undo.pop_all()
@@ -152,14 +154,14 @@ class EmbeddedServer:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
-    def _bring_up(self) -> None:
-        """Return when a server runs that has our database."""
+    def _bring_up(self, *, in_use: bool) -> None:
+        """Return when a server runs that has our database; one in use by us has it, and may be too busy to be asked."""
         account = server_account(self._layout.cluster_folder)
         make_private_folder(self._layout.socket_folder, account)
         for _ in range(_ATTEMPTS):
             pid = self.postmaster_pid
             came_up = self._launch(account) if pid is None else self._becomes_ready(pid)
-            if came_up and self._has_database():
+            if came_up and (in_use or self._has_database()):
                 return
             time.sleep(_BETWEEN_ATTEMPTS_SECONDS)
         raise EmbeddedServerError(
@@ -257,14 +259,29 @@ class EmbeddedServer:
                     cursor.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
                     if cursor.rowcount == 0:
                         cursor.execute(f"CREATE DATABASE {DATABASE}")
-        except psycopg2.Error as error:
+        except psycopg2.OperationalError as error:
+            if _is_full(error):
+                return True  # whoever has all its connections found it usable
             found = read_pid_file(self._layout.cluster)
-            if found is None or found.status != "ready" or self.postmaster_pid is None:
+            if _is_passing(error) or found is None or found.status != "ready" or self.postmaster_pid is None:
                 return False
             raise EmbeddedServerError(
                 f"the embedded PostgreSQL runs (process {found.pid}) but cannot be used: {error}"
             ) from error
         return True
+
+
+def _is_full(error: psycopg2.OperationalError) -> bool:
+    # A refused connection has no SQLSTATE; the server's messages are in English, its locale is C.
+    return "too many clients" in str(error) or "remaining connection slots" in str(error)
+
+
+def _is_passing(error: psycopg2.OperationalError) -> bool:
+    """A backend was killed and the server recovers by itself, or it starts or stops: its pid file may say `ready` still.
+
+    What it refuses for good (the role, the database), it refuses with another FATAL.
+    """
+    return "FATAL:" not in str(error) or "the database system is" in str(error)
 
 
 def _require_cluster(layout: Layout) -> None:

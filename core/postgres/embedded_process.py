@@ -28,6 +28,7 @@ _children: set[int] = set()
 LOOK_AGAIN_SECONDS = 0.005
 _ORPHANS_LEAVE_SECONDS = 1.0
 _ORPHANS_END_SECONDS = 30.0
+_FAST_SHUTDOWN_SECONDS = 5.0
 _SHUTDOWN_SECONDS = 60.0
 
 
@@ -187,11 +188,21 @@ def _reap() -> None:
 
 
 def shut_down(pid: int, cluster: Cluster) -> None:
-    """End the server cleanly (a fast shutdown: open transactions are rolled back, data are written) and wait for it."""
+    """End the server cleanly (a fast shutdown: open transactions are rolled back, data are written) and wait for it.
+
+    One that is told so in the middle of its own recovery can wait for itself for ever: what has not ended after a few
+    seconds is ended at once, and recovers at its next start.
+    """
     _signal(pid, signal.SIGINT, cluster, is_postmaster)
-    give_up = time.monotonic() + _SHUTDOWN_SECONDS
+    began, told_at_once = time.monotonic(), False
     while is_running(pid, cluster):
-        if time.monotonic() > give_up:
+        waited = time.monotonic() - began
+        if waited > _FAST_SHUTDOWN_SECONDS and not told_at_once:
+            told_at_once = True
+            _signal(pid, signal.SIGQUIT, cluster, is_postmaster)
+            # One that was paused hears nothing before it goes on.
+            _signal(pid, signal.SIGCONT, cluster, is_postmaster)
+        if waited > _SHUTDOWN_SECONDS:
             raise EmbeddedServerError(
                 f"the embedded PostgreSQL (process {pid}) was told to stop {_SHUTDOWN_SECONDS:.0f} seconds ago and "
                 f"still works on it; its data are safe. See the log beside {cluster.folder}"

@@ -8,8 +8,9 @@ import psycopg2
 from core.errors import DatabaseAway, DataRefused, Halt, PortfolioError
 
 # Connection lost or refused (08), no room or disk (53), ended or not yet up (57P), read-only after a failover (25006),
-# a transaction that idled too long (25P03, 25P04), conflicts that a retry resolves (40, 55P03), a cancelled wait (57014).
-_RETRYABLE = ("08", "53", "57", "40", "55P03", "25006", "25P03", "25P04")
+# a transaction that idled too long (25P03, 25P04), conflicts that a retry resolves (40, 55P03), a cancelled wait (57014),
+# and what is the machine's or the server's own trouble, no input's: a disk that fails (58), an internal error (XX).
+_RETRYABLE = ("08", "53", "57", "58", "XX", "40", "55P03", "25006", "25P03", "25P04")
 _DATA = ("21", "22", "23")
 
 

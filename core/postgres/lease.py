@@ -54,6 +54,11 @@ class PortfolioLock:
         else:
             self._lost_at = None
 
+    @property
+    def held(self) -> bool:
+        """Whether it is ours, as far as is known without asking."""
+        return self._connection is not None and not is_dead(self._connection)
+
     def release(self) -> None:
         """Give the lock up."""
         connection, self._connection = self._connection, None

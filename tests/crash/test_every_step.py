@@ -62,7 +62,9 @@ def zygote() -> Iterator[Zygote]:
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_killed_at_every_step_and_told_again_nothing_is_lost_or_doubled(server_dsn, template, zygote, shard, tmp_path):
+def test_killed_at_every_step_and_told_again_nothing_is_lost_or_doubled(
+    server_dsn, template, zygote, shard, tmp_path, note
+):
     undisturbed_dsn = fresh_database(server_dsn, template=template)
     whole = zygote.run(undisturbed_dsn, tmp_path / "undisturbed", 0)
     undisturbed = _state(undisturbed_dsn)
@@ -84,6 +86,7 @@ def test_killed_at_every_step_and_told_again_nothing_is_lost_or_doubled(server_d
         with journal_stream(dsn, "main") as stream:
             verify(stream, "main")
         drop_database(dsn)
+        note(faults=1, signals=2 * PARTS)
 
 
 def _state(dsn: str) -> list[Any]:

@@ -25,9 +25,12 @@ def proxy(dsn: str) -> Iterator[Proxy]:
 
 @pytest.fixture
 def database(proxy: Proxy, tmp_path: Path) -> tuple[str, ...]:
+    return pointed_to(proxy, tmp_path / "database.json")
+
+
+def pointed_to(proxy: Proxy, file: Path) -> tuple[str, ...]:
     """What points `live` to the database behind the proxy."""
     parts = psycopg2.extensions.parse_dsn(proxy.dsn)
-    file = tmp_path / "database.json"
     local = {
         "host": parts["host"],
         "port": int(parts["port"]),
@@ -127,3 +130,15 @@ def test_a_backlog_under_another_leader_goes_into_the_leaders_inbox(dsn, proxy, 
         second.__exit__()
         assert f"live pid {first.process.pid}" in second.log()
         assert eventually(lambda: decided(dsn) == [("BASE_ENTRY", "executed")])
+
+
+def test_who_may_not_lead_when_the_database_is_back_hands_over_what_it_took(dsn, proxy, database, tmp_path):
+    """It started without the database, and another was quicker when that came back."""
+    with Proxy(dsn) as open_line:
+        proxy.refuse(True)
+        with LiveProcess(tmp_path / "second", *database) as second:
+            assert second.post(an_alert())[0] == 202
+            with LiveProcess(tmp_path / "first", *pointed_to(open_line, tmp_path / "first.json")):
+                proxy.refuse(False)
+                assert second.process.wait(40) == 1
+                assert eventually(lambda: decided(dsn) == [("BASE_ENTRY", "executed")])

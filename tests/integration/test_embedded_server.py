@@ -837,3 +837,63 @@ def test_a_start_an_adoption_and_a_stop_are_quick(data_dir: Path) -> None:
     assert started < 2
     assert adopted < 0.1
     assert stopped < 1
+
+
+def test_starting_again_a_server_that_has_no_connection_left_does_not_end_it(data_dir):
+    with EmbeddedServer(data_dir) as server:
+        pid = server.postmaster_pid
+        held = []
+        with suppress(psycopg2.OperationalError):
+            while True:
+                held.append(psycopg2.connect(server.dsn))
+        server.start()
+        assert server.postmaster_pid == pid
+        with EmbeddedServer(data_dir, create=False) as another:
+            assert another.postmaster_pid == pid
+        for connection in held:
+            connection.close()
+
+
+def test_a_server_that_recovers_from_a_killed_backend_is_waited_for_not_ended(data_dir):
+    with EmbeddedServer(data_dir) as server:
+        pid = server.postmaster_pid
+        for wait in (0.0, 0.02, 0.05, 0.1, 0.2):
+            victim = psycopg2.connect(server.dsn)
+            os.kill(victim.info.backend_pid, signal.SIGKILL)
+            time.sleep(wait)
+            victim.close()
+            server.start()
+            with EmbeddedServer(data_dir, create=False) as another, closing(psycopg2.connect(another.dsn)):
+                assert another.postmaster_pid == server.postmaster_pid == pid
+
+
+def test_a_server_that_does_not_end_when_told_to_is_ended_at_once(data_dir, monkeypatch):
+    """As one that was told so in the middle of its own recovery: it is let hear nothing but the second, harder signal."""
+    monkeypatch.setattr(embedded_process, "_FAST_SHUTDOWN_SECONDS", 0.3)
+    told = []
+    real = embedded_process._signal
+
+    def signalled(pid, number, cluster, expected):
+        told.append(number)
+        if number is not signal.SIGINT:
+            real(pid, number, cluster, expected)
+
+    monkeypatch.setattr(embedded_process, "_signal", signalled)
+    server = EmbeddedServer(data_dir)
+    server.start()
+    server.stop()
+    assert told == [signal.SIGINT, signal.SIGQUIT, signal.SIGCONT]
+    assert server.postmaster_pid is None
+
+
+def test_a_paused_server_is_not_waited_for_by_a_revival_and_is_ended_in_the_end(data_dir, monkeypatch):
+    monkeypatch.setattr(embedded_process, "_FAST_SHUTDOWN_SECONDS", 0.3)
+    server = EmbeddedServer(data_dir)
+    server.start()
+    assert server.postmaster_pid is not None
+    os.kill(server.postmaster_pid, signal.SIGSTOP)
+    started = time.monotonic()
+    server.start()
+    assert time.monotonic() - started < 2
+    server.stop()
+    assert server.postmaster_pid is None

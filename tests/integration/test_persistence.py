@@ -243,15 +243,15 @@ def test_a_broken_invariant_leaves_exits_only_and_says_which(dsn, damage, senten
         assert status_of(engine.process_signal(a_signal("EXIT", price=52100, timestamp=minutes(0.5)))) == "executed"
 
 
-def test_a_signal_that_was_kept_but_not_decided_is_decided_at_the_start(dsn):
+def test_a_signal_that_was_kept_but_not_decided_is_decided_after_the_start(dsn):
     with DatabaseStateManager(dsn) as manager:
         from core.fingerprint import fingerprint_of
 
         signal = a_signal()
         manager.log_signal(signal, fingerprint_of("main", signal), received_at=NOON)
     with an_engine(dsn) as engine:
-        assert len(engine.positions) == 1
         assert status_of(engine.process_signal(a_signal())) == "duplicate"
+        assert len(engine.positions) == 1
     assert rows(dsn, "SELECT processing_status, count(*) FROM signal_log GROUP BY 1") == [("executed", 1)]
 
 

@@ -297,19 +297,29 @@ def test_a_silent_server_makes_the_engine_not_ready(dsn):
 def test_a_duplicate_does_not_wait_for_its_delivery_to_be_counted(dsn):
     with an_engine(dsn) as engine:
         engine.process_signal(a_signal())
-        count = engine.db_manager.count_delivery
-        blocker = psycopg2.connect(dsn)
-
-        def blocked(fingerprint: str) -> None:
-            with blocker.cursor() as cursor:
-                cursor.execute("SELECT 1 FROM signal_log FOR UPDATE")
-            count(fingerprint)
-
-        engine.db_manager.count_delivery = blocked
+        release = threading.Event()
+        engine.db_manager.count_delivery = lambda _: release.wait(10)
         started = time.monotonic()
         assert status_of(engine.process_signal(a_signal())) == "duplicate"
         assert time.monotonic() - started < 1.5
-        blocker.close()
+        release.set()
+
+
+def test_a_duplicate_is_answered_in_time_though_the_answer_to_its_count_never_comes(dsn, proxy):
+    with an_engine(proxy.dsn) as engine:
+        engine.process_signal(a_signal())
+        proxy.cut = Cut.SILENT
+        started = time.monotonic()
+        assert status_of(engine.process_signal(a_signal())) == "duplicate"
+        assert time.monotonic() - started < 2
+        assert _eventually(lambda: proxy.cuts == 1)
+
+
+def test_deliveries_are_counted(dsn):
+    with an_engine(dsn) as engine:
+        for _ in range(3):
+            engine.process_signal(a_signal())
+    assert rows(dsn, "SELECT deliveries, is_duplicate FROM signal_log") == [(3, True)]
 
 
 def test_the_resend_of_an_entry_that_was_executed_does_not_wait_for_an_exit(dsn, settings):
@@ -338,36 +348,37 @@ def test_a_half_open_lock_connection_is_borne_for_a_while(dsn, monkeypatch):
 # --- a start
 
 
-def test_a_start_does_not_wait_for_ever_for_a_database_that_went_away(dsn, proxy, monkeypatch):
+def test_what_was_kept_is_decided_although_the_database_goes_away_in_between(dsn, proxy):
     received(dsn)
     manager = DatabaseStateManager(proxy.dsn)
     engine = LiveTradingEngine(manager, without_waiting(), clock=Clock())
-    real = live.engine.received_deliveries
+    look = engine._inbox.look
 
-    def then_away(*arguments: object) -> Iterator[list[Delivery]]:
-        for page in real(*arguments):
-            proxy.refuse(True)
-            yield page
+    def then_away() -> list[Delivery]:
+        found = look()
+        proxy.refuse(True)
+        return found
 
-    monkeypatch.setattr(live.engine, "received_deliveries", then_away)
-    with pytest.raises(DatabaseAway):
-        engine.start()
+    engine._inbox.look = then_away
+    engine.start()
+    time.sleep(0.3)
+    assert not engine.positions
+    proxy.refuse(False)
+    assert _eventually(lambda: len(engine.positions) == 1)
     engine.stop()
     manager.close()
-    monkeypatch.undo()
-    proxy.refuse(False)
-    with an_engine(proxy.dsn) as again:
-        assert len(again.positions) == 1
 
 
-def test_a_start_that_meets_a_locked_row_gives_up(dsn):
+def test_a_kept_row_that_somebody_has_locked_is_decided_when_it_is_free(dsn):
     received(dsn)
     blocker = psycopg2.connect(dsn)
     with blocker.cursor() as cursor:
         cursor.execute("SELECT 1 FROM signal_log FOR UPDATE")
-    with pytest.raises(DatabaseAway), an_engine(dsn):
-        pass
-    blocker.close()
+    with an_engine(dsn) as engine:
+        time.sleep(0.3)
+        assert not engine.positions
+        blocker.close()
+        assert _eventually(lambda: len(engine.positions) == 1)
 
 
 def test_a_thousand_kept_signals_that_cannot_be_read_hide_no_other(dsn):
@@ -379,7 +390,7 @@ def test_a_thousand_kept_signals_that_cannot_be_read_hide_no_other(dsn):
     )
     received(dsn)
     with an_engine(dsn) as engine:
-        assert len(engine.positions) == 1
+        assert _eventually(lambda: len(engine.positions) == 1)
 
 
 def test_a_kept_signal_that_can_be_neither_decided_nor_failed_does_not_keep_the_engine_from_starting(dsn):
@@ -451,6 +462,14 @@ def test_two_different_commands_of_one_request_id_at_once_are_told_apart(dsn):
         first, second = (delivery.wait(2) for delivery in pair)
         assert (first.kind, second.kind, second.differs) == (AnswerKind.DECIDED, AnswerKind.DUPLICATE, True)
     assert rows(dsn, "SELECT amount FROM capital_flows") == [(Decimal(5),)]
+
+
+def test_a_repeated_command_is_told_its_first_outcome_with_its_figures(dsn):
+    with an_engine(dsn) as engine:
+        command = MoveCapital(request_id="a", amount=Decimal(-9_000_000_000))
+        first, second = engine.command(command), engine.command(command)
+    assert first.outcome["sizing"]
+    assert second.outcome["sizing"] == first.outcome["sizing"]
 
 
 def _continue(pid: int) -> None:

@@ -29,7 +29,8 @@ def told_at(signal: Signal, seconds: float, **timing: object) -> Decision:
     if timing:
         rules = settings_with(timing=timing)
         before = holding(a_portfolio(rules), *before.positions.values())
-    return decide(before, given(signal), at(seconds))
+    # It came when it is decided, where that is before its own time.
+    return decide(before, given(signal, received_at=min(signal.time, at(seconds))), at(seconds))
 
 
 def base_entry(side: Side = Side.LONG) -> Signal:
@@ -72,6 +73,11 @@ def test_no_signal_is_taken_from_more_than_60_seconds_ahead(kind: str) -> None:
     assert decision.outcome.sizing == {"seconds_ahead": 60}
     assert decision.events == ()
     assert told_at(signal, -60).outcome.status is Status.EXECUTED
+
+
+def test_a_clock_that_went_back_since_a_signal_came_does_not_put_it_into_the_future() -> None:
+    decision = decide(portfolio(), given(a_signal("EXIT", **GOLD), received_at=NOON), at(-3600))
+    assert decision.outcome.status is Status.EXECUTED
 
 
 def test_how_far_ahead_is_a_setting() -> None:

@@ -3,6 +3,8 @@
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -189,4 +191,90 @@ def test_every_write_reaches_the_disk_before_it_is_answered(file):
     spool = Spool(file)
     assert spool._connection.execute("PRAGMA synchronous").fetchone() == (2,)
     assert spool._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    spool.close()
+
+
+def test_a_take_over_that_fails_leaves_all_where_it_was_and_harms_nothing_kept_later(tmp_path):
+    other, own = Spool(tmp_path / "other.sqlite"), Spool(tmp_path / "own.sqlite")
+    other.keep(an_input(), {})
+    other.keep(an_input("GOLD_MINI"), {})
+    own._connection.execute(
+        "CREATE TRIGGER no_gold BEFORE INSERT ON signals WHEN new.input LIKE '%GOLD%' BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    with pytest.raises(SpoolUnusable):
+        own.adopt(other)
+    assert len(other.rows()) == 2
+    own.keep(an_input("COPPER"), {})
+    own.close()
+    again = Spool(tmp_path / "own.sqlite")
+    assert [spooled.given for spooled in again.load()] == [an_input("COPPER")]
+    other.close()
+    again.close()
+
+
+def test_tens_of_thousands_are_taken_over_and_removed(tmp_path):
+    old, new = Spool(tmp_path / "a.sqlite"), Spool(tmp_path / "b.sqlite")
+    for spool in (old, new):
+        spool._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+    old._connection.execute("BEGIN")
+    old._connection.executemany(
+        "INSERT INTO signals (fingerprint, input, payload) VALUES (?, '{}', '{}')", [(str(i),) for i in range(20_000)]
+    )
+    old._connection.execute("COMMIT")
+    new.adopt(old)
+    assert (len(old.rows()), len(new.rows())) == (0, 20_000)
+    old.close()
+    new.close()
+
+
+def test_a_start_on_a_disk_that_is_full_reads_what_is_there(file):
+    """As after a SIGKILL: the log of the writes still beside the file, and no byte to be had."""
+    script = f"""
+import os, resource, signal
+from pathlib import Path
+from live.spool import Spool
+from tests.unit.test_spool import an_input
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+if os.fork() == 0:
+    Spool(Path({str(file)!r})).keep(an_input(), {{}})
+    os.kill(os.getpid(), 9)
+os.wait()
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+spool = Spool(Path({str(file)!r}))
+assert [spooled.given for spooled in spool.load()] == [an_input()]
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_many_that_come_at_once_share_the_writes(file):
+    spool, writes = Spool(file), []
+    real = spool._keep_all
+
+    def counted(entries):
+        writes.append(len(entries))
+        time.sleep(0.01)
+        real(entries)
+
+    spool._keep_all = counted
+    threads = [
+        threading.Thread(target=spool.keep, args=[an_input(timestamp=minutes(number / 60)), {}]) for number in range(60)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert spool.kept == sum(writes) == len(spool.load()) == 60
+    assert len(writes) < 20
+    spool.close()
+
+
+def test_one_that_is_full_still_knows_what_it_holds(file):
+    spool = Spool(file, most=1)
+    assert spool.keep(an_input(), {}) is True
+    assert spool.keep(an_input(), {}) is False
+    spool.set_aside(an_input().fingerprint, "no")
+    assert spool.keep(an_input(), {}) is True
+    assert (spool.kept, spool.set_aside_count) == (1, 0)
     spool.close()

@@ -54,6 +54,12 @@ FROM orders
 WHERE NOT settled
 ORDER BY journal_seq, client_order_id COLLATE "C";
 
+-- name: recent_broker_orders
+-- What the broker's book may show of ours besides the orders that are not settled.
+SELECT broker_order_id
+FROM orders
+WHERE broker_order_id IS NOT NULL AND updated_at > now() - INTERVAL '3 days';
+
 -- name: get_order
 -- One order, settled or not, with its fills' ids.
 SELECT
@@ -98,8 +104,8 @@ FROM signal_log
 WHERE fingerprint = %(fingerprint)s;
 
 -- name: find_request
--- An operator's command by its request id.
-SELECT seq, kind, input, outcome
+-- An operator's command by its request id; what was answered is its outcome with the figures.
+SELECT seq, kind, input, outcome || jsonb_build_object('sizing', figures) AS outcome
 FROM decision_journal
 WHERE request_id = %(request_id)s;
 

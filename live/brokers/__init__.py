@@ -1,0 +1,1 @@
+"""Brokers: one port, and an adapter for each."""

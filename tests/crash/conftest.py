@@ -1,0 +1,30 @@
+"""What every crash test has: the seed in its report, and a folder that the account of PostgreSQL can enter."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.postgres.embedded import EmbeddedServer
+from tests.crash.totals import FULL, SEED
+
+
+@pytest.fixture(autouse=True)
+def _seed_in_every_failure() -> None:
+    sys.stdout.write(f"again with: CRASH_SEED={SEED}{' CRASH_FULL=1' if FULL else ''}\n")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that another account may pass through, unlike pytest's own."""
+    made = Path(tempfile.mkdtemp(prefix="pm-crash-"))
+    made.chmod(0o755)
+    yield made
+    # What a killed process left running is stopped by its last user: us.
+    if (made / "data" / "postgres" / "cluster").exists():
+        with EmbeddedServer(made / "data"):
+            pass
+    shutil.rmtree(made)

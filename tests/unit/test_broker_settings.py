@@ -1,0 +1,116 @@
+"""The brokers' settings: checked, and silent about what is secret."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from core.errors import ConfigurationError
+from live.brokers.quotes_file import read_quotes
+from live.brokers.settings import BrokersSettings, CcxtSettings, OpenAlgoSettings, PaperSettings
+
+KEY = "a-key-that-nobody-may-see"
+
+
+def test_the_paper_broker_is_the_default_and_needs_nothing() -> None:
+    assert BrokersSettings().use == "paper"
+    assert PaperSettings().slippage_percent == 0
+
+
+@pytest.mark.parametrize("name", ["openalgo", "ccxt"])
+def test_a_broker_that_is_used_has_to_be_set(name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        BrokersSettings.model_validate({"use": name})
+
+
+def test_the_parts_of_an_order_sum_to_the_whole() -> None:
+    with pytest.raises(ValidationError, match="sum to 1"):
+        PaperSettings(fill_fractions=(Decimal("0.5"), Decimal("0.4")))
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:5000", "http://user:pass@host", "http://host/?apikey=1", "ftp://host", "http://", "http://h:x"]
+)
+def test_an_address_is_plain_http(url: str) -> None:
+    with pytest.raises(ValidationError, match="url"):
+        OpenAlgoSettings.model_validate({"url": url, "api_key": KEY})
+
+
+def test_an_address_may_end_in_a_slash() -> None:
+    assert OpenAlgoSettings.model_validate({"url": "http://host:5000/", "api_key": KEY}).url == "http://host:5000"
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "BTC/USD:BTC", "BTC/USDT:USDC"])
+def test_only_spot_and_linear_symbols_are_taken(symbol: str) -> None:
+    with pytest.raises(ValidationError, match="neither"):
+        CcxtSettings(venue="bybit", symbols=(symbol,))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"openalgo": {"api_key": KEY, "read_seconds": 0}},
+        {"openalgo": {"api_key": [KEY]}},
+        {"openalgo": {"apikey": KEY}},
+        {"ccxt": {"venue": "bybit", "secret": KEY, "symbols": []}},
+    ],
+)
+def test_neither_a_mistake_nor_a_repr_shows_a_key(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        BrokersSettings.model_validate(wrong)
+    assert KEY not in str(refused.value)
+    assert KEY not in repr(OpenAlgoSettings.model_validate({"api_key": KEY}))
+
+
+@pytest.mark.parametrize("venue, given, shows", [("bybit", None, True), ("gate", None, False), ("gate", True, True)])
+def test_a_venue_that_is_not_known_to_show_our_ids_is_taken_not_to(venue: str, given: bool | None, shows: bool) -> None:
+    settings = CcxtSettings(venue=venue, symbols=("BTC/USDT",), keeps_client_order_ids=given)
+    assert settings.shows_client_order_ids is shows
+
+
+def test_shares_are_delivered_and_derivatives_carried() -> None:
+    settings = OpenAlgoSettings.model_validate({"api_key": KEY})
+    assert [settings.product_on(exchange) for exchange in ("NSE", "NFO", "MCX")] == ["CNC", "NRML", "NRML"]
+
+
+def a_file(folder: Path, *lines: str) -> Path:
+    file = folder / "quotes.csv"
+    file.write_text("\n".join(("time,symbol,price", *lines)), encoding="utf-8")
+    return file
+
+
+def test_a_quotes_file_is_read_in_the_order_of_its_times(tmp_path: Path) -> None:
+    file = a_file(tmp_path, "2026-01-14T11:46:00+05:30,GOLD,72001.50", "2026-01-14T06:15:00Z,GOLD,72000")
+    first, second = read_quotes(file)
+    assert (first.price, second.price) == (Decimal(72_000), Decimal("72001.50"))
+    assert second.at.isoformat() == "2026-01-14T06:16:00+00:00"
+
+
+@pytest.mark.parametrize(
+    "line, complaint",
+    [
+        ("2026-01-14T06:15:00,GOLD,1", "line 2: time must have an offset"),
+        ("yesterday,GOLD,1", "line 2: time must be ISO 8601"),
+        ("2026-01-14T06:15:00Z,GOLD,NaN", "line 2: a quote has a symbol and a positive price"),
+        ("2026-01-14T06:15:00Z,GOLD,-1", "line 2: a quote has a symbol and a positive price"),
+        ("2026-01-14T06:15:00Z,,1", "line 2: a quote has a symbol and a positive price"),
+        ("2026-01-14T06:15:00Z,GOLD", "line 2"),
+    ],
+)
+def test_a_quote_that_cannot_be_read_is_named_by_its_line(tmp_path: Path, line: str, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        read_quotes(a_file(tmp_path, line))
+
+
+def test_a_quotes_file_without_its_columns_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "quotes.csv"
+    file.write_text("at,symbol,price\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="column time is missing"):
+        read_quotes(file)
+
+
+def test_a_quotes_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_quotes(tmp_path / "nothing.csv")

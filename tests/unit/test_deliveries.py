@@ -1,0 +1,102 @@
+"""The queue in front of the writer: what comes first, what is put back, what is taken out again."""
+
+from core.inputs import Halt, Resume
+from live.answers import Answer, AnswerKind
+from live.deliveries import MOST_AT_ONCE, Delivery, Waiting, first_of_each
+from tests.builders import a_signal, given, minutes
+
+
+def waiting(*deliveries: Delivery) -> Waiting:
+    queue = Waiting()
+    for delivery in deliveries:
+        assert queue.put(delivery)
+    return queue
+
+
+def of(minute: float, kind: str = "MARKET_DATA", **fields: object) -> Delivery:
+    return Delivery(given(a_signal(kind, timestamp=minutes(minute), **fields)))
+
+
+def test_commands_come_first_then_signals_by_their_bars() -> None:
+    late, early, halt = of(2), of(1), Delivery(Halt())
+    assert waiting(late, early, halt).take(0) == [halt, early, late]
+
+
+def test_more_than_a_batch_is_taken_in_order_over_several() -> None:
+    deliveries = [of(minute) for minute in range(MOST_AT_ONCE + 5)]
+    queue = waiting(*reversed(deliveries))
+    assert queue.take(0) == deliveries[:MOST_AT_ONCE]
+    assert queue.take(0) == deliveries[MOST_AT_ONCE:]
+
+
+def test_what_is_put_back_comes_before_what_came_later() -> None:
+    first, second = Delivery(Halt()), Delivery(Resume())
+    queue = waiting(first)
+    assert queue.take(0) == [first]
+    queue.put(second)
+    queue.put_back([first])
+    assert queue.take(0) == [first, second]
+
+
+def test_a_closed_queue_takes_nothing_new_and_takes_back() -> None:
+    delivery = of(1)
+    queue = waiting(delivery)
+    queue.take(0)
+    queue.close()
+    assert not queue.put(of(2))
+    queue.put_back([delivery])
+    assert queue.take(0) == [delivery]
+
+
+def test_the_first_to_come_is_decided_whatever_their_order() -> None:
+    """Of one bar, and the second says that it fired earlier."""
+    first = of(2, bar_time=minutes(0))
+    second = Delivery(given(a_signal("MARKET_DATA", timestamp=minutes(1), bar_time=minutes(0))))
+    queue = waiting(first, second)
+    (decided,) = first_of_each(queue.take(0))
+    assert decided is first
+    assert decided.followers == [second]
+
+
+def test_who_follows_a_follower_follows_the_first() -> None:
+    first, second, third = (Delivery(given(a_signal())) for _ in range(3))
+    third.follow(second)
+    second.follow(first)
+    assert first.everybody == [first, second, third]
+
+
+def test_a_discarded_delivery_is_gone_unless_somebody_who_waits_with_it_wants_it() -> None:
+    alone, first, kept = (Delivery(given(a_signal())) for _ in range(3))
+    queue = waiting(alone)
+    alone.abandoned = True
+    queue.discard(alone)
+    assert len(queue) == 0
+    queue = waiting(first)
+    kept.kept = True
+    kept.follow(first)
+    first.abandoned = True
+    queue.discard(first)
+    assert len(queue) == 1
+
+
+def test_hurrying_frees_signals_and_those_who_wait_with_them_not_commands() -> None:
+    signal, follower, command = of(1), of(1), Delivery(Halt())
+    follower.follow(signal)
+    waiting(signal, command).hurry()
+    assert signal.wait(5) is follower.wait(5) is None
+    answer = Answer(kind=AnswerKind.DECIDED)
+    command.settle(answer)
+    assert command.wait(0) is answer
+    assert not Delivery(Halt())._done.is_set()
+
+
+def test_a_delivery_is_wanted_while_it_is_kept_or_anybody_waits() -> None:
+    first, follower = of(1), of(1)
+    follower.follow(first)
+    assert first.wanted
+    first.abandoned = True
+    assert first.wanted
+    follower.abandoned = True
+    assert not first.wanted
+    follower.kept = True
+    assert first.wanted

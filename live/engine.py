@@ -237,7 +237,7 @@ class LiveTradingEngine:
         return self._submit(delivery, self._answer_within) or self._abandon(delivery)
 
     def known_broker_orders(self) -> set[str]:
-        """The brokers' ids of our orders of the last days, settled or not. Raises DatabaseAway."""
+        """The brokers' ids of our latest orders, settled or not. Raises DatabaseAway."""
         return {row["broker_order_id"] for row in self.reads.all("recent_broker_orders")}
 
     def look_into_inbox(self) -> None:

@@ -58,4 +58,4 @@ class OrderDesk(Protocol):
         """Decide what a broker tells; blocks at most 2 s and never raises. What was not kept is told again."""
 
     def known_broker_orders(self) -> set[str]:
-        """The brokers' ids of our orders of the last days, settled or not. Raises DatabaseAway."""
+        """The brokers' ids of our latest orders, settled or not. Raises DatabaseAway."""

@@ -12,7 +12,7 @@ from core.db_state_manager import DatabaseStateManager
 from core.postgres.embedded_binaries import shipped_versions
 from core.postgres.errors import StatementFailed
 from core.postgres.migrations import MIGRATIONS, SchemaTooNew, head, migrate, schema_version
-from core.postgres.rows import POSITION_COLUMNS, PYRAMIDING_COLUMNS, STATE_COLUMNS
+from core.postgres.rows import ORDER_COLUMNS, POSITION_COLUMNS, PYRAMIDING_COLUMNS, STATE_COLUMNS
 from core.postgres.statements import parameters_of, statement, statements
 from tests.builders import a_signal, minutes
 from tests.engines import Clock, an_engine, status_of
@@ -45,6 +45,9 @@ def test_every_statement_says_in_one_line_what_it_is_for():
         ("last_seq", {}),
         ("last_settings", {}),
         ("load_received", {"after_id": 0, "limit": 10}),
+        ("load_orders", {}),
+        ("get_order", {"client_order_id": "x"}),
+        ("recent_broker_orders", {}),
         ("list_signals", {"before": 5, "instrument": None, "status": None, "limit": 10}),
         ("list_journal", {"before": 5, "limit": 10}),
     ],
@@ -92,6 +95,7 @@ def _settled(dsn: str, query: str) -> int:
         ("portfolio_positions", POSITION_COLUMNS),
         ("portfolio_state", STATE_COLUMNS),
         ("pyramiding_state", PYRAMIDING_COLUMNS),
+        ("orders", ORDER_COLUMNS),
     ],
 )
 def test_objects_have_the_columns_of_their_rows(dsn, table, columns):
@@ -106,7 +110,7 @@ def test_every_table_and_index_that_was_promised_exists(dsn):
     tables = {name for (name,) in rows(dsn, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
     assert tables == {
         *("portfolio_positions", "portfolio_state", "pyramiding_state", "signal_log", "instance_metadata"),
-        *("leadership", "decision_journal", "capital_flows", "alembic_version"),
+        *("leadership", "decision_journal", "capital_flows", "orders", "fills", "alembic_version"),
     }
     indexed = {
         (table, columns)
@@ -187,7 +191,7 @@ def test_migrating_twice_changes_nothing(empty_dsn):
 
 
 def test_a_schema_made_by_hand_is_recognised_and_keeps_its_rows(empty_dsn):
-    _psql(empty_dsn, MIGRATIONS / "001_initial_schema.sql")
+    _by_hand(empty_dsn)
     with an_engine(empty_dsn) as engine:
         engine.process_signal(a_signal())
     assert schema_version(empty_dsn, "main") is None
@@ -195,9 +199,20 @@ def test_a_schema_made_by_hand_is_recognised_and_keeps_its_rows(empty_dsn):
     assert rows(empty_dsn, "SELECT count(*) FROM portfolio_positions") == [(1,)]
 
 
-def test_the_file_can_be_run_by_hand_twice(empty_dsn):
+def test_the_files_can_be_run_by_hand_twice(empty_dsn):
     for _ in range(2):
-        _psql(empty_dsn, MIGRATIONS / "001_initial_schema.sql")
+        _by_hand(empty_dsn)
+
+
+def test_a_journal_that_began_under_001_goes_on(empty_dsn):
+    _psql(empty_dsn, MIGRATIONS / "001_initial_schema.sql")
+    rows(
+        empty_dsn,
+        "INSERT INTO decision_journal (seq, format, kind, input, figures, outcome, events, term, rules_version, decided_at,"
+        " content_hash) VALUES (1, 1, 'halt', '{}', '{}', '{}', '[]', 1, 1, now(), repeat('0', 64))",
+    )
+    assert migrate(empty_dsn, "main") == (None, head())
+    assert rows(empty_dsn, "SELECT kind FROM decision_journal") == [("halt",)]
 
 
 def test_each_portfolio_has_a_schema_of_its_own(empty_dsn):
@@ -235,6 +250,11 @@ def test_a_role_that_may_not_create_is_told_so(empty_dsn):
             migrate(limited, "main")
     finally:
         rows(empty_dsn, "DROP OWNED BY nobody_much; DROP ROLE nobody_much")
+
+
+def _by_hand(dsn: str) -> None:
+    for file in sorted(MIGRATIONS.glob("*.sql")):
+        _psql(dsn, file)
 
 
 def _psql(dsn: str, file: Path) -> None:

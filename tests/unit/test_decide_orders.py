@@ -362,8 +362,8 @@ def test_whatever_a_broker_tells_quantities_are_those_of_the_fills(seed: int) ->
         else:
             book.take(dice.choice([exit_of(timestamp=minutes(step)), a_signal(er=1, timestamp=minutes(step))]))
         _consistent(book.portfolio)
-    entered = sum(lots for fill_id, lots in booked.items() if "-e" in fill_id)
-    left = sum(lots for fill_id, lots in booked.items() if "-x" in fill_id)
+    entered = sum(lots for fill_id, lots in booked.items() if "-e1/" in fill_id)
+    left = sum(lots for fill_id, lots in booked.items() if "-e1/" not in fill_id)
     assert sum(position.lots for position in book.portfolio.positions.values()) == entered - left
 
 

@@ -58,7 +58,9 @@ ORDER BY journal_seq, client_order_id COLLATE "C";
 -- What the broker's book may show of ours besides the orders that are not settled.
 SELECT broker_order_id
 FROM orders
-WHERE broker_order_id IS NOT NULL AND updated_at > now() - INTERVAL '3 days';
+WHERE broker_order_id IS NOT NULL
+ORDER BY journal_seq DESC
+LIMIT 5000;
 
 -- name: get_order
 -- One order, settled or not, with its fills' ids.
@@ -302,7 +304,7 @@ SELECT
 -- The fills that these journal entries booked.
 SELECT client_order_id, fill_id, number, lots, price, filled_at, journal_seq
 FROM fills
-WHERE journal_seq = any(%(seqs)s::BIGINT [])
+WHERE journal_seq = any(%(seqs)s::BIGINT[])
 ORDER BY journal_seq, client_order_id COLLATE "C", number;
 
 -- name: explained_entry

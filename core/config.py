@@ -57,6 +57,8 @@ class FileSettings(BaseSettings):
     paper: PaperFills = PaperFills()
     execution: Execution = Execution()
     instruments: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    # The shell's own, with secrets; it knows what may be in there.
+    brokers: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     @field_validator("allowed_addresses")
     @classmethod

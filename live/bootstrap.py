@@ -18,12 +18,14 @@ from core.db_state_manager import DatabaseStateManager
 from core.errors import ConfigurationError, PortfolioError
 from core.postgres.embedded import EmbeddedServerError
 from core.postgres.lease import PortfolioLock
+from core.settings import Settings
 from live.database import database_to_be
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
 from live.inbox import hand_over
 from live.logs import configure_logging
 from live.options import LiveOptions
+from live.order_desk import brokers_settings, order_desk, settings_for
 from live.spool import Spool, open_spool
 from live.start import Start
 
@@ -70,6 +72,8 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
     from live.secrets import operator_token, require_safe_bind
 
     require_safe_bind(options.host, file_settings.webhook_secret)
+    brokers = brokers_settings(file_settings, options.broker)
+    settings = settings_for(file_settings.settings, options.broker)
     process = _Process()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.asked)
@@ -92,14 +96,14 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         capital = options.capital if options.capital is not None else file_settings.initial_capital
         engine = LiveTradingEngine(
             manager,
-            file_settings.settings,
+            settings,
             clock=utc_now,
             initial_capital=capital,
             on_fatal=process.fail,
             ending=process.ending,
             spool=spool,
         )
-        server = _server(options, file_settings, engine, token)
+        server = _server(options, file_settings, settings, engine, token)
         serving = threading.Thread(target=server.serve, name="http", daemon=True)
 
         def replaced(reason: str) -> None:
@@ -113,6 +117,15 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         stack.callback(serving.join, DRAIN_SECONDS)
         stack.callback(heartbeat.stop)
         stack.callback(engine.stop, DRAIN_SECONDS)
+        desk = order_desk(
+            engine,
+            settings,
+            brokers,
+            options.data_dir / "broker" / options.portfolio,
+            clock=utc_now,
+            may_send=lambda: engine.serving and lock.held,
+        )
+        start_orders = stack.enter_context(desk)
         stack.callback(server.stop)
         serving.start()
         start = Start(
@@ -124,6 +137,8 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
             say_ready=lambda: _say_ready(options.host, server.port),
         )
         start.run(process.ending)
+        if engine.serving:
+            start_orders()
         process.ending.wait()
         log.info("stopping", reason=process.failure or "asked to")
     return 0 if process.failure is None else 1
@@ -142,12 +157,13 @@ def _make_folder(folder: Path) -> None:
         raise ConfigurationError(f"`--data-dir`: {folder} cannot be made: {error.strerror}") from error
 
 
-def _server(options: LiveOptions, file_settings: FileSettings, engine: LiveTradingEngine, token: str) -> "Server":
+def _server(
+    options: LiveOptions, file_settings: FileSettings, settings: Settings, engine: LiveTradingEngine, token: str
+) -> "Server":
     # Flask and waitress are imported where something is served: the other commands start without them.
     from live.app import create_app
     from live.server import Server
 
-    settings = file_settings.settings
     app = create_app(
         engine,
         instruments=lambda: settings.instruments,

@@ -161,13 +161,21 @@ def _seconds(value: Decimal) -> timedelta:
     return timedelta(microseconds=int(value * 1_000_000))
 
 
+class MarketSettings(Settled):
+    """Where an instrument is traded: the broker's symbol and exchange. A future's changes with its contract."""
+
+    symbol: Annotated[str, StringConstraints(min_length=1, max_length=50)]
+    exchange: Annotated[str, StringConstraints(min_length=1, max_length=20)]
+
+
 class BrokersSettings(_WithSecrets):
-    """Which broker, and each one's settings."""
+    """Which broker, each one's settings, and by instrument where it is traded there; what has no market is not traded."""
 
     use: Literal["paper", "openalgo", "ccxt"] = "paper"
     paper: PaperSettings = PaperSettings()
     openalgo: OpenAlgoSettings | None = None
     ccxt: CcxtSettings | None = None
+    markets: dict[str, MarketSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_what_it_uses(self) -> Self:

@@ -31,7 +31,11 @@ from live.options import LiveOptions
 @portfolio_option
 @config_option
 @click.option(
-    "--broker", type=click.Choice(["paper"]), default="paper", show_default=True, help="Where orders are filled."
+    "--broker",
+    type=click.Choice(["paper", "openalgo", "ccxt"]),
+    default="paper",
+    show_default=True,
+    help="Where orders are filled; its settings are `brokers` in --config.",
 )
 @click.option(
     "--capital",

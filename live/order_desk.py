@@ -1,0 +1,125 @@
+"""Puts the way of orders together: which broker, where instruments are traded there, and the dispatcher between."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import assert_never
+
+import structlog
+
+from core.config import FileSettings, validated
+from core.errors import ConfigurationError
+from core.journal import Batch
+from core.settings import Execution, Settings
+from live.books import Market
+from live.brokers.paper import PaperBroker
+from live.brokers.port import Broker, BrokerAway, BrokerRefused, OutcomeUnknown
+from live.brokers.settings import BrokersSettings
+from live.dispatcher import Dispatcher
+from live.engine import LiveTradingEngine
+from live.paper_quotes import PaperQuotes
+
+log = structlog.get_logger(__name__)
+
+
+def brokers_settings(file_settings: FileSettings, broker: str) -> BrokersSettings:
+    """The brokers' settings with `broker` in use. Raises ConfigurationError, without any secret in it."""
+    return validated(BrokersSettings, {**file_settings.brokers, "use": broker}, "`brokers`")
+
+
+def settings_for(settings: Settings, broker: str) -> Settings:
+    """What decides, with fills that are waited for where they come from a real broker."""
+    if broker == "paper":
+        return settings
+    return settings.model_copy(update={"execution": Execution(fills="broker")})
+
+
+@contextmanager
+def order_desk(
+    engine: LiveTradingEngine,
+    settings: Settings,
+    brokers: BrokersSettings,
+    folder: Path,
+    *,
+    clock: Callable[[], datetime],
+    may_send: Callable[[], bool],
+) -> Iterator[Callable[[], None]]:
+    """What starts the dispatcher, which ends with the block; nothing to start where decisions are filled on paper at once.
+
+    Raises ConfigurationError where the broker is not what the settings say it is.
+    """
+    if settings.execution.fills == "paper":
+        yield lambda: None
+        return
+    broker = _broker(brokers, settings, folder, clock)
+    try:
+        _require_ready(broker)
+        markets = _markets(brokers, settings, broker)
+        quotes = PaperQuotes(broker, markets.get) if isinstance(broker, PaperBroker) else None
+        dispatcher = Dispatcher(
+            engine,
+            broker,
+            market_of=markets.get,
+            clock=clock,
+            may_send=may_send,
+            prepare=(lambda: None) if quotes is None else quotes.show,
+        )
+
+        def committed(batch: Batch) -> None:
+            if quotes is not None:
+                quotes.take(batch)
+            dispatcher.wake()
+
+        engine.on_commit = committed
+        try:
+            yield dispatcher.start
+        finally:
+            dispatcher.stop()
+    finally:
+        broker.close()
+
+
+def _broker(brokers: BrokersSettings, settings: Settings, folder: Path, clock: Callable[[], datetime]) -> Broker:
+    match brokers.use:
+        case "paper":
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lots = {name: instrument.lot_size for name, instrument in settings.instruments.items()}
+            return PaperBroker(
+                folder / "paper.sqlite", brokers.paper, clock, step_of=lambda symbol, _: lots.get(symbol, Decimal(1))
+            )
+        case "openalgo":
+            from live.brokers.openalgo import OpenAlgoBroker
+
+            assert brokers.openalgo is not None  # noqa: S101 - held by BrokersSettings
+            return OpenAlgoBroker(brokers.openalgo, clock)
+        case "ccxt":
+            from live.brokers.ccxt import CcxtBroker
+
+            assert brokers.ccxt is not None  # noqa: S101 - held by BrokersSettings
+            return CcxtBroker(brokers.ccxt, clock)
+        case _:
+            assert_never(brokers.use)
+
+
+def _require_ready(broker: Broker) -> None:
+    try:
+        broker.require_ready()
+    except BrokerRefused as error:
+        raise ConfigurationError(f"the broker {broker.name} cannot be used: {error}") from error
+    except (BrokerAway, OutcomeUnknown) as error:
+        log.warning("the broker is away: orders wait until it is back", broker=broker.name, error=str(error))
+
+
+def _markets(brokers: BrokersSettings, settings: Settings, broker: Broker) -> dict[str, Market]:
+    """Where each instrument is traded: on paper each under its own name, elsewhere what `brokers.markets` names."""
+    markets = {}
+    for name, instrument in settings.instruments.items():
+        given = brokers.markets.get(name)
+        if given is None and brokers.use != "paper":
+            continue
+        symbol, exchange = (name, instrument.exchange) if given is None else (given.symbol, given.exchange)
+        lots = Decimal(1) if broker.counts_lots(exchange) else instrument.lot_size
+        markets[name] = Market(symbol=symbol, exchange=exchange, units_per_lot=lots)
+    return markets

@@ -205,6 +205,50 @@ def test_a_start_without_a_database_takes_signals_and_decides_them_later(dsn, pr
     manager.close()
 
 
+# --- a server that is there and refuses
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01", "57014", "53100", "53300", "55P03"])
+def test_what_a_server_cannot_do_now_is_done_when_it_can(dsn, spool, sqlstate):
+    """Serialization failure, deadlock, statement timeout, full disk, no connection, lock timeout: raised by the server."""
+    rows(
+        dsn,
+        "CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN"
+        f" RAISE EXCEPTION 'not now' USING ERRCODE = '{sqlstate}'; END $$;"
+        " CREATE TRIGGER not_now BEFORE INSERT ON decision_journal FOR EACH ROW WHEN (NEW.kind = 'signal')"
+        " EXECUTE FUNCTION refuse()",
+    )
+    with an_engine(dsn, spool=spool, clock=Clock(NOW)) as engine:
+        started = time.monotonic()
+        assert engine.process_signal(a_signal(timestamp=minutes(16))).kind is QUEUED
+        assert time.monotonic() - started < 2
+        rows(dsn, "DROP TRIGGER not_now ON decision_journal")
+        assert eventually(lambda: drained(engine))
+        assert rows(dsn, "SELECT count(*) FROM portfolio_positions") == [(1,)]
+        proved(dsn, engine)
+
+
+def test_a_primary_that_was_demoted_is_waited_for(dsn, spool):
+    """Read-only from one moment to the next, as after a failover that left our connection standing."""
+    database = psycopg2.extensions.parse_dsn(dsn)["dbname"]
+    with an_engine(dsn, spool=spool, clock=Clock(NOW)) as engine:
+        rows(dsn, f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+        rows(
+            dsn,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        assert engine.process_signal(a_signal(timestamp=minutes(16))).kind is QUEUED
+        connection = psycopg2.connect(dsn)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = off")
+            cursor.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+        connection.close()
+        assert eventually(lambda: drained(engine))
+        proved(dsn, engine)
+
+
 # --- where nobody knows
 
 

@@ -58,7 +58,7 @@ class FileSettings(BaseSettings):
     execution: Execution = Execution()
     instruments: dict[str, dict[str, Any]] = Field(default_factory=dict)
     # The shell's own, with secrets; it knows what may be in there.
-    brokers: dict[str, Any] = Field(default_factory=dict, repr=False)
+    brokers: dict[str, Any] = Field(default={}, repr=False)
 
     @field_validator("allowed_addresses")
     @classmethod

@@ -39,6 +39,14 @@ class Resume(_Input, frozen=True, kw_only=True, tag="resume"):
     instrument: str | None = None
 
 
+class Freeze(_Input, frozen=True, kw_only=True, tag="freeze"):
+    """Operator, or a mismatch with the broker: no entry of this instrument until it is resumed; exits go on."""
+
+    request_id: str | None = None
+    instrument: str
+    reason: str | None = None
+
+
 class ClosePositions(_Input, frozen=True, kw_only=True, tag="close"):
     """Operator: close one position, or every one (`ALL`), at `price` or, without it, at each one's mark."""
 
@@ -94,5 +102,5 @@ class OrderReport(_Input, frozen=True, kw_only=True, tag="report"):
     settled: bool = False
 
 
-Command = Halt | Resume | ClosePositions | MoveCapital
+Command = Halt | Resume | Freeze | ClosePositions | MoveCapital
 Input = SignalInput | Command | StartPortfolio | ChangeSettings | StartTerm | SaveRow | OrderReport

@@ -7,6 +7,7 @@ from flask import Flask
 
 from live.api import errors
 from live.api.operator import Operator
+from live.api.orders import orders_blueprint
 from live.api.positions import positions_blueprint
 from live.api.signals import signals_blueprint
 from live.api.status import status_blueprint
@@ -44,6 +45,7 @@ def create_app(
     )
     app.register_blueprint(webhook.blueprint())
     app.register_blueprint(positions_blueprint(engine))
+    app.register_blueprint(orders_blueprint(engine))
     app.register_blueprint(signals_blueprint(engine))
     app.register_blueprint(status_blueprint(engine))
     app.register_blueprint(Operator(engine, operator_token).blueprint())

@@ -16,6 +16,7 @@ from core.inputs import OrderReport
 from core.orders import Order, OrderPurpose, OrderState
 from live.books import Books, Market, OddQuantity, found_in, may_be_there, news_of, read_books, request_of
 from live.brokers.port import Broker, BrokerAway, BrokerOrder, BrokerRefused, OutcomeUnknown
+from live.order_limits import Gate, Refuse, Wait
 from live.ports import OrderDesk
 
 log = structlog.get_logger(__name__)
@@ -24,11 +25,14 @@ READ_EVERY_SECONDS = 1.0
 # How long an order of an earlier process, or one whose answer was lost, may take to show in the broker's book.
 SHOWS_WITHIN_SECONDS = 5.0
 CANCEL_AGAIN_SECONDS = 5.0
+RECONCILE_EVERY_SECONDS = 60.0
+AGAIN_SECONDS = 5.0
 
 
 class Dispatcher:
     """One thread. `desk` is the engine; `market_of` tells where an instrument is traded, None where it is not;
-    `may_send` whether this instance holds the portfolio at this moment; `prepare` is called before each turn."""
+    `may_send` whether this instance holds the portfolio at this moment, `gate` what limits let through; `prepare` is called
+    before each turn, `reconcile` now and then."""
 
     def __init__(
         self,
@@ -39,6 +43,8 @@ class Dispatcher:
         clock: Callable[[], datetime],
         may_send: Callable[[], bool] = lambda: True,
         prepare: Callable[[], None] = lambda: None,
+        gate: Gate | None = None,
+        reconcile: Callable[[], object] = lambda: None,
         shows_within: float = SHOWS_WITHIN_SECONDS,
         read_every: float = READ_EVERY_SECONDS,
     ) -> None:
@@ -48,6 +54,9 @@ class Dispatcher:
         self._clock = clock
         self._may_send = may_send
         self._prepare = prepare
+        self._gate = gate
+        self._reconcile = reconcile
+        self._reconciled_at = float("-inf")
         self._shows_within = shows_within
         self._read_every = read_every
         # Handed to the broker by this process, or found at the start: not to be sent. With the time it became so.
@@ -102,6 +111,19 @@ class Dispatcher:
         if orders and time.monotonic() - self._read_at >= self._read_every:
             self._read()
         self._forget(orders)
+        self._compare()
+
+    def _compare(self) -> None:
+        """The broker's positions beside ours: at the start, then every so often."""
+        if time.monotonic() - self._reconciled_at < RECONCILE_EVERY_SECONDS:
+            return
+        # What differs for the first time is looked at again soon: a book may lag.
+        again_in = AGAIN_SECONDS if self._reconciled_at == float("-inf") else RECONCILE_EVERY_SECONDS
+        self._reconciled_at = time.monotonic() - RECONCILE_EVERY_SECONDS + again_in
+        try:
+            self._reconcile()
+        except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:
+            log.warning("the broker's positions cannot be read", error=str(error))
 
     def _is_fresh(self, order: Order) -> bool:
         inherited = self._inherited or {}
@@ -118,7 +140,7 @@ class Dispatcher:
         if market is None:
             self._report(order, OrderState.REJECTED, message=f"{order.instrument} is not traded here", settled=True)
             return
-        if not self._may_send() or self._could_be_mistaken(order):
+        if not self._may_send() or self._could_be_mistaken(order) or not self._passes(order, market):
             return
         # From here on only the broker's book says what became of it, whatever happens to this call.
         self._handed[order.client_order_id] = time.monotonic()
@@ -133,6 +155,21 @@ class Dispatcher:
             self._report(order, OrderState.IN_DOUBT, message=str(error))
         else:
             self._report(order, OrderState.SENT, broker_order_id=broker_order_id)
+
+    def _passes(self, order: Order, market: Market) -> bool:
+        """Whether the limits let it go now; what they refuse for good is reported."""
+        if self._gate is None:
+            return True
+        match self._gate.check(order, market.exchange):
+            case Refuse(reason):
+                self._report(order, OrderState.CANCELLED, message=reason, settled=True)
+                return False
+            case Wait(reason):
+                self._tell(order, f"an order waits: {reason}", None)
+                return False
+            case None:
+                self._gate.sent()
+                return True
 
     def _could_be_mistaken(self, order: Order) -> bool:
         """Whether an order of the same shape is not known by the broker's id yet, and its book will not tell them apart."""

@@ -17,6 +17,7 @@ from core.fingerprint import fingerprint_of
 from core.inputs import ClosePositions, Command, OrderReport, SignalInput
 from core.journal import Batch
 from core.models import Position, Signal, SignalType
+from core.orders import Fill, OrderState
 from core.portfolio import Portfolio
 from core.portfolio_state import PortfolioStateManager
 from core.postgres.reads import Reads
@@ -27,6 +28,7 @@ from live.deliveries import Delivery, Waiting, first_of_each, in_order
 from live.inbox import Inbox
 from live.keeping import NOT_KEPT, SILENT_FOR_SECONDS, Keeping
 from live.margin import tell_margin
+from live.reconcile import Finding
 from live.recovery import recover
 from live.spool import Spool
 from live.writer import PortfolioWriter, settle_all
@@ -68,6 +70,7 @@ class LiveTradingEngine:
         self.database_seen: float | None = None
         self.spool = spool
         self.on_commit: Callable[[Batch], None] = lambda _: None
+        self.reconcile_with_broker: Callable[[], tuple[Finding, ...]] | None = None
         self.portfolio_state_manager = PortfolioStateManager(lambda: self.portfolio)
         self._settings = settings
         self._initial_capital = initial_capital
@@ -235,6 +238,39 @@ class LiveTradingEngine:
         """Decide what a broker tells of an order; what was not kept is told again, by the broker's books."""
         delivery = Delivery(report)
         return self._submit(delivery, self._answer_within) or self._abandon(delivery)
+
+    def resolve(
+        self,
+        client_order_id: str,
+        state: OrderState,
+        *,
+        lots: int,
+        price: Decimal | None,
+        broker_order_id: str | None,
+        request_id: str,
+    ) -> Answer:
+        """The end of an order as the operator saw it at the broker, with `lots` filled at `price` that are not booked yet.
+
+        The same `request_id` again books nothing again.
+        """
+        fills: tuple[Fill, ...] = ()
+        if lots and price is not None:
+            fill_id = f"by-hand-{request_id}"[:100]
+            fills = (Fill(fill_id=fill_id, lots=lots, price=price, filled_at=self._clock()),)
+        return self.report(
+            OrderReport(
+                client_order_id=client_order_id,
+                state=state,
+                broker_order_id=broker_order_id,
+                fills=fills,
+                message="resolved by the operator",
+                settled=True,
+            )
+        )
+
+    def reconcile(self) -> tuple[Finding, ...] | None:
+        """Ours beside the broker's positions, now; None where there is no broker. Raises what the broker raises."""
+        return None if self.reconcile_with_broker is None else self.reconcile_with_broker()
 
     def known_broker_orders(self) -> set[str]:
         """The brokers' ids of our latest orders, settled or not. Raises DatabaseAway."""

@@ -21,6 +21,15 @@ _CONTEXT = {
     "drawdown_percent": "drawdown in %",
     "drawdown_factor": "left of a size by the drawdown",
 }
+_STATES = {
+    "sent": "sent",
+    "working": "working at the broker",
+    "partial": "filled in part",
+    "filled": "filled",
+    "cancelled": "cancelled",
+    "rejected": "refused",
+    "in_doubt": "perhaps sent, for the broker's answer never came",
+}
 _REASONS = {
     "halted": "trading was halted: no entries are taken until it is resumed",
     "frozen": "entries of the instrument were frozen until an operator looks",
@@ -32,6 +41,8 @@ _REASONS = {
     "side": "the base position was on the other side",
     "no base position": "there was no base position to add to",
     "no open position": "nothing was open that it could close",
+    "entry already working": "an order for that entry was working",
+    "exit already working": "orders for all that it could close were working",
     "exit predates position": "what is open was entered after it",
     "no newer bar": "every open position had seen a later bar",
     "invalid_risk": "its stop was not on the losing side of its price",
@@ -41,6 +52,10 @@ _REASONS = {
     "atr_spacing": "the price was too near to the last entry",
     "max_pyramids": "the instrument had as many pyramids as it may",
     "profit": "the instrument had no profit to add from",
+    "no such order": "nothing more was expected of an order of that id",
+    "nothing new": "all of it was known",
+    "fills exceed the order": "more was filled than the order, or what it could close, had left: nothing was booked, and"
+    " entries of the instrument were frozen until an operator looks",
 }
 
 
@@ -50,7 +65,7 @@ def explanation(row: Mapping[str, Any]) -> list[str]:
     lines = [
         f"entry {row['seq']}, decided {row['decided_at']:%Y-%m-%d %H:%M:%S} UTC under term {row['term']}: {_asked(row)}"
     ]
-    lines.append(_became(outcome))
+    lines.append(_booked(outcome) if row["kind"] == "report" else _became(outcome))
     sizes = {name: figures[name] for name in _CONSTRAINTS if name in figures}
     if sizes:
         lines.append("each constraint allowed, in lots before flooring:")
@@ -65,6 +80,8 @@ def explanation(row: Mapping[str, Any]) -> list[str]:
 
 
 def _asked(row: Mapping[str, Any]) -> str:
+    if row["kind"] == "report":
+        return _told(row["input"])
     signal = row["input"].get("signal")
     if signal is None:
         return str(row["kind"])
@@ -73,20 +90,57 @@ def _asked(row: Mapping[str, Any]) -> str:
     return " ".join(part for part in parts if part)
 
 
+def _told(report: Mapping[str, Any]) -> str:
+    state, broker_order_id, message = (report[name] for name in ("state", "broker_order_id", "message"))
+    parts = [] if state is None else [_STATES.get(state, _words(state))]
+    parts += [
+        f"{_lots(fill['lots'])} filled at {_plain(fill['price'])} (fill {fill['fill_id']})" for fill in report["fills"]
+    ]
+    if broker_order_id is not None:
+        parts.append(f"the broker's id of it is {broker_order_id}")
+    if message is not None:
+        parts.append(f'"{message}"')
+    if report["settled"]:
+        parts.append("nothing more comes of it")
+    return f"of order {report['client_order_id']} it was told: {', '.join(parts) or 'nothing'}"
+
+
+def _booked(outcome: Mapping[str, Any]) -> str:
+    if outcome["status"] != "executed":
+        return _became(outcome)
+    if outcome["lots"]:
+        return f"executed: {_lots(outcome['lots'])} booked on {outcome['position_id']}"
+    return f"executed: the order of {outcome['position_id']} moved on, no lots changed hands"
+
+
 def _became(outcome: Mapping[str, Any]) -> str:
     status, reason, lots, limiter = (outcome.get(name) for name in ("status", "reason", "lots", "limiter"))
+    bound = f"; {limiter} bound it: {_CONSTRAINTS.get(limiter, 'the list says so')}" if limiter else ""
     if status == "executed":
-        bound = f"; {limiter} bound it: {_CONSTRAINTS.get(limiter, 'the list says so')}" if limiter else ""
-        done = "" if lots is None else f": {lots} lots"
+        done = "" if lots is None else f": {_lots(lots)}"
         return f"executed{done}{bound}"
+    if status == "accepted":
+        return f"accepted: {_asked_of_the_broker(lots, enters=limiter is not None)}{bound}"
     if limiter is not None:
         return f"{status}: not one lot fits; {limiter} bound it: {_CONSTRAINTS.get(limiter, 'no row can hold as many')}"
     return f"{status}: {_REASONS.get(str(reason), reason)}"
 
 
+def _asked_of_the_broker(lots: int | None, *, enters: bool) -> str:
+    if lots is None:
+        return "the broker was asked to close what was stopped out or peeled off"
+    if lots == 0:
+        return "the broker was asked to cancel what still worked of the entry"
+    return f"the broker was asked to {'enter' if enters else 'close'} {_lots(lots)}"
+
+
 def _constraint(name: str, value: Any, limiter: str | None) -> str:
     mark = " <- the smallest: it bound the size" if name == limiter else ""
     return f"  {_plain(value):>16}  {_words(name)}: {_CONSTRAINTS[name]}{mark}"
+
+
+def _lots(lots: int) -> str:
+    return "1 lot" if lots == 1 else f"{lots} lots"
 
 
 def _words(name: str) -> str:

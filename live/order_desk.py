@@ -13,14 +13,19 @@ from core.config import FileSettings, validated
 from core.errors import ConfigurationError
 from core.journal import Batch
 from core.settings import Execution, Settings
+from core.trading_calendar import TradingCalendar
 from live.books import Market
 from live.brokers.paper import PaperBroker
 from live.brokers.port import Broker, BrokerAway, BrokerRefused, OutcomeUnknown
 from live.brokers.settings import BrokersSettings
 from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
+from live.order_limits import Gate
 from live.paper_quotes import PaperQuotes
+from live.reconcile import Reconciler
 
+# In `--data-dir`/broker: while a file of this name is there, no order is sent.
+SWITCH = "STOP"
 log = structlog.get_logger(__name__)
 
 
@@ -58,6 +63,8 @@ def order_desk(
         _require_ready(broker)
         markets = _markets(brokers, settings, broker)
         quotes = PaperQuotes(broker, markets.get) if isinstance(broker, PaperBroker) else None
+        reconciler = Reconciler(broker, markets, portfolio=lambda: engine.portfolio, command=engine.command)
+        engine.reconcile_with_broker = reconciler.run
         dispatcher = Dispatcher(
             engine,
             broker,
@@ -65,6 +72,8 @@ def order_desk(
             clock=clock,
             may_send=may_send,
             prepare=(lambda: None) if quotes is None else quotes.show,
+            reconcile=reconciler.run,
+            gate=Gate(brokers.limits, folder.parent / SWITCH, clock=clock, calendar=_calendar(brokers)),
         )
 
         def committed(batch: Batch) -> None:
@@ -101,6 +110,14 @@ def _broker(brokers: BrokersSettings, settings: Settings, folder: Path, clock: C
             return CcxtBroker(brokers.ccxt, clock)
         case _:
             assert_never(brokers.use)
+
+
+def _calendar(brokers: BrokersSettings) -> TradingCalendar | None:
+    if not brokers.limits.within_hours:
+        return None
+    from live.contracts_file import load_calendar
+
+    return load_calendar()
 
 
 def _require_ready(broker: Broker) -> None:

@@ -1,12 +1,15 @@
 """What the HTTP shell needs of the engine."""
 
+from decimal import Decimal
 from typing import Any, Protocol
 
 from core.inputs import Command, OrderReport
 from core.models import Position, Signal
+from core.orders import OrderState
 from core.portfolio import Portfolio
 from core.postgres.reads import Reads
 from live.answers import Answer
+from live.reconcile import Finding
 
 
 class Engine(Protocol):
@@ -33,6 +36,21 @@ class Engine(Protocol):
 
     def command(self, command: Command) -> Answer:
         """Carry out an operator's command; a `request_id` that is known answers the first outcome."""
+
+    def resolve(
+        self,
+        client_order_id: str,
+        state: OrderState,
+        *,
+        lots: int,
+        price: Decimal | None,
+        broker_order_id: str | None,
+        request_id: str,
+    ) -> Answer:
+        """The end of an order as the operator saw it at the broker, with `lots` filled at `price` that are not booked yet."""
+
+    def reconcile(self) -> tuple[Finding, ...] | None:
+        """Ours beside the broker's positions, now; None where there is no broker. May raise what a broker raises."""
 
     def backlog(self) -> dict[str, Any]:
         """How much waits to be decided, in memory and on the disk; never raises."""

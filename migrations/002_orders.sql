@@ -116,5 +116,5 @@ FOR EACH STATEMENT EXECUTE FUNCTION refuse_fill_change();
 
 ALTER TABLE decision_journal DROP CONSTRAINT IF EXISTS ck_decision_journal_kind;
 ALTER TABLE decision_journal ADD CONSTRAINT ck_decision_journal_kind CHECK (
-    kind IN ('genesis', 'settings', 'term', 'signal', 'halt', 'resume', 'close', 'capital', 'manual', 'report')
+    kind IN ('genesis', 'settings', 'term', 'signal', 'halt', 'resume', 'close', 'capital', 'manual', 'report', 'freeze')
 );

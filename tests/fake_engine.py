@@ -12,9 +12,11 @@ from core.errors import DatabaseAway
 from core.fingerprint import fingerprint_of
 from core.inputs import Command
 from core.models import Position, Signal
+from core.orders import OrderState
 from core.portfolio import Portfolio
 from live.answers import Answer, AnswerKind
 from live.app import create_app
+from live.reconcile import Finding
 from tests.builders import NOON, a_portfolio, a_position
 
 TOKEN = "operator-token-for-tests"
@@ -46,6 +48,7 @@ class FakeReads:
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.rows: list[dict[str, Any]] = []
+        self.known_orders = {"pm4-0123456789ab-e1"}
         self.away = False
 
     def _answer(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
@@ -56,6 +59,14 @@ class FakeReads:
 
     def positions(self, **parameters: Any) -> list[dict[str, Any]]:
         return self._answer("positions", **parameters)
+
+    def orders(self, **parameters: Any) -> list[dict[str, Any]]:
+        return self._answer("orders", **parameters)
+
+    def order(self, client_order_id: str) -> dict[str, Any] | None:
+        if self.away:
+            raise DatabaseAway
+        return {"client_order_id": client_order_id} if client_order_id in self.known_orders else None
 
     def signals(self, **parameters: Any) -> list[dict[str, Any]]:
         return self._answer("signals", **parameters)
@@ -77,6 +88,8 @@ class FakeEngine:
         self.reads = FakeReads()
         self.signals: list[tuple[Signal, dict[str, Any]]] = []
         self.commands: list[Command] = []
+        self.resolved: list[tuple[str, OrderState, dict[str, Any]]] = []
+        self.findings: tuple[Finding, ...] | Exception | None = None
         self.answers: Callable[[], Answer] = decided
         self.known = {"GOLD_MINI-Long_1-abc": a_position()}
 
@@ -96,6 +109,15 @@ class FakeEngine:
     def command(self, command: Command) -> Answer:
         self.commands.append(command)
         return self.answers()
+
+    def resolve(self, client_order_id: str, state: OrderState, **given: Any) -> Answer:
+        self.resolved.append((client_order_id, state, given))
+        return self.answers()
+
+    def reconcile(self) -> tuple[Finding, ...] | None:
+        if isinstance(self.findings, Exception):
+            raise self.findings
+        return self.findings
 
     def status(self) -> dict[str, Any]:
         return {"initial_capital": Decimal("5000000.0000"), "halted": False, "term": 3, "since": NOON}

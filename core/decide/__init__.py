@@ -7,6 +7,7 @@ from core.decide.bar import decide_bar
 from core.decide.command import (
     decide_capital,
     decide_close,
+    decide_freeze,
     decide_halt,
     decide_resume,
     decide_save,
@@ -23,6 +24,7 @@ from core.inputs import (
     ChangeSettings,
     ClosePositions,
     Command,
+    Freeze,
     Halt,
     Input,
     MoveCapital,
@@ -46,7 +48,7 @@ def decide(portfolio: Portfolio, given: Input, now: datetime) -> Decision:
     match given:
         case SignalInput():
             return _decide_signal(portfolio, given, now)
-        case Halt() | Resume() | ClosePositions() | MoveCapital():
+        case Halt() | Resume() | Freeze() | ClosePositions() | MoveCapital():
             return _decide_command(portfolio, given, now)
         case StartPortfolio():
             return decide_start(portfolio, given)
@@ -68,6 +70,8 @@ def _decide_command(portfolio: Portfolio, given: Command, now: datetime) -> Deci
             return decide_halt(portfolio, given)
         case Resume():
             return decide_resume(portfolio, given)
+        case Freeze():
+            return decide_freeze(portfolio, given)
         case ClosePositions():
             return decide_close(portfolio, given, now)
         case MoveCapital():

@@ -7,6 +7,7 @@ from core.decide.exit import EXIT_WORKING, NO_OPEN_POSITION, clear_if_flat, sell
 from core.decide.orders import cancel_entries
 from core.events import (
     CapitalMoved,
+    EntriesFrozen,
     EntriesUnfrozen,
     Event,
     PortfolioStarted,
@@ -18,7 +19,7 @@ from core.events import (
     TradingResumed,
 )
 from core.evolve import evolve
-from core.inputs import ChangeSettings, ClosePositions, Halt, MoveCapital, Resume, SaveRow, StartPortfolio
+from core.inputs import ChangeSettings, ClosePositions, Freeze, Halt, MoveCapital, Resume, SaveRow, StartPortfolio
 from core.models import ALL_LAYERS, MONEY_LIMIT, Status
 from core.numbers import money
 from core.portfolio import Portfolio
@@ -28,6 +29,15 @@ def decide_halt(portfolio: Portfolio, given: Halt) -> Decision:
     """No entries from here on; again is no error."""
     draft = Draft(portfolio)
     draft.apply(TradingHalted(reason=given.reason))
+    return draft.executed()
+
+
+def decide_freeze(portfolio: Portfolio, given: Freeze) -> Decision:
+    """No entry of one instrument from here on. The reason that froze it first stays."""
+    if portfolio.pyramiding_of(given.instrument).frozen_reason is not None:
+        return rejected(portfolio, "instrument is frozen already")
+    draft = Draft(portfolio)
+    draft.apply(EntriesFrozen(instrument=given.instrument, reason=(given.reason or "operator")[:500]))
     return draft.executed()
 
 

@@ -1,7 +1,7 @@
 """What is read outside the writer: lists for people, one signal, one command, the server's health."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from psycopg2.extras import RealDictCursor
@@ -27,15 +27,7 @@ class Reads:
 
     def all(self, name: str, **parameters: Any) -> list[Row]:
         """The rows of one statement."""
-        for attempt in Retrying(
-            retry=retry_if_exception_type(DatabaseAway),
-            stop=stop_after_delay(self._limit),
-            wait=wait_random_exponential(multiplier=0.02, max=0.3),
-            reraise=True,
-        ):
-            with attempt:
-                rows = self._once(name, parameters)
-        return rows
+        return self._until_there(lambda: self._once(name, parameters))
 
     def one(self, name: str, **parameters: Any) -> Row | None:
         """The first row of one statement, None if it has none."""
@@ -62,6 +54,19 @@ class Reads:
         """Positions as rows, newest first, behind the position `before`."""
         status = None if statuses is None else list(statuses)
         return self.all("list_positions", status=status, instrument=instrument, limit=limit, before=before)
+
+    def orders(
+        self, *, states: Sequence[str] | None, instrument: str | None, limit: int, before: str | None
+    ) -> list[Row]:
+        """Orders as rows, newest first, behind the order `before`; each with its `fills` in the order they came."""
+        state = None if states is None else list(states)
+        parameters = {"state": state, "instrument": instrument, "limit": limit, "before": before}
+        # One limit for both statements: nobody waits twice for a database that goes away between them.
+        return self._until_there(lambda: self._orders_with_fills(parameters))
+
+    def order(self, client_order_id: str) -> Row | None:
+        """One order as a row, settled or not, with its fills' ids."""
+        return self.one("get_order", client_order_id=client_order_id)
 
     def signals(
         self, *, statuses: Sequence[str] | None, instrument: str | None, limit: int, before: int | None
@@ -91,6 +96,25 @@ class Reads:
         rows = self._once("server_facts", {})
         return {**rows[0], "latency_ms": round((time.perf_counter() - started) * 1000, 3)}
 
+    def _orders_with_fills(self, parameters: Mapping[str, Any]) -> list[Row]:
+        orders = self._once("list_orders", parameters)
+        ids = [order["client_order_id"] for order in orders]
+        fills: dict[str, list[Row]] = {client_order_id: [] for client_order_id in ids}
+        for fill in self._once("fills_of_orders", {"client_order_ids": ids}) if ids else ():
+            fills[fill["client_order_id"]].append(fill)
+        return [{**order, "fills": _fills_shown(order, fills[order["client_order_id"]])} for order in orders]
+
+    def _until_there(self, read: Callable[[], list[Row]]) -> list[Row]:
+        for attempt in Retrying(
+            retry=retry_if_exception_type(DatabaseAway),
+            stop=stop_after_delay(self._limit),
+            wait=wait_random_exponential(multiplier=0.02, max=0.3),
+            reraise=True,
+        ):
+            with attempt:
+                rows = read()
+        return rows
+
     def _once(self, name: str, parameters: Mapping[str, Any]) -> list[Row]:
         with (
             self._pool.connection() as connection,
@@ -99,3 +123,13 @@ class Reads:
         ):
             cursor.execute(statement(name), parameters)
             return list(cursor.fetchall())
+
+
+def _fills_shown(order: Row, fills: Sequence[Row]) -> list[dict[str, Any]]:
+    """The fills that the order's row counts: one that was committed after the row was read is the next answer's."""
+    shown, lots = [], 0
+    for fill in fills:
+        lots += fill["lots"]
+        if lots <= order["filled_lots"]:
+            shown.append({name: value for name, value in fill.items() if name != "client_order_id"})
+    return shown

@@ -66,7 +66,12 @@ def outcome_text(outcome: Mapping[str, Any]) -> dict[str, Any]:
     figures = outcome.get("sizing")
     if not isinstance(figures, Mapping):
         return dict(outcome)
-    return {**outcome, "sizing": {name: _figure_text(figure) for name, figure in figures.items()}}
+    return {**outcome, "sizing": figures_text(figures)}
+
+
+def figures_text(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored figures, kept as text at their columns' scales, as all other numbers read; what is no number as it is."""
+    return {name: _figure_text(figure) for name, figure in figures.items()}
 
 
 def _figure_text(figure: Any) -> Any:

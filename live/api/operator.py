@@ -5,24 +5,29 @@ from decimal import Decimal
 
 import structlog
 from flask import Blueprint, Response, request
+from msgspec.structs import asdict
 
-from core.inputs import ClosePositions, Command, Halt, MoveCapital, Resume
+from core.inputs import ClosePositions, Command, Freeze, Halt, MoveCapital, Resume
 from core.models import ALL_LAYERS, MONEY_LIMIT, PRICE_LIMIT
 from core.numbers import MONEY_SCALE, PRICE_SCALE, money
 from core.numbers import price as to_price
+from core.orders import OrderState
 from core.strict_json import BodyRefused
-from live.answers import AnswerKind
+from live.answers import Answer, AnswerKind
 from live.api.bodies import CommandBody
 from live.api.encoding import respond
 from live.api.errors import HttpRefused, malformed
 from live.api.positions import find_position
 from live.api.queries import Query
 from live.api.told import told
+from live.brokers.port import BrokerAway, BrokerRefused, OutcomeUnknown
 from live.ports import Engine
+from live.reconcile import MISMATCHES
 
 log = structlog.get_logger("live.operator")
 
 REASON_LENGTH = 200
+_RESOLUTIONS = ("cancelled", "rejected", "filled")
 NOTE_LENGTH = 500  # capital_flows.note VARCHAR(500)
 _TOLD = ("reason", "position_id", "positions", "lots", "sizing")
 
@@ -42,11 +47,17 @@ class Operator:
         blueprint.post("/resume")(self.resume)
         blueprint.post("/positions/<position_id>/close")(self.close)
         blueprint.post("/capital")(self.capital)
+        blueprint.post("/reconcile")(self.reconcile)
+        blueprint.post("/orders/<client_order_id>/resolve")(self.resolve)
         return blueprint
 
     def halt(self) -> Response:
-        """No entries until resumed."""
-        body = CommandBody("reason", "request_id")
+        """No entries until resumed; with an instrument, none of that one."""
+        body = CommandBody("instrument", "reason", "request_id")
+        instrument = body.instrument()
+        if instrument is not None:
+            reason = body.text("reason", REASON_LENGTH)
+            return self._carry_out(Freeze(request_id=body.request_id(), instrument=instrument, reason=reason))
         return self._carry_out(Halt(request_id=body.request_id(), reason=body.text("reason", REASON_LENGTH)))
 
     def resume(self) -> Response:
@@ -75,6 +86,58 @@ class Operator:
             MoveCapital(request_id=body.request_id(), amount=money(amount), note=body.text("note", NOTE_LENGTH))
         )
 
+    def reconcile(self) -> Response:
+        """The broker's positions beside ours; what differs twice in a row freezes its instrument's entries."""
+        CommandBody("request_id")
+        try:
+            findings = self._engine.reconcile()
+        except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:
+            raise HttpRefused(503, "broker_away", f"the broker's positions cannot be read: {error}") from error
+        if findings is None:
+            raise HttpRefused(409, "no_broker", "there is no broker: fills come from the decisions themselves")
+        return respond(
+            {
+                "findings": [asdict(finding) for finding in findings],
+                "mismatches": sum(finding.kind in MISMATCHES for finding in findings),
+            }
+        )
+
+    def resolve(self, client_order_id: str) -> Response:
+        """What became of an order that nobody knows of, as the operator saw it at the broker: the end of it.
+
+        `lots` and `price` are what was filled besides what is booked already, together or not at all.
+        """
+        body = CommandBody("state", "lots", "price", "broker_order_id", "request_id")
+        state = body.text("state", 20)
+        if state not in _RESOLUTIONS:
+            raise malformed(f"`state` must be one of {', '.join(_RESOLUTIONS)}", "state")
+        lots, price = body.number("lots", scale=0, limit=PRICE_LIMIT), _price_of(body)
+        if (lots is None) != (price is None) or (lots is not None and lots <= 0):
+            raise malformed("`lots` (above 0) and `price` come together", "lots")
+        request_id = body.request_id()
+        answer = self._engine.resolve(
+            client_order_id,
+            OrderState(state),
+            lots=0 if lots is None else int(lots),
+            price=price,
+            broker_order_id=body.text("broker_order_id", 100),
+            request_id=request_id or f"by-hand-{state}",
+        )
+        return self._told(answer, "resolve", request_id)
+
+    def _told(self, answer: Answer, command: str, request_id: str | None) -> Response:
+        body = told(answer, {"journal_seq": answer.journal_seq}, _TOLD)
+        log.info(
+            "operator's command",
+            command=command,
+            status=body["status"],
+            reason=body.get("reason"),
+            request_id=request_id,
+            journal_seq=answer.journal_seq,
+            remote=request.remote_addr,
+        )
+        return respond(body)
+
     def _require_token(self) -> None:
         if request.method == "OPTIONS":  # tells the methods, does nothing
             return
@@ -98,17 +161,7 @@ class Operator:
                 "unknown",
                 "unknown: it may have been done; see GET /journal first, and give a `request_id` next time",
             )
-        body = told(answer, {"journal_seq": answer.journal_seq}, _TOLD)
-        log.info(
-            "operator's command",
-            command=type(command).__name__,
-            status=body["status"],
-            reason=body.get("reason"),
-            request_id=command.request_id,
-            journal_seq=answer.journal_seq,
-            remote=request.remote_addr,
-        )
-        return respond(body)
+        return self._told(answer, type(command).__name__, command.request_id)
 
 
 def _price_of(body: CommandBody) -> Decimal | None:

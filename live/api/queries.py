@@ -57,13 +57,13 @@ class Query:
             raise malformed("`instrument` must be 1 to 29 letters, digits or underscores", "instrument")
         return text.upper()
 
-    def statuses(self, known: type[StrEnum]) -> list[str] | None:
-        """The statuses asked for, None for all of them."""
-        text = self._values.get("status")
+    def statuses(self, known: type[StrEnum], name: str = "status") -> list[str] | None:
+        """The statuses asked for by the parameter `name`, None for all of them."""
+        text = self._values.get(name)
         if text is None:
             return None
-        names = [name.strip().lower() for name in text.split(",")]
+        asked = [part.strip().lower() for part in text.split(",")]
         allowed: Collection[str] = [*known, _ALL]
-        if any(name not in allowed for name in names):
-            raise malformed(f"`status` must be one or more, with commas, of {', '.join(allowed)}", "status")
-        return None if _ALL in names else sorted(set(names))
+        if any(status not in allowed for status in asked):
+            raise malformed(f"`{name}` must be one or more, with commas, of {', '.join(allowed)}", name)
+        return None if _ALL in asked else sorted(set(asked))

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, SecretStr, StringConstraints, field_vali
 
 from core.contracts import PositiveMoney, Settled
 from core.settings import Seconds
+from live.order_limits import OrderLimits
 
 Patience = Annotated[Decimal, Field(gt=0, le=600, allow_inf_nan=False)]
 PerSecond = Annotated[int, Field(ge=1, le=10_000)]
@@ -176,6 +177,7 @@ class BrokersSettings(_WithSecrets):
     openalgo: OpenAlgoSettings | None = None
     ccxt: CcxtSettings | None = None
     markets: dict[str, MarketSettings] = Field(default_factory=dict)
+    limits: OrderLimits = OrderLimits()
 
     @model_validator(mode="after")
     def _has_what_it_uses(self) -> Self:

@@ -14,6 +14,7 @@ _COMMANDS = {
     "dsn": "live.cli.database:dsn",
     "status": "live.cli.status:status",
     "positions": "live.cli.show:positions",
+    "orders": "live.cli.show:orders",
     "signals": "live.cli.show:signals",
     "journal": "live.cli.show:journal",
     "send": "live.cli.send:send",
@@ -24,6 +25,8 @@ _COMMANDS = {
     "capital": "live.cli.operate:capital",
     "halt": "live.cli.operate:halt",
     "resume": "live.cli.operate:resume",
+    "resolve": "live.cli.operate:resolve",
+    "reconcile": "live.cli.operate:reconcile",
 }
 
 

@@ -1,4 +1,4 @@
-"""`close`, `close-all`, `capital`, `halt`, `resume`: the operator's commands, over HTTP to the running engine."""
+"""`close`, `close-all`, `capital`, `halt`, `resume`, `resolve`, `reconcile`: the operator's commands, over HTTP."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import click
 
 from core.errors import ConfigurationError, PortfolioError
 from live.cli.options import Money, Price, data_dir_option, json_option, portfolio_option, url_option
-from live.cli.output import note, print_json, say
+from live.cli.output import Column, note, number, print_json, print_table, say
 
 _DONE = ("executed", "accepted")
 _UNAUTHORIZED = 401
@@ -32,12 +32,16 @@ class Operator:
 
     def carry_out(self, path: str, what: str, **fields: str | None) -> None:
         """POST the command and print its answer; exit code 1 unless it was executed, now or the first time."""
+        _tell(self.ask(path, **fields), what, self)
+
+    def ask(self, path: str, **fields: str | None) -> dict[str, Any]:
+        """POST and return the answer."""
         from live.client import EngineAway, EngineClient, EngineRefused, NothingListens
 
         token, source = self._token()
         try:
             with EngineClient(self.url, token=token) as engine:
-                answer = engine.command(path, {**fields, "request_id": self.request_id}, portfolio=self.portfolio)
+                return engine.command(path, {**fields, "request_id": self.request_id}, portfolio=self.portfolio)
         except NothingListens as error:
             raise click.ClickException(str(error)) from error
         except EngineAway as error:
@@ -52,7 +56,6 @@ class Operator:
                 f"the engine at {self.url} does not take the token of {source}: does `live` run with the same "
                 "--data-dir or PORTFOLIO_OPERATOR_TOKEN?"
             ) from error
-        _tell(answer, what, self)
 
     def _token(self) -> tuple[str, str]:
         """The operator's token and where it came from."""
@@ -162,16 +165,19 @@ def capital(*, operator: Operator, amount: Decimal, remark: str | None) -> None:
 
 
 @click.command(short_help="Stop entries; exits go on.")
+@click.option("--instrument", help="Only freeze this instrument's entries.")
 @click.option("--reason", help="Kept in the journal.")
 @_operator_options
-def halt(*, operator: Operator, reason: str | None) -> None:
+def halt(*, operator: Operator, instrument: str | None, reason: str | None) -> None:
     """Block every entry until `resume`, across restarts too; exits go on. Needs `live` running.
 
     \b
-    Example:
+    Examples:
       python portfolio_manager.py halt --reason "exchange outage"
+      python portfolio_manager.py halt --instrument GOLD_MINI --reason "delivery period"
     """
-    operator.carry_out("/halt", "halt", reason=reason)
+    wanted = None if instrument is None else instrument.upper()
+    operator.carry_out("/halt", f"halt {wanted}" if wanted else "halt", instrument=wanted, reason=reason)
 
 
 @click.command(short_help="Allow entries again.")
@@ -187,6 +193,61 @@ def resume(*, operator: Operator, instrument: str | None) -> None:
     """
     wanted = None if instrument is None else instrument.upper()
     operator.carry_out("/resume", f"resume {wanted}" if wanted else "resume", instrument=wanted)
+
+
+@click.command(short_help="Say what became of an order that nobody knows of.")
+@click.argument("client_order_id")
+@click.option(
+    "--state",
+    type=click.Choice(["cancelled", "rejected", "filled"]),
+    required=True,
+    help="How it ended, as the broker's screen shows it.",
+)
+@click.option("--lots", type=click.IntRange(min=1), help="Lots that were filled and are not booked yet.")
+@click.option("--price", type=Price(), help="Their price; with --lots.")
+@_operator_options
+def resolve(*, operator: Operator, client_order_id: str, state: str, lots: int | None, price: Decimal | None) -> None:
+    """End an order that is in doubt, as you saw it at the broker; what was filled is booked. Needs `live` running.
+
+    \b
+    Examples:
+      python portfolio_manager.py resolve pm41-c8f6b2da9a0b-e1 --state cancelled
+      python portfolio_manager.py resolve pm41-c8f6b2da9a0b-e1 --state filled --lots 2 --price 58412.5
+    """
+    if (lots is None) != (price is None):
+        raise click.UsageError("--lots and --price come together")
+    fields = {"state": state, "lots": None if lots is None else str(lots), "price": _plain(price)}
+    operator.carry_out(f"/orders/{quote(client_order_id, safe='')}/resolve", f"resolve {client_order_id}", **fields)
+
+
+@click.command(short_help="Compare our positions with the broker's.")
+@_operator_options
+def reconcile(*, operator: Operator) -> None:
+    """Show ours beside the broker's positions; exit code 1 where they differ. Needs `live` running.
+
+    What differs twice in a row freezes the instrument's entries; `resume --instrument` ends that.
+
+    \b
+    Example:
+      python portfolio_manager.py reconcile
+    """
+    answer = operator.ask("/reconcile")
+    if operator.as_json:
+        print_json(answer)
+    else:
+        print_table(_FINDING_COLUMNS, answer["findings"], none="nothing is held on either side")
+    if answer["mismatches"]:
+        raise click.exceptions.Exit(1)
+
+
+_FINDING_COLUMNS = (
+    Column("symbol", lambda row: row["symbol"]),
+    Column("exchange", lambda row: row["exchange"]),
+    Column("instrument", lambda row: row["instrument"] or "-"),
+    Column("ours", lambda row: number(Decimal(row["ours"])), right=True),
+    Column("broker", lambda row: number(Decimal(row["broker"])), right=True),
+    Column("finding", lambda row: row["kind"]),
+)
 
 
 def _tell(answer: Mapping[str, Any], what: str, operator: Operator) -> None:

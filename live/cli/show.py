@@ -1,4 +1,4 @@
-"""`positions`, `signals`, `journal`: lists read from the database, whether or not `live` runs."""
+"""`positions`, `orders`, `signals`, `journal`: lists read from the database, whether or not `live` runs."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,9 +8,10 @@ import click
 
 from core.errors import PortfolioError
 from live.cli.options import DatabaseChoice, as_of_option, database_options, json_option
-from live.cli.output import Column, money, number, print_json, print_table, text, time
+from live.cli.output import Column, money, number, print_json, print_table, say, text, time
 
 _POSITION_STATUSES = ("open", "partial", "closed")
+_ORDER_STATES = ("intent", "sent", "working", "partial", "filled", "cancelled", "rejected", "in_doubt")
 _SIGNAL_STATUSES = ("received", "accepted", "proposed", "rejected", "blocked", "executed", "failed")
 _limit_option = click.option(
     "--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many, newest first."
@@ -121,6 +122,67 @@ _CLOSED_COLUMNS = (
 )
 
 
+# --- orders
+
+
+@click.command(short_help="Orders and what brokers made of them, newest first.")
+@database_options
+@click.option(
+    "--state",
+    "states",
+    type=StatusList(_ORDER_STATES),
+    default="all",
+    show_default=True,
+    help=f"{', '.join(_ORDER_STATES)}, several with commas, or all.",
+)
+@click.option("--instrument", help="Of this instrument only.")
+@_limit_option
+@click.option("--before", help="Only those behind this order id (`next` of --json).")
+@json_option
+def orders(
+    *,
+    database: DatabaseChoice,
+    states: tuple[str, ...] | None,
+    instrument: str | None,
+    limit: int,
+    before: str | None,
+    as_json: bool,
+) -> None:
+    """List orders with their states, lots and prices. --json has each order's fills.
+
+    \b
+    Examples:
+      python portfolio_manager.py orders --limit 20
+      python portfolio_manager.py orders --state intent,sent,working,partial,in_doubt
+    """
+    wanted = None if instrument is None else instrument.upper()
+    with database.manager() as manager:
+        if before is not None and manager.reads.order(before) is None:
+            raise PortfolioError(f"--before: there is no order {before}")
+        rows = manager.reads.orders(states=states, instrument=wanted, limit=limit + 1, before=before)
+    if as_json:
+        print_json(_page("orders", rows, limit, "client_order_id"))
+        return
+    print_table(_ORDER_COLUMNS, rows[:limit], none="no such orders")
+
+
+_ORDER_COLUMNS = (
+    Column("order", lambda row: row["client_order_id"]),
+    Column("kept", lambda row: time(row["created_at"])),
+    Column("position", lambda row: row["position_id"]),
+    Column("purpose", lambda row: row["purpose"]),
+    Column("state", lambda row: row["state"]),
+    Column("filled", lambda row: f"{row['filled_lots']}/{row['lots']}", right=True),
+    Column("reference", lambda row: number(row["reference_price"]), right=True),
+    Column("average", lambda row: number(row["average_price"]), right=True),
+    Column("cancel", lambda row: "asked" if row["cancel_asked"] else ""),
+    Column("settled", lambda row: "yes" if row["settled"] else ""),
+    Column("broker's id", lambda row: text(row["broker_order_id"])),
+    Column("reason", lambda row: text(row["reason"])),
+    Column("message", lambda row: text(row["message"])),
+)
+
+
 # --- signals
 
 
@@ -225,7 +287,7 @@ def _explain(database: DatabaseChoice, identity: str, *, as_json: bool) -> None:
         print_json({"seq": row["seq"], "explanation": lines, "figures": row["figures"], "outcome": row["outcome"]})
         return
     for line in lines:
-        click.echo(line)
+        say(line)
 
 
 def _about(row: Mapping[str, Any]) -> str:
@@ -234,10 +296,11 @@ def _about(row: Mapping[str, Any]) -> str:
     signal = given.get("signal")
     if isinstance(signal, Mapping):
         return " ".join(text(signal.get(name)) for name in ("type", "instrument", "layer")).strip()
-    found = [
-        text(given.get(name)) for name in ("position_id", "amount", "instrument", "initial_capital", "instance_id")
-    ]
-    return " ".join(part for part in found if part)
+    names = ("client_order_id", "state") if row["kind"] == "report" else _ABOUT
+    return " ".join(part for part in (text(given.get(name)) for name in names) if part)
+
+
+_ABOUT = ("position_id", "amount", "instrument", "initial_capital", "instance_id")
 
 
 _JOURNAL_COLUMNS = (

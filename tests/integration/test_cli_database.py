@@ -16,6 +16,7 @@ from core.db_state_manager import DatabaseStateManager
 from core.inputs import Halt
 from core.models import PortfolioState
 from core.postgres.errors import StatementFailed
+from core.postgres.migrations import head
 from core.postgres.reads import Reads
 from core.settings import Settings
 from live.engine import LiveTradingEngine
@@ -98,15 +99,15 @@ def one_minute_past(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_migrate_says_the_versions_before_and_after(empty_database: tuple[str, str]) -> None:
-    assert shown("migrate", *empty_database) == {"portfolio": "main", "before": None, "after": "001"}
-    assert shown("migrate", *empty_database) == {"portfolio": "main", "before": "001", "after": "001"}
+    assert shown("migrate", *empty_database) == {"portfolio": "main", "before": None, "after": head()}
+    assert shown("migrate", *empty_database) == {"portfolio": "main", "before": head(), "after": head()}
     assert "nothing to do" in run("migrate", *empty_database).stdout
     result = run("migrate", *empty_database, "--portfolio", "alpha")
-    assert "portfolio alpha: migrated from version none to 001" in result.stdout
-    assert shown("status", *empty_database, "--portfolio", "alpha")["migration_version"] == "001"
+    assert f"portfolio alpha: migrated from version none to {head()}" in result.stdout
+    assert shown("status", *empty_database, "--portfolio", "alpha")["migration_version"] == head()
 
 
-@pytest.mark.parametrize("command", ["status", "positions", "signals", "journal"])
+@pytest.mark.parametrize("command", ["status", "positions", "orders", "signals", "journal"])
 def test_a_database_without_tables_is_told_with_the_way_out(command: str, empty_database: tuple[str, str]) -> None:
     result = run(command, *empty_database)
     assert (result.exit_code, result.stdout) == (1, "")
@@ -177,7 +178,7 @@ def test_reading_commands_make_no_database(tmp_path: Path) -> None:
 
 def test_commands_share_the_embedded_database(tmp_path: Path) -> None:
     where = ("--data-dir", str(tmp_path))
-    assert shown("migrate", *where)["after"] == "001"
+    assert shown("migrate", *where)["after"] == head()
     assert shown("status", *where)["started"] is False
     assert "dbname=" in run("dsn", *where).stdout
     assert run("positions", *where).stdout == "no such positions\n"
@@ -192,8 +193,9 @@ def test_a_portfolio_that_never_started_is_told_as_such(database: tuple[str, str
     assert "has not been started yet" in result.stderr
     assert "no signals yet" in result.stdout
     assert shown("positions", *database) == {"positions": [], "next": None}
-    for command, sentence in (("positions", "positions"), ("signals", "signals"), ("journal", "journal entries")):
-        assert run(command, *database).stdout == f"no {'' if command == 'journal' else 'such '}{sentence}\n"
+    assert run("journal", *database).stdout == "no journal entries\n"
+    for command in ("positions", "orders", "signals"):
+        assert run(command, *database).stdout == f"no such {command}\n"
 
 
 def test_the_status_is_that_of_the_running_engine(database: tuple[str, str], engine: LiveTradingEngine) -> None:

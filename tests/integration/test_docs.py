@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -48,6 +49,7 @@ from core.postgres.migrations import head, migrate
 from live.app import create_app
 from live.cli import _COMMANDS, main
 from live.heartbeat import Heartbeat
+from live.order_desk import brokers_settings
 from live.replay.lines import MAX_BYTES, MAX_LINE_BYTES, MAX_LINES
 from live.replay.model import ReplayResult
 from live.replay.reports import GROUP_HEADINGS, facts
@@ -55,6 +57,7 @@ from live.replay.summary import summarise
 from live.replay.table import MAX_ROW_BYTES
 from live.replay.trade_rows import MAX_ROWS
 from tests.builders import a_signal, minutes
+from tests.command_line import run
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of
 from tests.fake_engine import FakeEngine
 
@@ -922,6 +925,30 @@ def _write_bars(path: Path) -> None:
             high, low = max(before, price) + 20, min(before, price) - 20
             file.write(f"{int(time.timestamp())},{before},{high},{low},{price}\n")
             before = price
+
+
+# --- brokers
+
+
+def test_the_brokers_guides_configuration_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(block("docs/brokers.md", "brokers").text, encoding="utf-8")
+    monkeypatch.setenv("PORTFOLIO_BROKERS__OPENALGO__API_KEY", "a-key")
+    brokers = brokers_settings(load_file_settings(file), "openalgo")
+    assert brokers.openalgo is not None
+    assert brokers.openalgo.analyze
+    assert set(brokers.markets) == {"BANK_NIFTY", "GOLD_MINI"}
+    assert (brokers.limits.most_lots, brokers.limits.within_hours) == (10, True)
+    assert "a-key" not in repr(load_file_settings(file))
+
+
+def test_the_brokers_guides_commands_are_understood() -> None:
+    commands = [found.text for found in blocks_of("docs/brokers.md") if found.language == "bash"]
+    assert len(commands) == 2
+    for command in commands:
+        result = run(*shlex.split(command)[2:], "--url", "http://127.0.0.1:9", "--token", "t" * 20)
+        assert result.exit_code == 1
+        assert "127.0.0.1:9" in result.stderr
 
 
 # --- what survives what

@@ -12,18 +12,30 @@ from typing import Any
 import psycopg2
 import pytest
 
+from core.inputs import Resume
 from core.journal import Batch
+from core.orders import OrderState
 from core.postgres.journal_stream import journal_stream
 from live.answers import Answer
 from live.books import Market
 from live.brokers.paper import PaperBroker
-from live.brokers.port import BrokerAway, BrokerOrder, BrokerRefused, OrderRequest, OutcomeUnknown
+from live.brokers.port import (
+    Action,
+    BrokerAway,
+    BrokerOrder,
+    BrokerPosition,
+    BrokerRefused,
+    OrderRequest,
+    OrderType,
+    OutcomeUnknown,
+)
 from live.brokers.settings import PaperSettings
 from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
 from live.paper_quotes import PaperQuotes
+from live.reconcile import FindingKind, Reconciler, compare
 from live.verify import verify
-from tests.builders import a_signal, minutes, settings_with
+from tests.builders import a_portfolio, a_position, a_signal, holding, minutes, settings_with
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
 from tests.queries import rows
 
@@ -305,3 +317,71 @@ def _request(order: Any) -> OrderRequest:
     from live.books import request_of
 
     return request_of(order, market_of(order.instrument))
+
+
+# --- the operator and the books
+
+
+def test_an_order_in_doubt_is_resolved_by_the_operator_once(dsn, tmp_path):
+    with a_desk(dsn, tmp_path) as (engine, broker, _):
+        broker.next_place = OutcomeUnknown("gone")
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: [order.state for order in engine.portfolio.orders.values()] == ["in_doubt"])
+        (order,) = engine.portfolio.orders.values()
+        for told in ("executed", "rejected: no such order"):
+            answer = engine.resolve(
+                order.client_order_id,
+                OrderState.CANCELLED,
+                lots=1,
+                price=Decimal(52010),
+                broker_order_id="seen on the screen",
+                request_id="r1",
+            )
+            assert status_of(answer) == told
+        assert quiet(engine)
+        assert [(position.lots, position.entry_price) for position in engine.positions.values()] == [(1, 52010)]
+        assert engine.status()["frozen"] == {}
+        proved(dsn, engine)
+
+
+def test_what_the_broker_holds_is_compared_and_a_lasting_difference_freezes_adds(dsn, tmp_path):
+    with a_desk(dsn, tmp_path) as (engine, broker, _):
+        markets = {name: market_of(name) for name in SETTINGS.instruments}
+        reconciler = Reconciler(broker, markets, portfolio=lambda: engine.portfolio, command=engine.command)
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: quiet(engine))
+        (finding,) = reconciler.run()
+        assert (finding.kind, finding.ours, finding.broker) == (FindingKind.MATCHED, 60, 60)
+        # Somebody sells half of it by hand, and buys something else.
+        for symbol, action, quantity in (("BANK_NIFTY", Action.SELL, 30), ("GOLD_MINI", Action.BUY, 100)):
+            broker.quote_seen(symbol, "PAPER", Decimal(52000), NOW)
+            broker.place(
+                OrderRequest(
+                    client_order_id=f"by-hand-{symbol}",
+                    tag="hand",
+                    symbol=symbol,
+                    exchange="PAPER",
+                    action=action,
+                    order_type=OrderType.MARKET,
+                    quantity=Decimal(quantity),
+                )
+            )
+        findings = {finding.symbol: finding.kind for finding in reconciler.run()}
+        assert findings == {"BANK_NIFTY": FindingKind.DIFFERS, "GOLD_MINI": FindingKind.UNKNOWN}
+        assert engine.status()["frozen"] == {}
+        reconciler.run()
+        assert set(engine.status()["frozen"]) == {"BANK_NIFTY", "GOLD_MINI"}
+        refused = engine.process_signal(a_signal(**GOLD, timestamp=minutes(16)))
+        assert status_of(refused) == "blocked: frozen"
+        assert status_of(engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(17)))) == "accepted"
+        assert status_of(engine.command(Resume(instrument="GOLD_MINI"))) == "executed"
+        assert eventually(lambda: quiet(engine))
+        proved(dsn, engine)
+
+
+def test_what_is_in_flight_or_has_no_market_is_told_apart():
+    portfolio = holding(a_portfolio(), a_position())
+    assert [finding.kind for finding in compare(portfolio, [], {})] == [FindingKind.MISSING]
+    held = [BrokerPosition(symbol="X", exchange="NFO", quantity=Decimal(-5))]
+    kinds = {finding.symbol: (finding.kind, finding.instrument) for finding in compare(portfolio, held, {})}
+    assert kinds == {"GOLD_MINI": (FindingKind.MISSING, "GOLD_MINI"), "X": (FindingKind.UNKNOWN, None)}

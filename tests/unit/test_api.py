@@ -14,20 +14,24 @@ from flask import abort
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from core.errors import ConfigurationError, DatabaseAway
-from core.inputs import ClosePositions, Halt, MoveCapital, Resume
+from core.inputs import ClosePositions, Freeze, Halt, MoveCapital, Resume
+from core.orders import OrderState
 from live.answers import Answer, AnswerKind
 from live.api.encoding import decimal_text, encode
+from live.brokers.port import BrokerAway
+from live.reconcile import Finding, FindingKind
 from live.secrets import TOKEN_FILE, is_loopback, operator_token, require_safe_bind
-from tests.builders import a_position
+from tests.builders import NOON, a_position
 from tests.fake_engine import TOKEN, FakeEngine, an_app, decided, error_of
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-GETS = ["/positions", "/positions/GOLD_MINI-Long_1-abc", "/signals", "/journal", "/webhook/stats", "/status"]
-GETS += ["/db/status", "/health", "/ready"]
+GETS = ["/positions", "/positions/GOLD_MINI-Long_1-abc", "/orders", "/signals", "/journal", "/webhook/stats"]
+GETS += ["/status", "/db/status", "/health", "/ready"]
 POSTS = ["/halt", "/resume", "/positions/ALL/close", "/positions/GOLD_MINI-Long_1-abc/close", "/capital"]
 
 
@@ -168,6 +172,20 @@ def test_an_unknown_parameter_is_refused_with_those_allowed(client: FlaskClient,
         ("/positions", "instrument=%00", "instrument", "1 to 29 letters"),
         ("/positions", "before=nothing", "before", "id of a position"),
         ("/positions", "before=%00", "before", "id of a position"),
+        (
+            "/orders",
+            "state=open",
+            "state",
+            "intent, sent, working, partial, filled, cancelled, rejected, in_doubt, all",
+        ),
+        ("/orders", "state=", "state", "one or more, with commas"),
+        ("/orders", "state=sent&state=working", "state", "given twice"),
+        ("/orders", "status=sent", "status", "not a parameter here; allowed: `portfolio`, `state`"),
+        ("/orders", "limit=1001", "limit", "1 to 1000"),
+        ("/orders", "before=pm1-0-e1", "before", "id of an order"),
+        ("/orders", "before=", "before", "id of an order"),
+        ("/orders", "before=%00", "before", "id of an order"),
+        ("/orders", f"before={'x' * 41}", "before", "id of an order"),
         ("/signals", "status=open", "status", "received, accepted"),
         ("/signals", "before=x", "before", "whole number"),
         ("/signals", "before=9223372036854775808", "before", "whole number"),
@@ -205,6 +223,47 @@ def test_positions_are_listed_as_asked(
 ) -> None:
     assert client.get(f"/positions?{query}").get_json() == {"positions": [], "next": None}
     assert engine.reads.asked == [("positions", asked)]
+
+
+@pytest.mark.parametrize(
+    "query, asked",
+    [
+        ("", {"states": None, "instrument": None, "limit": 101, "before": None}),
+        ("state=all,sent&limit=1", {"states": None, "instrument": None, "limit": 2, "before": None}),
+        (
+            "state=working, IN_DOUBT",
+            {"states": ["in_doubt", "working"], "instrument": None, "limit": 101, "before": None},
+        ),
+        (
+            "instrument=gold_mini&before=pm4-0123456789ab-e1",
+            {"states": None, "instrument": "GOLD_MINI", "limit": 101, "before": "pm4-0123456789ab-e1"},
+        ),
+    ],
+)
+def test_orders_are_listed_as_asked(client: FlaskClient, engine: FakeEngine, query: str, asked: dict[str, Any]) -> None:
+    assert client.get(f"/orders?{query}").get_json() == {"orders": [], "next": None}
+    assert engine.reads.asked == [("orders", asked)]
+
+
+def test_a_page_of_orders_names_the_last_one_and_its_figures_read_like_all_others(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    fill = {"fill_id": "f1", "number": 1, "lots": 2, "price": Decimal("52000.50000000"), "filled_at": NOON}
+    plan = {"stop": "51650.00000000", "atr": None, "limiter": "risk", "entry_timestamp": "2026-01-14T06:15:00Z"}
+    engine.reads.rows = [
+        {"client_order_id": "b", "plan": plan, "fills": [fill]},
+        {"client_order_id": "a", "plan": None, "fills": []},
+    ]
+    told = client.get("/orders?limit=1").get_json()
+    assert told["next"] == "b"
+    assert told["orders"] == [
+        {
+            "client_order_id": "b",
+            "plan": {**plan, "stop": "51650"},
+            "fills": [{**fill, "price": "52000.5", "filled_at": "2026-01-14T06:15:00Z"}],
+        }
+    ]
+    assert client.get("/orders?limit=2").get_json()["next"] is None
 
 
 @pytest.mark.parametrize("path, name, key", [("/signals", "signals", "id"), ("/journal", "journal", "seq")])
@@ -301,7 +360,9 @@ def test_ready_is_503_until_signals_can_be_kept_while_health_is_200(client: Flas
     assert client.get("/ready").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/positions", "/positions/x", "/positions?before=x", "/signals", "/journal"])
+@pytest.mark.parametrize(
+    "path", ["/positions", "/positions/x", "/positions?before=x", "/signals", "/journal", "/orders", "/orders?before=x"]
+)
 def test_a_view_of_a_database_that_is_away_is_a_503(client: FlaskClient, engine: FakeEngine, path: str) -> None:
     engine.reads.away = True
     response = client.get(path)
@@ -372,7 +433,7 @@ def test_a_command_is_carried_out_as_given(
 @pytest.mark.parametrize(
     "path, body, field, rule",
     [
-        ("/halt", '{"why":"x"}', "why", "allowed: `reason`, `request_id`"),
+        ("/halt", '{"why":"x"}', "why", "allowed: `instrument`, `reason`, `request_id`"),
         ("/halt", '{"reason":1}', "reason", "a string"),
         ("/halt", '{"reason":"' + "x" * 201 + '"}', "reason", "longer than 200"),
         ("/halt", '{"request_id":"' + "x" * 101 + '"}', "request_id", "1 to 100 printable"),
@@ -441,6 +502,69 @@ def test_a_refused_command_says_why(client: FlaskClient, engine: FakeEngine) -> 
     engine.answers = lambda: decided(status="rejected", reason="amount is 0", lots=None)
     told = post(client, "/capital", '{"amount":0}').get_json()
     assert (told["status"], told["reason"]) == ("rejected", "amount is 0")
+
+
+def test_one_instrument_can_be_halted_alone(client: FlaskClient, engine: FakeEngine) -> None:
+    assert post(client, "/halt", '{"instrument":"gold_mini","reason":"delivery"}').status_code == 200
+    assert engine.commands == [Freeze(instrument="GOLD_MINI", reason="delivery")]
+
+
+def test_the_operator_says_what_became_of_an_order(client: FlaskClient, engine: FakeEngine) -> None:
+    body = '{"state":"filled","lots":2,"price":"58412.5","broker_order_id":"B7","request_id":"r"}'
+    assert post(client, "/orders/pm4-abc-e1/resolve", body).status_code == 200
+    given = {"lots": 2, "price": Decimal("58412.50000000"), "broker_order_id": "B7", "request_id": "r"}
+    assert engine.resolved == [("pm4-abc-e1", OrderState.FILLED, given)]
+    assert post(client, "/orders/pm4-abc-e1/resolve", '{"state":"cancelled"}').status_code == 200
+    assert engine.resolved[1][2]["lots"] == 0
+
+
+@pytest.mark.parametrize(
+    "body, field",
+    [
+        ("{}", "state"),
+        ('{"state":"working"}', "state"),
+        ('{"state":"filled","lots":2}', "lots"),
+        ('{"state":"filled","price":2}', "lots"),
+        ('{"state":"filled","lots":0,"price":2}', "lots"),
+        ('{"state":"filled","lots":1.5,"price":2}', "lots"),
+    ],
+)
+def test_a_resolution_that_says_nothing_is_refused(
+    client: FlaskClient, engine: FakeEngine, body: str, field: str
+) -> None:
+    response = post(client, "/orders/pm4-abc-e1/resolve", body)
+    assert (response.status_code, error_of(response)["field"]) == (400, field)
+    assert engine.resolved == []
+
+
+def test_findings_are_told_with_how_many_differ(client: FlaskClient, engine: FakeEngine) -> None:
+    finding = Finding(
+        kind=FindingKind.DIFFERS,
+        symbol="X",
+        exchange="NFO",
+        instrument="BANK_NIFTY",
+        ours=Decimal(60),
+        broker=Decimal(30),
+    )
+    engine.findings = (finding, structs.replace(finding, symbol="Y", kind=FindingKind.MATCHED))
+    told = post(client, "/reconcile").get_json()
+    assert told["mismatches"] == 1
+    assert told["findings"][0] == {
+        "kind": "quantity differs",
+        "symbol": "X",
+        "exchange": "NFO",
+        "instrument": "BANK_NIFTY",
+        "ours": "60",
+        "broker": "30",
+    }
+
+
+def test_without_a_broker_or_with_one_that_is_away_nothing_is_compared(client: FlaskClient, engine: FakeEngine) -> None:
+    response = post(client, "/reconcile")
+    assert (response.status_code, error_of(response)["code"]) == (409, "no_broker")
+    engine.findings = BrokerAway("no route")
+    response = post(client, "/reconcile")
+    assert (response.status_code, error_of(response)["code"]) == (503, "broker_away")
 
 
 def test_a_repeated_command_is_told_its_first_outcome(client: FlaskClient, engine: FakeEngine) -> None:

@@ -10,7 +10,8 @@ import click
 import pytest
 
 from core.errors import DatabaseAway, LockHeld, PoolExhausted, PortfolioError, UnsafeServer
-from live.cli import main
+from core.orders import OrderState
+from live.cli import main, show
 from live.cli import output as out
 from live.cli.errors import sentence_of
 from live.cli.options import Money, Price
@@ -209,6 +210,10 @@ def test_what_others_wrote_cannot_move_the_cursor(capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
     assert "[red]\\x1b]0;title\\x07" in shown
+
+
+def test_the_states_that_can_be_asked_for_are_those_there_are() -> None:
+    assert tuple(OrderState) == show._ORDER_STATES
 
 
 def test_an_empty_table_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:

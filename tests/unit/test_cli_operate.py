@@ -23,6 +23,13 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     [
         (("halt", "--reason", "lunch"), "/halt", {"reason": "lunch"}),
         (("halt",), "/halt", {}),
+        (("halt", "--instrument", "gold_mini"), "/halt", {"instrument": "GOLD_MINI"}),
+        (("resolve", "pm4-a-e1", "--state", "cancelled"), "/orders/pm4-a-e1/resolve", {"state": "cancelled"}),
+        (
+            ("resolve", "pm4-a-e1", "--state", "filled", "--lots", "2", "--price", "58412.5"),
+            "/orders/pm4-a-e1/resolve",
+            {"state": "filled", "lots": "2", "price": "58412.5"},
+        ),
         (("resume",), "/resume", {}),
         (("resume", "--instrument", "gold_mini"), "/resume", {"instrument": "GOLD_MINI"}),
         (("capital", "250000.5", "--note", "January"), "/capital", {"amount": "250000.5", "note": "January"}),
@@ -161,3 +168,25 @@ def test_close_all_asks_first(engine: Engine) -> None:
 def test_wrong_usage_of_the_operators_commands_sends_nothing(arguments: tuple[str, ...], engine: Engine) -> None:
     fake = engine()
     assert (run(*arguments, "--token", TOKEN).exit_code, fake.requests) == (2, [])
+
+
+def test_a_resolution_needs_lots_and_price_together(engine: Engine) -> None:
+    fake = engine()
+    result = run("resolve", "pm4-a-e1", "--state", "filled", "--lots", "2", "--token", TOKEN)
+    assert (result.exit_code, fake.bodies) == (2, [])
+
+
+def _found(kind: str, mismatches: int) -> httpx.Response:
+    finding = {"symbol": "X", "exchange": "NFO", "instrument": None, "ours": "60", "broker": "30", "kind": kind}
+    return httpx.Response(200, json={"findings": [finding], "mismatches": mismatches})
+
+
+def test_a_comparison_that_matches_exits_with_0_and_one_that_differs_with_1(engine: Engine) -> None:
+    engine(_found("matched", 0))
+    result = run("reconcile", "--token", TOKEN)
+    assert result.exit_code == 0
+    assert "matched" in result.stdout
+    engine(_found("quantity differs", 1))
+    result = run("reconcile", "--token", TOKEN, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["mismatches"] == 1

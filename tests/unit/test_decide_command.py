@@ -12,6 +12,7 @@ from core.events import CapitalMoved, PortfolioMeasured, PortfolioStarted, Setti
 from core.inputs import (
     ChangeSettings,
     ClosePositions,
+    Freeze,
     Halt,
     MoveCapital,
     Resume,
@@ -337,3 +338,13 @@ def test_a_portfolio_is_not_started_on_nothing(capital: int) -> None:
     )
     decision = decide(empty, StartPortfolio(initial_capital=Decimal(capital)), NOON)
     assert (decision.outcome.reason, decision.events) == ("capital is not above 0", ())
+
+
+def test_one_instrument_is_frozen_once_and_resumed() -> None:
+    frozen = decide(a_portfolio(), Freeze(instrument="GOLD_MINI", reason="delivery"), NOON)
+    assert frozen.outcome.status is Status.EXECUTED
+    assert frozen.portfolio.pyramiding_of("GOLD_MINI").frozen_reason == "delivery"
+    again = decide(frozen.portfolio, Freeze(instrument="GOLD_MINI"), NOON)
+    assert (again.outcome.status, again.outcome.reason) == (Status.REJECTED, "instrument is frozen already")
+    resumed = decide(frozen.portfolio, Resume(instrument="GOLD_MINI"), NOON)
+    assert resumed.portfolio.pyramiding_of("GOLD_MINI").frozen_reason is None

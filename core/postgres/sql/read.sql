@@ -202,6 +202,13 @@ WHERE
 ORDER BY journal_seq DESC, client_order_id DESC
 LIMIT %(limit)s;
 
+-- name: fills_of_orders
+-- The fills of some orders, each order's in the order in which they came.
+SELECT client_order_id, fill_id, number, lots, price, filled_at, journal_seq
+FROM fills
+WHERE client_order_id = any(%(client_order_ids)s::VARCHAR[])
+ORDER BY client_order_id COLLATE "C", number;
+
 -- name: list_signals
 -- Signals, newest first, behind `before`.
 SELECT

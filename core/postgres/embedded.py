@@ -57,6 +57,7 @@ __all__ = ["EmbeddedServer", "EmbeddedServerError"]
 _LOG_BYTES = 10 * 1024 * 1024
 _LOG_TAIL_LINES = 20
 _CONNECT_SECONDS = 30
+_LISTENS_SECONDS = 2
 _ATTEMPTS = 600
 _BETWEEN_ATTEMPTS_SECONDS = 0.1
 
@@ -161,7 +162,7 @@ class EmbeddedServer:
         for _ in range(_ATTEMPTS):
             pid = self.postmaster_pid
             came_up = self._launch(account) if pid is None else self._becomes_ready(pid)
-            if came_up and (in_use or self._has_database()):
+            if came_up and (self._listens() if in_use else self._has_database()):
                 return
             time.sleep(_BETWEEN_ATTEMPTS_SECONDS)
         raise EmbeddedServerError(
@@ -247,6 +248,15 @@ class EmbeddedServer:
             log.seek(start)
             lines = log.read().decode(errors="replace").splitlines()
         return "\n".join(lines[-_LOG_TAIL_LINES:])
+
+    def _listens(self) -> bool:
+        """Whether anybody is there at the socket, be it busy, full, recovering or paused; not one who is just dying."""
+        try:
+            psycopg2.connect(self._layout.dsn("postgres"), connect_timeout=_LISTENS_SECONDS).close()
+        except psycopg2.OperationalError as error:
+            # What the server refused it said itself, and a paused one says nothing: only a socket without anybody is refused.
+            return not any(words in str(error) for words in ("Connection refused", "No such file", "server closed"))
+        return True
 
     def _has_database(self) -> bool:
         """Make our database if a kill came between; False if the server went away meanwhile."""

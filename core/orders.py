@@ -39,11 +39,11 @@ LEGAL_AFTER: dict[OrderState, frozenset[OrderState]] = {
     OrderState.SENT: _AFTER_SENDING,
     OrderState.IN_DOUBT: _AFTER_SENDING | {OrderState.SENT},
     OrderState.WORKING: _AFTER_SENDING,
-    OrderState.PARTIAL: frozenset({OrderState.FILLED, OrderState.CANCELLED, OrderState.IN_DOUBT}),
+    OrderState.PARTIAL: frozenset({OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.IN_DOUBT}),
     # A fill can be on its way while the cancel is answered.
     OrderState.CANCELLED: frozenset({OrderState.FILLED}),
+    OrderState.REJECTED: frozenset({OrderState.FILLED}),
     OrderState.FILLED: frozenset(),
-    OrderState.REJECTED: frozenset(),
 }
 FINAL = frozenset({OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED})
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from core.inputs import OrderReport
+from core.numbers import price
 from core.orders import Fill, Order, OrderState
 from live.brokers.port import Action, Broker, BrokerFill, BrokerOrder, BrokerOrderState, OrderRequest, OrderType
 
@@ -113,8 +114,8 @@ def news_of(books: Books, order: Order, entry: BrokerOrder, market: Market) -> O
     complete = entry.filled_quantity is None or market.units_per_lot * known >= entry.filled_quantity
     settled = entry.state in _ENDED and not order.is_live and complete and not new
     id_is_new = order.broker_order_id != entry.broker_order_id
-    if id_is_new and state is None and not new and order.state in (OrderState.INTENT, OrderState.IN_DOUBT):
-        state = OrderState.SENT  # it is there, and what it was filled is not in the trades yet
+    if id_is_new and state is None and order.state in (OrderState.INTENT, OrderState.IN_DOUBT):
+        state = OrderState.SENT  # it is there; what it was filled, the trades say
     if not new and not settled and not id_is_new and (state is None or state is order.state):
         return None
     return OrderReport(
@@ -138,7 +139,10 @@ def _fill(fill: BrokerFill, market: Market, read_at: datetime) -> Fill:
             f"fill {fill.fill_id} of {fill.quantity} is no whole number of lots of {market.units_per_lot}"
         )
     return Fill(
-        fill_id=fill.fill_id, lots=int(lots), price=fill.price, filled_at=(fill.filled_at or read_at).astimezone(UTC)
+        fill_id=fill.fill_id,
+        lots=int(lots),
+        price=price(fill.price),
+        filled_at=(fill.filled_at or read_at).astimezone(UTC),
     )
 
 

@@ -8,13 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Any
 
 import structlog
 
 from core.decide.timing import duration
 from core.inputs import OrderReport
 from core.orders import Order, OrderPurpose, OrderState
-from live.books import Books, Market, OddQuantity, found_in, may_be_there, news_of, read_books, request_of
+from live.answers import AnswerKind
+from live.books import Books, Market, found_in, may_be_there, news_of, read_books, request_of
 from live.brokers.port import Broker, BrokerAway, BrokerOrder, BrokerRefused, OutcomeUnknown
 from live.order_limits import Gate, Refuse, Wait
 from live.ports import OrderDesk
@@ -22,9 +24,11 @@ from live.ports import OrderDesk
 log = structlog.get_logger(__name__)
 
 READ_EVERY_SECONDS = 1.0
-# How long an order of an earlier process, or one whose answer was lost, may take to show in the broker's book.
-SHOWS_WITHIN_SECONDS = 5.0
+# How long an order that an earlier process may have sent can take to show in the broker's book: longer than any adapter
+# waits for an answer, since a server that hangs may do it late.
+SHOWS_WITHIN_SECONDS = 30.0
 CANCEL_AGAIN_SECONDS = 5.0
+SAY_AGAIN_SECONDS = 60.0
 RECONCILE_EVERY_SECONDS = 60.0
 AGAIN_SECONDS = 5.0
 
@@ -63,6 +67,10 @@ class Dispatcher:
         self._handed: dict[str, float] = {}
         self._asked_to_cancel: dict[str, float] = {}
         self._told: set[str] = set()
+        # What a call came to and the writer could not keep.
+        self._untold: dict[str, OrderReport] = {}
+        # What the books said last, of which version of the order, and when: told with each look, it would fill the journal.
+        self._said: dict[str, tuple[int, OrderReport, float]] = {}
         self._inherited: dict[str, float] | None = None
         self._ours: set[str] = set()
         self._read_at = float("-inf")
@@ -100,13 +108,18 @@ class Dispatcher:
     def turn(self) -> None:
         """Send what is intended, then read the books if it is time."""
         self._prepare()
-        orders = list(self._desk.portfolio.orders.values())
+        # What reduces a risk goes first.
+        orders = sorted(self._desk.portfolio.orders.values(), key=lambda order: order.purpose is OrderPurpose.ENTRY)
         if self._inherited is None:
             self._ours = self._desk.known_broker_orders()
             now = time.monotonic()
             self._inherited = {order.client_order_id: now for order in orders if order.state is OrderState.INTENT}
-        for order in orders:
-            if order.state is OrderState.INTENT and self._is_fresh(order):
+        for order_id in list(self._untold):
+            self._tell_again(order_id)
+        for known in orders:
+            # As it is now: sending the one before may have taken its time.
+            order = self._desk.portfolio.orders.get(known.client_order_id)
+            if order is not None and order.state is OrderState.INTENT and self._is_fresh(order):
                 self._send(order)
         if orders and time.monotonic() - self._read_at >= self._read_every:
             self._read()
@@ -140,7 +153,7 @@ class Dispatcher:
         if market is None:
             self._report(order, OrderState.REJECTED, message=f"{order.instrument} is not traded here", settled=True)
             return
-        if not self._may_send() or self._could_be_mistaken(order) or not self._passes(order, market):
+        if self._has_to_wait(order) or not self._passes(order, market):
             return
         # From here on only the broker's book says what became of it, whatever happens to this call.
         self._handed[order.client_order_id] = time.monotonic()
@@ -171,6 +184,17 @@ class Dispatcher:
                 self._gate.sent()
                 return True
 
+    def _has_to_wait(self, order: Order) -> bool:
+        return not self._may_send() or self._waits_for_its_entry(order) or self._could_be_mistaken(order)
+
+    def _waits_for_its_entry(self, order: Order) -> bool:
+        """Whether what still works of its position's entry is seen cancelled first: a fill after the position was closed
+        would be nobody's."""
+        return order.purpose is OrderPurpose.EXIT and any(
+            other.purpose is OrderPurpose.ENTRY and other.position_id == order.position_id and other.cancel_asked
+            for other in self._desk.portfolio.orders_of(order.instrument)
+        )
+
     def _could_be_mistaken(self, order: Order) -> bool:
         """Whether an order of the same shape is not known by the broker's id yet, and its book will not tell them apart."""
         if self._broker.keeps_client_order_ids:
@@ -180,7 +204,7 @@ class Dispatcher:
             and other.broker_order_id is None
             and other.is_live
             and self._was_handed(other)
-            and (other.instrument, other.buys) == (order.instrument, order.buys)
+            and (other.instrument, other.buys, other.lots) == (order.instrument, order.buys, order.lots)
             for other in self._desk.portfolio.orders.values()
         )
 
@@ -235,13 +259,21 @@ class Dispatcher:
             return
         try:
             report = news_of(books, order, entry, market)
-        except OddQuantity as error:
-            self._tell(order, "a fill is no whole number of lots", error)
+        except ValueError as error:
+            # One row that cannot be true must not keep the others from being read.
+            self._tell(order, "what the broker's book shows of an order cannot be booked", error)
             return
         if report is not None:
-            self._desk.report(report)
+            self._tell_news(order, report)
         if order.cancel_asked and order.is_live:
             self._cancel(order, entry.broker_order_id)
+
+    def _tell_news(self, order: Order, report: OrderReport) -> None:
+        version, said, at = self._said.get(order.client_order_id, (None, None, 0.0))
+        if (version, said) == (order.version, report) and time.monotonic() - at < SAY_AGAIN_SECONDS:
+            return
+        if self._desk.report(report).kind is AnswerKind.DECIDED:
+            self._said[order.client_order_id] = (order.version, report, time.monotonic())
 
     def _entry_of(self, books: Books, order: Order, market: Market, claimed: set[str]) -> BrokerOrder | None:
         if order.broker_order_id is not None:
@@ -256,7 +288,6 @@ class Dispatcher:
             self._not_found(books, order, market, claimed)
         else:
             claimed.add(entry.broker_order_id)
-            self._ours.add(entry.broker_order_id)
         return entry
 
     def _was_handed(self, order: Order) -> bool:
@@ -273,6 +304,8 @@ class Dispatcher:
             # An intent of an earlier process that never reached the broker: it is sent as if it were new.
             (self._inherited or {}).pop(order.client_order_id, None)
             self._wake.set()
+        elif waited:
+            self._tell(order, "the broker's book shows what may be this order: it is not sent", None)
 
     # --- to the writer
 
@@ -285,16 +318,22 @@ class Dispatcher:
         message: str | None = None,
         settled: bool = False,
     ) -> None:
-        # If it cannot be kept now, the books tell the same later.
-        self._desk.report(
-            OrderReport(
-                client_order_id=order.client_order_id,
-                state=state,
-                broker_order_id=broker_order_id,
-                message=None if message is None else message[:1000],
-                settled=settled,
-            )
+        # If it cannot be kept now, it is told again: the books do not tell of what was refused, or never came.
+        self._untold[order.client_order_id] = OrderReport(
+            client_order_id=order.client_order_id,
+            state=state,
+            broker_order_id=broker_order_id,
+            message=None if message is None else message[:1000],
+            settled=settled,
         )
+        self._tell_again(order.client_order_id)
+
+    def _tell_again(self, order_id: str) -> None:
+        order = self._desk.portfolio.orders.get(order_id)
+        # Once anything is known of it, the books know better.
+        unknown = order is not None and order.state is OrderState.INTENT
+        if not unknown or self._desk.report(self._untold[order_id]).kind is AnswerKind.DECIDED:
+            del self._untold[order_id]
 
     def _tell(self, order: Order, what: str, error: Exception | None) -> None:
         """Once an order and reason, not once a second."""
@@ -305,6 +344,7 @@ class Dispatcher:
 
     def _forget(self, orders: Iterable[Order]) -> None:
         known = {order.client_order_id for order in orders}
-        for kept in (self._handed, self._asked_to_cancel):
+        keeps: tuple[dict[str, Any], ...] = (self._handed, self._asked_to_cancel, self._said)
+        for kept in keeps:
             for client_order_id in kept.keys() - known:
                 del kept[client_order_id]

@@ -18,7 +18,7 @@ from live.books import Market
 from live.brokers.paper import PaperBroker
 from live.brokers.port import Broker, BrokerAway, BrokerRefused, OutcomeUnknown
 from live.brokers.settings import BrokersSettings
-from live.dispatcher import Dispatcher
+from live.dispatcher import SHOWS_WITHIN_SECONDS, Dispatcher
 from live.engine import LiveTradingEngine
 from live.order_limits import Gate
 from live.paper_quotes import PaperQuotes
@@ -73,6 +73,8 @@ def order_desk(
             may_send=may_send,
             prepare=(lambda: None) if quotes is None else quotes.show,
             reconcile=reconciler.run,
+            # The paper broker acts before it answers: nothing of it comes late.
+            shows_within=1.0 if brokers.use == "paper" else SHOWS_WITHIN_SECONDS,
             gate=Gate(brokers.limits, folder.parent / SWITCH, clock=clock, calendar=_calendar(brokers)),
         )
 

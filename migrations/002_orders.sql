@@ -87,8 +87,8 @@ BEGIN
         ('in_doubt', 'cancelled'), ('in_doubt', 'rejected'),
         ('working', 'partial'), ('working', 'filled'), ('working', 'cancelled'), ('working', 'rejected'),
         ('working', 'in_doubt'),
-        ('partial', 'filled'), ('partial', 'cancelled'), ('partial', 'in_doubt'),
-        ('cancelled', 'filled')
+        ('partial', 'filled'), ('partial', 'cancelled'), ('partial', 'rejected'), ('partial', 'in_doubt'),
+        ('cancelled', 'filled'), ('rejected', 'filled')
     ) THEN
         RAISE EXCEPTION 'order %: % does not follow %', OLD.client_order_id, NEW.state, OLD.state
             USING ERRCODE = 'integrity_constraint_violation';

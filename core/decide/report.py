@@ -24,6 +24,8 @@ from core.portfolio import Portfolio
 NO_SUCH_ORDER = "no such order"
 NOTHING_NEW = "nothing new"
 TOO_MANY_FILLS = "fills exceed the order"
+IN_DOUBT = "is in doubt"
+POSITION_CLOSED = "its position was closed before this fill"
 
 
 def decide_report(portfolio: Portfolio, given: OrderReport) -> Decision:
@@ -35,6 +37,8 @@ def decide_report(portfolio: Portfolio, given: OrderReport) -> Decision:
     filled = order.filled_lots + sum(fill.lots for fill in fills)
     if filled > order.lots or _sells_more_than_is_there(portfolio, order, fills):
         return _frozen(portfolio, order, TOO_MANY_FILLS)
+    if fills and _was_closed_meanwhile(portfolio, order):
+        return _frozen(portfolio, order, POSITION_CLOSED)
     after = _reported(order, given, fills, filled)
     if not fills and order == after:
         return rejected(portfolio, NOTHING_NEW)
@@ -73,6 +77,12 @@ def _sells_more_than_is_there(portfolio: Portfolio, order: Order, fills: list[Fi
         return False
     position = portfolio.positions.get(order.position_id)
     return position is None or sum(fill.lots for fill in fills) > position.lots
+
+
+def _was_closed_meanwhile(portfolio: Portfolio, order: Order) -> bool:
+    """A position that is closed is not opened again: what came too late is for a human."""
+    is_entry = order.purpose is OrderPurpose.ENTRY
+    return is_entry and order.filled_lots > 0 and order.position_id not in portfolio.positions
 
 
 def _reported(order: Order, given: OrderReport, fills: list[Fill], filled: int) -> Order:
@@ -204,11 +214,12 @@ def _costs(portfolio: Portfolio, instrument: str, fill: Fill, point_value: Decim
 
 def _doubt(draft: Draft, before: Order, after: Order) -> None:
     """While nobody knows what became of an order, nothing is added to its instrument."""
-    reason = f"order {after.client_order_id} is in doubt"
     frozen = draft.portfolio.pyramiding_of(after.instrument).frozen_reason
     if after.state is OrderState.IN_DOUBT and frozen is None:
-        draft.apply(EntriesFrozen(instrument=after.instrument, reason=reason))
-    elif before.state is OrderState.IN_DOUBT and after.state is not OrderState.IN_DOUBT and frozen == reason:
+        draft.apply(EntriesFrozen(instrument=after.instrument, reason=f"order {after.client_order_id} {IN_DOUBT}"))
+    resolved = before.state is OrderState.IN_DOUBT and after.state is not OrderState.IN_DOUBT
+    others = any(order.state is OrderState.IN_DOUBT for order in draft.portfolio.orders_of(after.instrument))
+    if resolved and not others and frozen is not None and frozen.endswith(IN_DOUBT):
         draft.apply(EntriesUnfrozen(instrument=after.instrument))
 
 

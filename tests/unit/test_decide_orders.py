@@ -179,6 +179,40 @@ def test_a_doubt_freezes_entries_until_it_is_resolved() -> None:
     assert book.portfolio.pyramiding_of("BANK_NIFTY").frozen_reason is None
 
 
+def test_with_two_orders_in_doubt_the_freeze_ends_with_the_second() -> None:
+    book = Book(by_broker(timing={"max_entry_age_seconds": None}))
+    book.enter()
+    orders = [
+        intended(book.take(exit_of(timestamp=minutes(1)))),
+        intended(book.take(a_signal("PYRAMID", price=53000, stop=52900, atr=100, timestamp=minutes(2)))),
+    ]
+    for order in orders:
+        book.report(order, "in_doubt")
+    book.report(orders[0], "working")
+    assert book.portfolio.pyramiding_of("BANK_NIFTY").frozen_reason is not None
+    book.report(orders[1], "working")
+    assert book.portfolio.pyramiding_of("BANK_NIFTY").frozen_reason is None
+
+
+def test_a_rest_that_is_rejected_ends_the_order() -> None:
+    book = Book()
+    order = book.enter(lots=2)
+    book.report(order, "rejected", settled=True)
+    assert not book.portfolio.orders
+    assert [position.lots for position in book.portfolio.positions.values()] == [2]
+
+
+def test_a_fill_of_a_position_that_is_closed_freezes_and_ends_nothing() -> None:
+    book = Book()
+    entry = book.enter(lots=2)
+    leaving = intended(book.take(exit_of()))
+    book.report(leaving, None, a_fill("x", 2, 52500))
+    assert not book.portfolio.positions
+    late = book.report(entry, None, a_fill("late", 1))
+    assert late.outcome.reason == "its position was closed before this fill"
+    assert book.portfolio.pyramiding_of("BANK_NIFTY").frozen_reason is not None
+
+
 # --- what works counts as what is open
 
 

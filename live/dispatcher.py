@@ -20,8 +20,10 @@ from live.books import Books, Market, found_in, may_be_there, news_of, read_book
 from live.brokers.port import Broker, BrokerAway, BrokerOrder, BrokerRefused, OutcomeUnknown
 from live.order_limits import Gate, Refuse, Wait
 from live.ports import OrderDesk
+from live.reconcile import MISMATCHES
 
 log = structlog.get_logger(__name__)
+_DIFFERING = tuple(kind.value for kind in MISMATCHES)
 
 READ_EVERY_SECONDS = 1.0
 # How long an order that an earlier process may have sent can take to show in the broker's book: longer than any adapter
@@ -153,7 +155,7 @@ class Dispatcher:
         if market is None:
             self._report(order, OrderState.REJECTED, message=f"{order.instrument} is not traded here", settled=True)
             return
-        if self._has_to_wait(order) or not self._passes(order, market):
+        if self._has_to_wait(order) or self._would_reverse(order, market) or not self._passes(order, market):
             return
         # From here on only the broker's book says what became of it, whatever happens to this call.
         self._handed[order.client_order_id] = time.monotonic()
@@ -194,6 +196,24 @@ class Dispatcher:
             other.purpose is OrderPurpose.ENTRY and other.position_id == order.position_id and other.cancel_asked
             for other in self._desk.portfolio.orders_of(order.instrument)
         )
+
+    def _would_reverse(self, order: Order, market: Market) -> bool:
+        """Whether the broker is known to hold something else than we do, and less than this exit sells: it is not sent."""
+        frozen = self._desk.portfolio.pyramiding_of(order.instrument).frozen_reason or ""
+        if order.purpose is OrderPurpose.ENTRY or not frozen.startswith(_DIFFERING):
+            return False
+        try:
+            positions = self._broker.positions()
+        except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:
+            self._tell(order, "an exit waits: what the broker holds cannot be read", error)
+            return True
+        where = (market.symbol, market.exchange)
+        held = sum(p.quantity for p in positions if (p.symbol, p.exchange) == where) * order.side.sign
+        if held >= market.units_per_lot * order.lots:
+            return False
+        message = f"the broker holds {max(held, 0):f}, less than this exit sells: it would be reversed"
+        self._report(order, OrderState.CANCELLED, message=message, settled=True)
+        return True
 
     def _could_be_mistaken(self, order: Order) -> bool:
         """Whether an order of the same shape is not known by the broker's id yet, and its book will not tell them apart."""

@@ -185,6 +185,7 @@ class LiveTradingEngine:
             "pid": os.getpid(),
             **self.backlog(),
             "ready": self.ready,
+            "fills": self._settings.execution.fills,
             "failed_invariants": list(self.failed_invariants),
             "frozen": {row.instrument: row.frozen_reason for row in portfolio.pyramiding.values() if row.frozen_reason},
         }

@@ -133,6 +133,9 @@ def _require_ready(broker: Broker) -> None:
 
 def _markets(brokers: BrokersSettings, settings: Settings, broker: Broker) -> dict[str, Market]:
     """Where each instrument is traded: on paper each under its own name, elsewhere what `brokers.markets` names."""
+    unknown = sorted(set(brokers.markets) - set(settings.instruments))
+    if unknown:
+        raise ConfigurationError(f"`brokers.markets`: {', '.join(unknown)} is no instrument that is configured")
     markets = {}
     for name, instrument in settings.instruments.items():
         given = brokers.markets.get(name)

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from core.contracts import PositiveMoney, Settled
 from core.numbers import product
@@ -18,8 +21,8 @@ class OrderLimits(Settled):
     never larger than what is open. `most_per_minute` counts all. `within_hours` asks the trading calendar."""
 
     most_value: PositiveMoney | None = None
-    most_lots: int | None = None
-    most_per_minute: int = 60
+    most_lots: Annotated[int, Field(ge=1)] | None = None
+    most_per_minute: Annotated[int, Field(ge=1)] = 60
     within_hours: bool = False
 
 

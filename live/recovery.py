@@ -82,10 +82,23 @@ def _require_fitting(loaded: Loaded, settings: Settings, capital: Decimal | None
             f"`initial_capital`: the portfolio started from {loaded.state.initial_capital:f}, not {capital:f}; "
             "capital changes by a flow (`capital`), not by starting again"
         )
+    _require_same_fills(loaded, settings)
     unknown = sorted({position.instrument for position in loaded.positions} - set(settings.instruments))
     if unknown:
         raise ConfigurationError(
             f"`instruments`: {', '.join(unknown)} has open positions and is not configured; add it again"
+        )
+
+
+def _require_same_fills(loaded: Loaded, settings: Settings) -> None:
+    """What a broker holds must not be closed on paper, nor what is on paper be sold at a broker."""
+    if loaded.settings is None or not (loaded.positions or loaded.orders):
+        return
+    before, now = loaded.settings.get("execution", {}).get("fills", "paper"), settings.execution.fills
+    if before != now:
+        raise ConfigurationError(
+            f"`execution.fills`: what is open was filled by `{before}`, and this start fills by `{now}`; start as before "
+            "(the same --broker and PORTFOLIO_EXECUTION__FILLS), and change it once nothing is open"
         )
 
 

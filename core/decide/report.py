@@ -21,7 +21,7 @@ from core.numbers import ZERO, money, price, product, quotient
 from core.orders import LEGAL_AFTER, EntryPlan, Fill, Order, OrderPurpose, OrderState
 from core.portfolio import Portfolio
 
-NO_SUCH_ORDER = "no such order"
+NO_SUCH_ORDER = "no such order, or it is settled"
 NOTHING_NEW = "nothing new"
 TOO_MANY_FILLS = "fills exceed the order"
 IN_DOUBT = "is in doubt"

@@ -114,6 +114,10 @@ class Operator:
         lots, price = body.number("lots", scale=0, limit=PRICE_LIMIT), _price_of(body)
         if (lots is None) != (price is None) or (lots is not None and lots <= 0):
             raise malformed("`lots` (above 0) and `price` come together", "lots")
+        if state == OrderState.FILLED and lots is None:
+            raise malformed("`lots` and `price` are needed: what was filled and is not booked yet", "lots")
+        if self._engine.reads.order(client_order_id) is None:
+            raise HttpRefused(404, "not_found", "there is no order of this id")
         request_id = body.request_id()
         answer = self._engine.resolve(
             client_order_id,

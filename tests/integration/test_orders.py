@@ -12,6 +12,7 @@ from typing import Any
 import psycopg2
 import pytest
 
+from core.errors import ConfigurationError
 from core.inputs import Resume
 from core.journal import Batch
 from core.orders import OrderState
@@ -328,7 +329,7 @@ def test_an_order_in_doubt_is_resolved_by_the_operator_once(dsn, tmp_path):
         engine.process_signal(a_signal(timestamp=minutes(16)))
         assert eventually(lambda: [order.state for order in engine.portfolio.orders.values()] == ["in_doubt"])
         (order,) = engine.portfolio.orders.values()
-        for told in ("executed", "rejected: no such order"):
+        for told in ("executed", "rejected: no such order, or it is settled"):
             answer = engine.resolve(
                 order.client_order_id,
                 OrderState.CANCELLED,
@@ -385,3 +386,43 @@ def test_what_is_in_flight_or_has_no_market_is_told_apart():
     held = [BrokerPosition(symbol="X", exchange="NFO", quantity=Decimal(-5))]
     kinds = {finding.symbol: (finding.kind, finding.instrument) for finding in compare(portfolio, held, {})}
     assert kinds == {"GOLD_MINI": (FindingKind.MISSING, "GOLD_MINI"), "X": (FindingKind.UNKNOWN, None)}
+
+
+def test_an_exit_of_what_the_broker_no_longer_holds_is_not_sent(dsn, tmp_path):
+    with a_desk(dsn, tmp_path) as (engine, broker, _):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: quiet(engine))
+        sold = OrderRequest(
+            client_order_id="by-hand",
+            tag="hand",
+            symbol="BANK_NIFTY",
+            exchange="PAPER",
+            action=Action.SELL,
+            order_type=OrderType.MARKET,
+            quantity=Decimal(60),
+        )
+        broker.place(sold)
+        markets = {name: market_of(name) for name in SETTINGS.instruments}
+        reconciler = Reconciler(broker, markets, portfolio=lambda: engine.portfolio, command=engine.command)
+        reconciler.run()
+        reconciler.run()
+        engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(17)))
+        assert eventually(lambda: quiet(engine))
+        assert broker.positions() == []
+        ((state, message),) = rows(dsn, "SELECT state, message FROM orders WHERE purpose = 'exit'")
+        assert state == "cancelled"
+        assert "would be reversed" in message
+
+
+def test_what_is_open_keeps_the_way_it_was_filled(dsn, tmp_path):
+    with a_desk(dsn, tmp_path) as (engine, *_):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: quiet(engine))
+    with pytest.raises(ConfigurationError, match="`execution"), an_engine(dsn, clock=Clock(NOW)):
+        pass
+    with a_desk(dsn, tmp_path) as (engine, *_):
+        assert engine.status()["fills"] == "broker"
+        engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(17)))
+        assert eventually(lambda: quiet(engine) and not engine.positions)
+    with an_engine(dsn, clock=Clock(NOW)) as engine:
+        assert engine.status()["fills"] == "paper"

@@ -509,7 +509,13 @@ def test_one_instrument_can_be_halted_alone(client: FlaskClient, engine: FakeEng
     assert engine.commands == [Freeze(instrument="GOLD_MINI", reason="delivery")]
 
 
+def test_an_order_that_is_not_there_cannot_be_resolved(client: FlaskClient, engine: FakeEngine) -> None:
+    assert post(client, "/orders/nope/resolve", '{"state":"cancelled"}').status_code == 404
+    assert engine.resolved == []
+
+
 def test_the_operator_says_what_became_of_an_order(client: FlaskClient, engine: FakeEngine) -> None:
+    engine.reads.known_orders = {"pm4-abc-e1"}
     body = '{"state":"filled","lots":2,"price":"58412.5","broker_order_id":"B7","request_id":"r"}'
     assert post(client, "/orders/pm4-abc-e1/resolve", body).status_code == 200
     given = {"lots": 2, "price": Decimal("58412.50000000"), "broker_order_id": "B7", "request_id": "r"}
@@ -523,6 +529,7 @@ def test_the_operator_says_what_became_of_an_order(client: FlaskClient, engine: 
     [
         ("{}", "state"),
         ('{"state":"working"}', "state"),
+        ('{"state":"filled"}', "lots"),
         ('{"state":"filled","lots":2}', "lots"),
         ('{"state":"filled","price":2}', "lots"),
         ('{"state":"filled","lots":0,"price":2}', "lots"),

@@ -157,7 +157,7 @@ def test_an_order_settles_only_once_it_has_ended() -> None:
     assert book.report(order, None, settled=True).outcome.reason == "nothing new"
     book.report(order, "cancelled", settled=True)
     assert not book.portfolio.orders
-    assert book.report(order, None, a_fill("late", 1)).outcome.reason == "no such order"
+    assert book.report(order, None, a_fill("late", 1)).outcome.reason == "no such order, or it is settled"
 
 
 def test_more_fills_than_were_asked_for_are_not_booked_and_freeze_the_instrument() -> None:

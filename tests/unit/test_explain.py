@@ -64,7 +64,7 @@ def test_a_report_is_told_in_words(report: dict[str, Any], words: str) -> None:
         ({"lots": 12}, "executed: 12 lots booked on P"),
         ({"status": "rejected", "reason": "nothing new"}, "rejected: all of it was known"),
         (
-            {"status": "rejected", "reason": "no such order"},
+            {"status": "rejected", "reason": "no such order, or it is settled"},
             "rejected: nothing more was expected of an order of that id",
         ),
         (

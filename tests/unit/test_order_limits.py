@@ -102,3 +102,9 @@ def test_the_switch_is_read_live_and_stops_everything(tmp_path):
     assert gate.check(an_order(EXIT), "NFO") == Wait("the switch STOP is pulled")
     (tmp_path / "STOP").unlink()
     assert gate.check(an_order(EXIT), "NFO") is None
+
+
+@pytest.mark.parametrize("wrong", [{"most_lots": 0}, {"most_lots": -1}, {"most_per_minute": 0}, {"most_value": 0}])
+def test_a_limit_that_lets_nothing_through_is_no_limit(wrong):
+    with pytest.raises(ValueError, match="greater"):
+        OrderLimits(**wrong)

@@ -191,6 +191,8 @@ class EmbeddedServer:
         self._ready_cluster(account, programs)
         disown_stale_pid_files(layout.cluster, account)
         wait_for_orphans(layout.cluster)
+        if self.postmaster_pid is not None:
+            return False
         _rotate(layout.log)
         with os.fdopen(_open_owned(layout.log, os.O_WRONLY | os.O_APPEND), "ab") as log:
             log_start = os.fstat(log.fileno()).st_size

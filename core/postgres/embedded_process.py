@@ -213,10 +213,11 @@ def shut_down(pid: int, cluster: Cluster) -> None:
 def wait_for_orphans(cluster: Cluster) -> None:
     """Wait for what a killed server left behind; they leave by themselves, unless they are in the middle of a query.
 
-    A new server refuses to start beside them, and rightly: they still write to the same files.
+    A new server refuses to start beside them, and rightly: they still write to the same files. Where a live server turns
+    out to be theirs, whose starter was killed before it had written its pid file, they are none.
     """
     began = time.monotonic()
-    while orphans := _orphans(cluster):
+    while (orphans := _orphans(cluster)) and live_postmaster(cluster) is None:
         waited = time.monotonic() - began
         if waited > _ORPHANS_END_SECONDS:
             raise EmbeddedServerError(

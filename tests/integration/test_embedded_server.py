@@ -907,3 +907,20 @@ def test_a_start_right_after_a_sigkill_does_not_take_a_dying_server_for_one_that
             server.start()
             with closing(psycopg2.connect(server.dsn)):
                 pass
+
+
+def test_processes_of_a_server_that_turns_out_to_live_are_no_orphans(data_dir, monkeypatch):
+    """Its pid file came a moment after we had looked for it."""
+    with EmbeddedServer(data_dir) as server:
+        pid, looks = server.postmaster_pid, []
+        real = embedded.live_postmaster
+
+        def late(cluster):
+            looks.append(1)
+            return None if len(looks) == 1 else real(cluster)
+
+        monkeypatch.setattr(embedded, "live_postmaster", late)
+        started = time.monotonic()
+        with EmbeddedServer(data_dir, create=False) as another:
+            assert time.monotonic() - started < 5
+            assert another.postmaster_pid == pid

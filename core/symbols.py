@@ -40,7 +40,7 @@ class Right(StrEnum):
     PUT = "PE"
 
 
-class Direction(StrEnum):
+class Action(StrEnum):
     """Which way an order goes."""
 
     BUY = "BUY"
@@ -148,24 +148,24 @@ def synthetic_symbols(underlying: str, expiry: date, strike: Decimal) -> Synthet
     )
 
 
-def limit_on_tick(price: Decimal, tick: Decimal, direction: Direction) -> Decimal:
+def limit_on_tick(price: Decimal, tick: Decimal, action: Action) -> Decimal:
     """A limit in points on the tick, never worse than asked: a buy rounds down, a sale up.
 
     Raises BelowOneTick for a buy below one tick: there is no such price.
     """
-    rounded = floor_to(price, tick) if direction == Direction.BUY else _ceil_to(price, tick)
+    rounded = floor_to(price, tick) if action == Action.BUY else _ceil_to(price, tick)
     if rounded <= 0:
         raise BelowOneTick(f"no price on a tick of {tick} is above 0 and no worse than {price}")
     return rounded
 
 
-def trigger_on_tick(price: Decimal, tick: Decimal, direction: Direction) -> Decimal:
+def trigger_on_tick(price: Decimal, tick: Decimal, action: Action) -> Decimal:
     """A stop's trigger in points on the tick, never later than asked.
 
     A selling stop (it protects a long) triggers on the way down, so it rounds up; a buying one on the way up, so it rounds
     down.
     """
-    return limit_on_tick(price, tick, direction)
+    return limit_on_tick(price, tick, action)
 
 
 def _ceil_to(value: Decimal, step: Decimal) -> Decimal:

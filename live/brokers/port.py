@@ -11,6 +11,23 @@ from typing import Protocol
 from msgspec import Struct
 
 from core.errors import Refused, Retryable
+from core.symbols import Action
+
+__all__ = [
+    "Action",
+    "Broker",
+    "BrokerAway",
+    "BrokerFill",
+    "BrokerOrder",
+    "BrokerOrderState",
+    "BrokerPosition",
+    "BrokerRefused",
+    "Funds",
+    "OrderRequest",
+    "OrderType",
+    "OutcomeUnknown",
+    "Quote",
+]
 
 
 class BrokerRefused(Refused):
@@ -23,13 +40,6 @@ class BrokerAway(Retryable):
 
 class OutcomeUnknown(Retryable):
     """the request was sent and no usable answer came: it may have had its effect; only the broker's books tell"""
-
-
-class Action(StrEnum):
-    """Which way an order goes."""
-
-    BUY = "BUY"
-    SELL = "SELL"
 
 
 class OrderType(StrEnum):

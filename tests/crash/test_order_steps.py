@@ -1,15 +1,11 @@
 """Killed before, during and after each call to a broker, and at each statement between: no order twice, none forgotten."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
@@ -40,8 +36,8 @@ from tests.crash.order_scenario import (
     units,
 )
 from tests.crash.totals import FULL, SEED
+from tests.crash.zygote import Zygote
 from tests.engines import Clock
-from tests.live_process import ROOT
 from tests.misbehaving_server import Trouble
 from tests.postgres_server import drop_database, fresh_database
 from tests.queries import rows
@@ -55,42 +51,10 @@ CHANGES = ("placeorder", "cancelorder")
 AFTERWARDS = ("at once", "hours later", "blind at first")
 
 
-class Zygote:
-    """The process that forks the children which are killed."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.order_scenario"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            text=True,
-        )
-
-    def run(self, dsn: str, broker: str, at: str, kill_at: int) -> dict[str, Any]:
-        """One child, killed at that step (0: never)."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        request = {"dsn": dsn, "broker": broker, "at": at, "kill_at": kill_at}
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
-
-    def close(self) -> None:
-        """End it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
-
-
 @pytest.fixture
 def zygote() -> Iterator[Zygote]:
-    made = Zygote()
-    yield made
-    made.close()
+    with Zygote("tests.crash.order_scenario") as made:
+        yield made
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
@@ -103,7 +67,7 @@ def test_killed_around_each_call_to_openalgo_no_order_is_sent_twice_or_forgotten
     for kill_at in _kills(labels)[shard::SHARDS]:
         dsn = fresh_database(server_dsn, template=template)
         with SteeredServer() as server:
-            killed = zygote.run(dsn, "openalgo", server.url, kill_at)
+            killed = zygote.run(dsn=dsn, broker="openalgo", at=server.url, kill_at=kill_at)
             assert killed["killed"], f"not killed at step {kill_at}"
             told = f"{kill_at}, {labels[kill_at - 1]}"
             _recover_with_openalgo(dsn, server, killed["answered"], told, AFTERWARDS[kill_at % 3])
@@ -115,13 +79,13 @@ def test_killed_around_each_write_to_the_paper_book_no_order_is_sent_twice_or_fo
     server_dsn, template, zygote, tmp_path, note
 ):
     dsn = fresh_database(server_dsn, template=template)
-    whole = zygote.run(dsn, "paper", str(tmp_path / "undisturbed"), 0)
+    whole = zygote.run(dsn=dsn, broker="paper", at=str(tmp_path / "undisturbed"), kill_at=0)
     assert whole["answered"] == SIGNALS
     drop_database(dsn)
     kills = Random(SEED).sample(range(1, len(whole["labels"]) + 1), PAPER_SAMPLE)
     for kill_at in kills:
         dsn, file = fresh_database(server_dsn, template=template), tmp_path / f"{kill_at}.sqlite"
-        killed = zygote.run(dsn, "paper", str(file), kill_at)
+        killed = zygote.run(dsn=dsn, broker="paper", at=str(file), kill_at=kill_at)
         assert killed["killed"], f"not killed at step {kill_at}"
         _recover_with_paper(dsn, file, killed["answered"], str(kill_at))
         drop_database(dsn)
@@ -219,7 +183,7 @@ def _undisturbed_with_openalgo(server_dsn: str, template: str, zygote: Zygote) -
     """The steps of a child that nobody kills."""
     dsn = fresh_database(server_dsn, template=template)
     with SteeredServer() as server:
-        whole = zygote.run(dsn, "openalgo", server.url, 0)
+        whole = zygote.run(dsn=dsn, broker="openalgo", at=server.url, kill_at=0)
         assert whole["answered"] == SIGNALS
         assert at_exchange(server.exchange).held == HELD_IN_THE_END
     drop_database(dsn)

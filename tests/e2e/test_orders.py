@@ -2,23 +2,23 @@
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import psycopg2.extensions
 import pytest
 
 from core.postgres.journal_stream import journal_stream
 from live.verify import verify
+from tests.database_file import pointed_to
 from tests.e2e.test_live import an_alert
 from tests.live_process import LiveProcess
 from tests.misbehaving_server import Trouble
 from tests.openalgo_server import API_KEY, OpenAlgoServer
 from tests.queries import rows
+from tests.waiting import eventually
 
 SYMBOL = "BANKNIFTY27JAN26FUT"
 
@@ -26,25 +26,7 @@ SYMBOL = "BANKNIFTY27JAN26FUT"
 @pytest.fixture
 def database(dsn: str, tmp_path: Path) -> tuple[str, ...]:
     """What points `live` to the test's database, by its socket."""
-    parts = psycopg2.extensions.parse_dsn(dsn)
-    local = {
-        "host": parts["host"],
-        "port": int(parts["port"]),
-        "database": parts["dbname"],
-        "user": parts["user"],
-    }
-    file = tmp_path / "database.json"
-    file.write_text(json.dumps({"local": local}))
-    return "--db-config", str(file)
-
-
-def eventually(holds: Callable[[], Any], seconds: float = 20.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
+    return pointed_to(dsn, tmp_path / "database.json")
 
 
 def settled(dsn: str, count: int) -> bool:

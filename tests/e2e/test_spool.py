@@ -1,20 +1,19 @@
 """Real processes while the database is away: what they answered 202 is decided, once, whoever is killed meanwhile."""
 
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psycopg2.extensions
 import pytest
 
 from core.postgres.journal_stream import journal_stream
 from live.verify import verify
+from tests.database_file import pointed_to
 from tests.e2e.test_live import an_alert
 from tests.live_process import LiveProcess
 from tests.proxy import Proxy
 from tests.queries import rows
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -25,30 +24,7 @@ def proxy(dsn: str) -> Iterator[Proxy]:
 
 @pytest.fixture
 def database(proxy: Proxy, tmp_path: Path) -> tuple[str, ...]:
-    return pointed_to(proxy, tmp_path / "database.json")
-
-
-def pointed_to(proxy: Proxy, file: Path) -> tuple[str, ...]:
-    """What points `live` to the database behind the proxy."""
-    parts = psycopg2.extensions.parse_dsn(proxy.dsn)
-    local = {
-        "host": parts["host"],
-        "port": int(parts["port"]),
-        "database": parts["dbname"],
-        "user": parts["user"],
-        "sslmode": "disable",
-    }
-    file.write_text(json.dumps({"local": local}))
-    return "--db-config", str(file)
-
-
-def eventually(holds: Callable[[], Any], seconds: float = 20.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
+    return pointed_to(proxy.dsn, tmp_path / "database.json")
 
 
 def decided(dsn: str) -> list[tuple[str, str]]:
@@ -138,7 +114,7 @@ def test_who_may_not_lead_when_the_database_is_back_hands_over_what_it_took(dsn,
         proxy.refuse(True)
         with LiveProcess(tmp_path / "second", *database) as second:
             assert second.post(an_alert())[0] == 202
-            with LiveProcess(tmp_path / "first", *pointed_to(open_line, tmp_path / "first.json")):
+            with LiveProcess(tmp_path / "first", *pointed_to(open_line.dsn, tmp_path / "first.json")):
                 proxy.refuse(False)
                 assert second.process.wait(40) == 1
                 assert eventually(lambda: decided(dsn) == [("BASE_ENTRY", "executed")])

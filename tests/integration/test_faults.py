@@ -22,6 +22,7 @@ from tests.builders import NOON, a_signal, minutes
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
 from tests.proxy import Cut, Proxy
 from tests.queries import rows
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_lost_commit_that_is_still_under_way_is_waited_for_or_ended(dsn, proxy
         answer = engine.process_signal(a_signal())
         assert time.monotonic() - started < 2.5
         assert answer.kind in (AnswerKind.DECIDED, AnswerKind.UNKNOWN)
-        assert _eventually(lambda: rows(dsn, "SELECT count(*) FROM portfolio_positions") == [(1,)]) or (
+        assert eventually(lambda: rows(dsn, "SELECT count(*) FROM portfolio_positions") == [(1,)]) or (
             status_of(engine.process_signal(a_signal())) == "executed"
         )
         blocker.close()
@@ -94,7 +95,7 @@ def test_while_the_database_is_away_a_caller_is_told_to_send_again_within_two_se
         assert answer.kind is AnswerKind.UNKNOWN
         assert "send again" in answer.message
         proxy.refuse(False)
-        assert _eventually(lambda: engine.process_signal(a_signal()).kind is not AnswerKind.UNKNOWN)
+        assert eventually(lambda: engine.process_signal(a_signal()).kind is not AnswerKind.UNKNOWN)
         assert rows(dsn, "SELECT count(*) FROM portfolio_positions") == [(1,)]
         assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
 
@@ -106,9 +107,9 @@ def test_what_nobody_waits_for_any_more_is_not_decided_when_the_database_is_back
         assert (
             engine.process_signal(a_signal(instrument="GOLD_MINI", price=72000, stop=71500)).kind is AnswerKind.UNKNOWN
         )
-        assert _eventually(lambda: engine.status()["backlog"] == 0)
+        assert eventually(lambda: engine.status()["backlog"] == 0)
         proxy.refuse(False)
-        assert _eventually(lambda: status_of(engine.command(Halt())) == "executed")
+        assert eventually(lambda: status_of(engine.command(Halt())) == "executed")
     assert rows(dsn, "SELECT count(*) FROM signal_log") == [(0,)]
 
 
@@ -191,7 +192,7 @@ def test_an_engine_that_lost_its_term_changes_nothing_more_and_stops(dsn):
     with an_engine(dsn, on_fatal=reasons.append) as old, an_engine(dsn) as new:
         answer = old.process_signal(a_signal())
         assert answer.kind is AnswerKind.NOT_TAKEN
-        assert _eventually(lambda: bool(reasons))
+        assert eventually(lambda: bool(reasons))
         assert old.serving is False
         assert rows(dsn, "SELECT count(*) FROM signal_log") == [(0,)]
         assert status_of(new.process_signal(a_signal())) == "executed"
@@ -308,7 +309,7 @@ def test_an_entry_waits_for_the_exit_of_its_bar_and_then_enters(dsn, settings):
         waiting = threading.Thread(target=lambda: answers.append(engine.process_signal(entry)))
         waiting.start()
         duplicate = threading.Thread(target=lambda: answers.append(engine.process_signal(entry)))
-        assert _eventually(lambda: engine.status()["backlog"] == 1)
+        assert eventually(lambda: engine.status()["backlog"] == 1)
         duplicate.start()
         time.sleep(0.1)
         other = a_signal(instrument="GOLD_MINI", price=72000, stop=71500, atr=500, timestamp=minutes(15.5))
@@ -340,7 +341,7 @@ def test_an_entry_that_waits_is_decided_when_the_engine_stops(dsn, settings):
             target=lambda: answers.append(engine.process_signal(a_signal(timestamp=minutes(0.5))))
         )
         waiting.start()
-        assert _eventually(lambda: engine.status()["backlog"] == 1)
+        assert eventually(lambda: engine.status()["backlog"] == 1)
         engine.stop()
         waiting.join(1)
         assert [status_of(answer) for answer in answers] == ["rejected: base position already open"]
@@ -383,12 +384,3 @@ def _load(engine: LiveTradingEngine, *, clients: int, each: int, pause: float = 
     for thread in threads:
         thread.join()
     return acknowledged, unknown - acknowledged
-
-
-def _eventually(holds, seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -39,6 +39,7 @@ from live.verify import verify
 from tests.builders import a_portfolio, a_position, a_signal, holding, minutes, settings_with
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
 from tests.queries import rows
+from tests.waiting import eventually
 
 NOW = minutes(20)
 GOLD = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500, "atr": 500}
@@ -110,15 +111,6 @@ def a_desk(
         if start:
             dispatcher.start()
         yield engine, broker, dispatcher
-
-
-def eventually(holds: Callable[[], object], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def quiet(engine: LiveTradingEngine) -> bool:

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC
 from decimal import Decimal
 from pathlib import Path
@@ -34,6 +34,7 @@ from tests.builders import a_signal, minutes
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
 from tests.proxy import Cut, Proxy, Way
 from tests.queries import rows
+from tests.waiting import eventually
 
 QUEUED = AnswerKind.QUEUED
 NOW = minutes(20)
@@ -57,15 +58,6 @@ def a_bar(minute: float, **fields: object) -> Signal:
     return a_signal(
         "MARKET_DATA", **{"instrument": "GOLD_MINI", "price": 72000, "timestamp": minutes(minute), **fields}
     )
-
-
-def eventually(holds: Callable[[], object], seconds: float = 15.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def drained(engine: LiveTradingEngine) -> bool:

@@ -36,6 +36,7 @@ from tests.builders import NOON, a_position, a_signal, minutes
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
 from tests.proxy import _COMMIT, Cut, Proxy, _end
 from tests.queries import rows
+from tests.waiting import eventually
 
 GOLD = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500, "atr": 500}
 
@@ -227,7 +228,7 @@ def test_a_database_that_goes_away_while_a_failure_is_dealt_with_does_not_end_th
         assert engine.process_signal(signal).kind is AnswerKind.UNKNOWN
         monkeypatch.undo()
         proxy.refuse(False)
-        assert _eventually(lambda: engine.process_signal(a_signal(**GOLD)).kind is not AnswerKind.UNKNOWN)
+        assert eventually(lambda: engine.process_signal(a_signal(**GOLD)).kind is not AnswerKind.UNKNOWN)
         assert engine.process_signal(a_signal("EXIT", timestamp=minutes(0.2))).kind is AnswerKind.DECIDED
         assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
     assert reasons == []
@@ -241,7 +242,7 @@ def test_rows_that_keep_changing_stop_the_engine_with_a_reason(dsn, monkeypatch)
         monkeypatch.setattr(live.writer, "reload", lambda _, portfolio: portfolio)
         bar = a_signal("MARKET_DATA", price=52001, timestamp=minutes(0.1))
         assert engine.process_signal(bar).kind is AnswerKind.NOT_TAKEN
-        assert _eventually(lambda: bool(reasons))
+        assert eventually(lambda: bool(reasons))
         assert "keep changing" in reasons[0]
 
 
@@ -280,7 +281,7 @@ def test_frozen_backends_hang_neither_writer_nor_heartbeat(what):
         # Frozen, and so not gone: what their locks keep from us ends only when they are ended.
         for pid in frozen:
             _continue(pid)
-        assert _eventually(lambda: engine.process_signal(a_signal(**GOLD)).kind is not AnswerKind.UNKNOWN)
+        assert eventually(lambda: engine.process_signal(a_signal(**GOLD)).kind is not AnswerKind.UNKNOWN)
         started = time.monotonic()
         heartbeat.stop()
         assert time.monotonic() - started < 6
@@ -312,7 +313,7 @@ def test_a_duplicate_is_answered_in_time_though_the_answer_to_its_count_never_co
         started = time.monotonic()
         assert status_of(engine.process_signal(a_signal())) == "duplicate"
         assert time.monotonic() - started < 2
-        assert _eventually(lambda: proxy.cuts == 1)
+        assert eventually(lambda: proxy.cuts == 1)
 
 
 def test_deliveries_are_counted(dsn):
@@ -341,7 +342,7 @@ def test_a_half_open_lock_connection_is_borne_for_a_while(dsn, monkeypatch):
             time.sleep(0.3)
             lock.keep()
         _end(*servers)
-        assert _eventually(lambda: lock.keep() is None and lock._connection is not None)
+        assert eventually(lambda: lock.keep() is None and lock._connection is not None)
         lock.release()
 
 
@@ -364,7 +365,7 @@ def test_what_was_kept_is_decided_although_the_database_goes_away_in_between(dsn
     time.sleep(0.3)
     assert not engine.positions
     proxy.refuse(False)
-    assert _eventually(lambda: len(engine.positions) == 1)
+    assert eventually(lambda: len(engine.positions) == 1)
     engine.stop()
     manager.close()
 
@@ -378,7 +379,7 @@ def test_a_kept_row_that_somebody_has_locked_is_decided_when_it_is_free(dsn):
         time.sleep(0.3)
         assert not engine.positions
         blocker.close()
-        assert _eventually(lambda: len(engine.positions) == 1)
+        assert eventually(lambda: len(engine.positions) == 1)
 
 
 def test_a_thousand_kept_signals_that_cannot_be_read_hide_no_other(dsn):
@@ -390,7 +391,7 @@ def test_a_thousand_kept_signals_that_cannot_be_read_hide_no_other(dsn):
     )
     received(dsn)
     with an_engine(dsn) as engine:
-        assert _eventually(lambda: len(engine.positions) == 1)
+        assert eventually(lambda: len(engine.positions) == 1)
 
 
 def test_a_kept_signal_that_can_be_neither_decided_nor_failed_does_not_keep_the_engine_from_starting(dsn):
@@ -475,12 +476,3 @@ def test_a_repeated_command_is_told_its_first_outcome_with_its_figures(dsn):
 def _continue(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signals.SIGCONT)
-
-
-def _eventually(holds, seconds: float = 15.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.symbols import (
+    Action,
     BelowOneTick,
-    Direction,
     FutureSymbol,
     OptionSymbol,
     Right,
@@ -127,16 +127,14 @@ def test_a_synthetic_future_is_strike_and_call_less_put() -> None:
     assert synthetic_price(Decimal(58500), Decimal("612.35"), Decimal("699.75")) == Decimal("58412.60")
 
 
-@pytest.mark.parametrize(
-    "direction, limit", [(Direction.BUY, Decimal("58412.60")), (Direction.SELL, Decimal("58412.80"))]
-)
-def test_a_limit_is_on_the_tick_and_no_worse_than_asked(direction: Direction, limit: Decimal) -> None:
+@pytest.mark.parametrize("direction, limit", [(Action.BUY, Decimal("58412.60")), (Action.SELL, Decimal("58412.80"))])
+def test_a_limit_is_on_the_tick_and_no_worse_than_asked(direction: Action, limit: Decimal) -> None:
     assert limit_on_tick(Decimal("58412.7"), Decimal("0.20"), direction) == limit
 
 
 @given(prices, ticks)
 def test_a_buy_never_pays_more_and_a_sale_never_takes_less(price: Decimal, tick: Decimal) -> None:
-    bought, sold = (limit_on_tick(price, tick, direction) for direction in Direction)
+    bought, sold = (limit_on_tick(price, tick, direction) for direction in Action)
     assert price - tick < bought <= price <= sold < price + tick
     assert bought % tick == sold % tick == 0
 
@@ -144,14 +142,14 @@ def test_a_buy_never_pays_more_and_a_sale_never_takes_less(price: Decimal, tick:
 @given(prices, ticks)
 def test_a_stop_triggers_no_later_than_asked(price: Decimal, tick: Decimal) -> None:
     # A long is protected by a sale: the price falls to the trigger, so a higher one is met earlier.
-    assert price <= trigger_on_tick(price, tick, Direction.SELL) < price + tick
-    assert price - tick < trigger_on_tick(price, tick, Direction.BUY) <= price
+    assert price <= trigger_on_tick(price, tick, Action.SELL) < price + tick
+    assert price - tick < trigger_on_tick(price, tick, Action.BUY) <= price
 
 
 def test_a_buy_below_one_tick_has_no_price() -> None:
     with pytest.raises(BelowOneTick, match=r"tick of 0\.05"):
-        limit_on_tick(Decimal("0.03"), Decimal("0.05"), Direction.BUY)
-    assert limit_on_tick(Decimal("0.03"), Decimal("0.05"), Direction.SELL) == Decimal("0.05")
+        limit_on_tick(Decimal("0.03"), Decimal("0.05"), Action.BUY)
+    assert limit_on_tick(Decimal("0.03"), Decimal("0.05"), Action.SELL) == Decimal("0.05")
 
 
 def test_a_quantity_is_units_or_contracts_by_the_brokers_setting() -> None:

@@ -39,7 +39,7 @@ def verify(*, database: DatabaseChoice, as_json: bool) -> None:
         return
     click.echo(
         f"verified {done.entries:,} journal entries: {done.redecided:,} decided again, {done.reapplied:,} of older rules "
-        f"applied again, {done.hashes:,} hashes; {done.signals:,} signals, {done.positions:,} positions and the state tables "
-        "are what the journal says"
+        f"applied again, {done.hashes:,} hashes; {done.signals:,} signals, {done.positions:,} positions, "
+        f"{done.orders:,} orders, {done.fills:,} fills and the state tables are what the journal says"
     )
     click.echo(f"last hash {done.last_hash}")

@@ -35,13 +35,19 @@ from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
 from live.paper_quotes import PaperQuotes
 from live.reconcile import FindingKind, Reconciler, compare
-from live.verify import verify
+from live.verify import Wrong, verify
 from tests.builders import a_portfolio, a_position, a_signal, holding, minutes, settings_with
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
 from tests.queries import rows
 from tests.waiting import eventually
 
 NOW = minutes(20)
+FORGED_ORDER = (
+    "INSERT INTO orders (client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots,"
+    " lot_size, point_value, reference_price, state, settled) SELECT 'forged', journal_seq, position_id, instrument,"
+    " layer, side, purpose, attempt, lots, lot_size, point_value, reference_price, 'cancelled', TRUE FROM orders"
+    " WHERE purpose = 'exit'"
+)
 GOLD = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500, "atr": 500}
 SETTINGS = without_waiting(settings_with(execution={"fills": "broker"}))
 
@@ -418,3 +424,29 @@ def test_what_is_open_keeps_the_way_it_was_filled(dsn, tmp_path):
         assert eventually(lambda: quiet(engine) and not engine.positions)
     with an_engine(dsn, clock=Clock(NOW)) as engine:
         assert engine.status()["fills"] == "paper"
+
+
+@pytest.mark.parametrize(
+    "change, found",
+    [
+        ("UPDATE orders SET message = 'by hand' WHERE purpose = 'entry'", "orders: "),
+        ("UPDATE orders SET average_price = 1 WHERE purpose = 'exit'", "orders: "),
+        ("UPDATE fills SET price = price + 1", "fills: "),
+        ("UPDATE fills SET lots = lots - 1 WHERE lots > 1", "fills: "),
+        ("DELETE FROM fills", "orders: |fills: "),
+        (FORGED_ORDER, "orders: rows"),
+    ],
+)
+def test_a_row_of_orders_or_fills_that_was_changed_by_hand_is_found(dsn, tmp_path, change, found):
+    with a_desk(dsn, tmp_path) as (engine, *_):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: quiet(engine))
+        engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(17)))
+        assert eventually(lambda: quiet(engine))
+    with journal_stream(dsn, "main") as stream:
+        verify(stream, "main")
+    for table in ("orders", "fills"):
+        rows(dsn, f"ALTER TABLE {table} DISABLE TRIGGER USER")
+    rows(dsn, change)
+    with pytest.raises(Wrong, match=found), journal_stream(dsn, "main") as stream:
+        verify(stream, "main")

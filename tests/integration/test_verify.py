@@ -1,6 +1,13 @@
 """`verify` proves an undisturbed journal, and finds whatever was changed, removed or reordered by hand."""
 
+import os
+import pty
 import random
+import re
+import subprocess
+import sys
+import tracemalloc
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 
@@ -9,12 +16,17 @@ import pytest
 from msgspec.structs import replace
 
 import live.writer
-from core.inputs import ClosePositions, Halt, MoveCapital, Resume
-from core.postgres.journal_stream import journal_stream
+from core.fingerprint import fingerprint_of
+from core.inputs import ClosePositions, Halt, MoveCapital, Resume, SignalInput
+from core.postgres.journal_stream import ROWS_AT_ONCE, journal_stream
+from live.deliveries import Delivery
 from live.verify import Verified, Wrong, verify
 from tests.builders import a_position, a_signal, minutes
+from tests.database_file import pointed_to
 from tests.engines import Clock, an_engine, status_of
+from tests.live_process import ROOT
 from tests.queries import rows
+from tests.waiting import eventually
 
 FORGED_SIGNAL = (
     "INSERT INTO signal_log (instrument, signal_type, position, signal_timestamp, fingerprint, received_at,"
@@ -172,3 +184,50 @@ def test_an_entry_of_a_newer_format_is_not_guessed_at(book):
     rows(book, UNLOCK + "UPDATE decision_journal SET format = 9 WHERE seq = 5")
     with pytest.raises(Wrong, match="entry 5 is of format 9"):
         verified(book)
+
+
+# --- long journals
+
+
+def bars(dsn: str, count: int) -> None:
+    """So many more entries: one bar a second, which touch nothing."""
+    with an_engine(dsn, clock=Clock(minutes(24 * 60))) as engine:
+        for number in range(count):
+            signal = a_signal("MARKET_DATA", instrument="COPPER", price=800, timestamp=minutes(number / 60))
+            given = SignalInput(signal=signal, fingerprint=fingerprint_of("main", signal), received_at=minutes(0))
+            engine._waiting.put(Delivery(given, kept=True))
+        assert eventually(lambda: engine.backlog()["backlog"] == 0, 60)
+
+
+def test_its_memory_does_not_grow_with_the_journal_and_it_tells_how_far_it_is(dsn):
+    peaks = []
+    for count in (1200, 4800):
+        bars(dsn, count)
+        told: list[int] = []
+        with journal_stream(dsn, "main") as stream:
+            tracemalloc.start()
+            done = verify(stream, "main", told.append)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert sum(told) == done.entries
+        assert len(told) > count // ROWS_AT_ONCE
+    assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_on_a_terminal_it_shows_its_progress(dsn, tmp_path):
+    bars(dsn, 1500)
+    here, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "portfolio_manager.py"), "verify", *pointed_to(dsn, tmp_path / "database.json")],
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal is an error
+            while piece := os.read(here, 65536):
+                shown += piece
+        assert process.wait(30) == 0
+    os.close(here)
+    assert re.search(rb"1,?50\d/1,?50\d|1000/150\d|500/150\d", shown), shown[-500:]

@@ -419,7 +419,6 @@ def test_a_schedule_of_the_package_becomes_a_table(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.filterwarnings("default")
 def test_nse_agrees_with_pandas_market_calendars_where_that_is_installed() -> None:
-    pytest.importorskip("pandas_market_calendars")
     theirs = nse_table(FIRST, date(2027, 12, 31))
     assert theirs.last_day == LAST, "it names no holiday of 2027: what is ours ends with 2026 as well"
     ours = CALENDAR.table("NSE")

@@ -49,10 +49,33 @@ FINAL = frozenset({OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED}
 
 
 class OrderPurpose(StrEnum):
-    """What an order does to its position."""
+    """What an order does to its position. `stop` waits at the broker in case that nobody else can act; `undo` sells what the
+    first leg of a synthetic future bought where the second could not be had."""
 
     ENTRY = "entry"
     EXIT = "exit"
+    STOP = "stop"
+    ROLL_OUT = "roll_out"
+    ROLL_IN = "roll_in"
+    UNDO = "undo"
+
+
+OPENING = frozenset({OrderPurpose.ENTRY, OrderPurpose.ROLL_IN})
+
+
+class Leg(StrEnum):
+    """Which option of a synthetic future an order is for: the call, or the put of the same strike and expiry."""
+
+    CALL = "ce"
+    PUT = "pe"
+
+
+class OrderType(StrEnum):
+    """How an order is priced at the broker."""
+
+    MARKET = "MARKET"
+    LIMIT = "LIMIT"
+    STOP_MARKET = "STOP_MARKET"
 
 
 class Fill(Struct, frozen=True, kw_only=True):
@@ -97,6 +120,9 @@ class Order(Struct, frozen=True, kw_only=True):
     `reason` is why an exit is sold, or why an entry is no longer wanted. `side` is the position's, `reference_price`
     (points) the signal's; `risk_reserved` and `vol_reserved` (money) are what the unfilled lots of an entry hold of the
     portfolio's limits. `settled`: the broker's books have been read once more since it ended, nothing more comes of it.
+    `symbol` is its contract's, None where its instrument has one market. `order_type`, `limit_price` and `sent_at` are of its
+    last sending; `filled_before` lots were filled by earlier tries; `try_over`: it is cancelled to be tried again.
+    `leg_price` (points) is what the other leg of a synthetic future, filled before, came to.
     """
 
     client_order_id: str
@@ -123,11 +149,21 @@ class Order(Struct, frozen=True, kw_only=True):
     risk_reserved: Decimal = ZERO
     vol_reserved: Decimal = ZERO
     settled: bool = False
+    leg: Leg | None = None
+    symbol: str | None = None
+    order_type: OrderType | None = None
+    limit_price: Decimal | None = None
+    trigger_price: Decimal | None = None
+    leg_price: Decimal | None = None
+    filled_before: int = 0
+    try_over: bool = False
+    sent_at: datetime | None = None
     version: int = 0
 
     def __post_init__(self) -> None:
-        require_exact(self, ("lot_size", "point_value", "reference_price", "average_price"), PRICE_SCALE, PRICE_LIMIT)
+        require_exact(self, ORDER_PRICES, PRICE_SCALE, PRICE_LIMIT)
         require_exact(self, ("risk_reserved", "vol_reserved"), MONEY_SCALE, MONEY_LIMIT)
+        require_utc("Order", sent_at=self.sent_at)
         if self.lots <= 0 or not 0 <= self.filled_lots <= self.lots:
             raise ValueError(f"Order.filled_lots must be 0..lots and lots above 0: {self.filled_lots}/{self.lots}")
         if (self.purpose is OrderPurpose.ENTRY) != (self.plan is not None):
@@ -152,8 +188,20 @@ class Order(Struct, frozen=True, kw_only=True):
 
     @property
     def buys(self) -> bool:
-        """Whether it is a buy: entries of longs, exits of shorts."""
-        return (self.side is Side.LONG) == (self.purpose is OrderPurpose.ENTRY)
+        """Whether it is a buy: entries of longs, exits of shorts; a put goes the other way round."""
+        opens_long = (self.side is Side.LONG) == (self.purpose in OPENING)
+        return opens_long != (self.leg is Leg.PUT)
+
+
+ORDER_PRICES = (
+    "lot_size",
+    "point_value",
+    "reference_price",
+    "average_price",
+    "limit_price",
+    "trigger_price",
+    "leg_price",
+)
 
 
 def client_order_id_of(seq: int, position_id: str, purpose: OrderPurpose, attempt: int) -> str:

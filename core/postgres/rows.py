@@ -26,7 +26,7 @@ from core.models import (
     Side,
     Statistics,
 )
-from core.orders import EntryPlan, Order, OrderPurpose, OrderState
+from core.orders import EntryPlan, Leg, Order, OrderPurpose, OrderState, OrderType
 
 ORDER_COLUMNS = tuple(name for name in Order.__struct_fields__ if name != "fill_ids")
 POSITION_COLUMNS = Position.__struct_fields__
@@ -65,8 +65,10 @@ def pyramiding_from_row(row: Mapping[str, Any]) -> PyramidingState:
 
 def order_from_row(row: Mapping[str, Any]) -> Order:
     """A row of orders, with its fills' ids in their order, as an Order."""
-    values = {name: row[name] for name in ORDER_COLUMNS}
+    values = {name: _in_utc(row[name]) for name in ORDER_COLUMNS}
     values["side"] = Side(values["side"])
+    values["leg"] = None if values["leg"] is None else Leg(values["leg"])
+    values["order_type"] = None if values["order_type"] is None else OrderType(values["order_type"])
     values["purpose"] = OrderPurpose(values["purpose"])
     values["state"] = OrderState(values["state"])
     values["plan"] = None if values["plan"] is None else msgspec.convert(values["plan"], EntryPlan)

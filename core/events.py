@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from core.models import PortfolioState, Position, PositionStatus, PyramidingState
-from core.orders import Order, OrderState
+from core.orders import Order, OrderState, OrderType
 
 
 class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
@@ -101,6 +101,24 @@ class OrderReported(_Event, frozen=True, kw_only=True, tag="order_reported"):
     settled: bool
 
 
+class OrderSent(_Event, frozen=True, kw_only=True, tag="order_sent"):
+    """It goes to the broker now, in this form; kept before the broker hears of it, and not to be sent again after it."""
+
+    client_order_id: str
+    lots: int
+    order_type: OrderType
+    limit_price: Decimal | None
+    sent_at: datetime
+    risk_reserved: Decimal
+    vol_reserved: Decimal
+
+
+class OrderTryEnded(_Event, frozen=True, kw_only=True, tag="order_try_ended"):
+    """It is cancelled; what was not filled of it is asked for in another order."""
+
+    client_order_id: str
+
+
 class OrderCancelAsked(_Event, frozen=True, kw_only=True, tag="order_cancel_asked"):
     """The order is no longer wanted; whether it could be cancelled, the broker tells. What an entry is filled after this
     is sold again, for `reason`."""
@@ -175,6 +193,7 @@ class PyramidingSaved(_Event, frozen=True, kw_only=True, tag="pyramiding_saved")
     pyramiding: PyramidingState
 
 
+OrderChange = OrderReported | OrderSent | OrderTryEnded | OrderCancelAsked
 Event = (
     PortfolioStarted
     | SettingsChanged
@@ -184,6 +203,8 @@ Event = (
     | PositionIncreased
     | OrderIntended
     | OrderReported
+    | OrderSent
+    | OrderTryEnded
     | OrderCancelAsked
     | PyramidingChanged
     | EntriesFrozen

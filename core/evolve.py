@@ -10,8 +10,11 @@ from core.events import (
     EntriesUnfrozen,
     Event,
     OrderCancelAsked,
+    OrderChange,
     OrderIntended,
     OrderReported,
+    OrderSent,
+    OrderTryEnded,
     PortfolioMeasured,
     PortfolioStarted,
     PositionExited,
@@ -28,7 +31,7 @@ from core.events import (
 )
 from core.models import PortfolioState, Position, PositionStatus, PyramidingState, Statistics
 from core.numbers import ZERO, exactly
-from core.orders import Order
+from core.orders import Order, OrderState
 from core.portfolio import Portfolio
 from core.settings import Settings
 
@@ -39,7 +42,7 @@ def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
     match event:
         case PositionOpened() | PositionMarked() | PositionExited() | PositionIncreased() | PositionSaved():
             return _evolve_position(portfolio, event)
-        case OrderIntended() | OrderReported() | OrderCancelAsked():
+        case OrderIntended() | OrderReported() | OrderSent() | OrderTryEnded() | OrderCancelAsked():
             return portfolio.with_order(_evolve_order(portfolio, event))
         case PyramidingChanged() | EntriesFrozen() | EntriesUnfrozen() | PyramidingSaved():
             row = _evolve_pyramiding(portfolio.pyramiding_of(_instrument_of(event)), event)
@@ -108,15 +111,29 @@ def _increased(position: Position, event: PositionIncreased) -> Position:
     )
 
 
-def _evolve_order(portfolio: Portfolio, event: OrderIntended | OrderReported | OrderCancelAsked) -> Order:
+def _evolve_order(portfolio: Portfolio, event: OrderIntended | OrderChange) -> Order:
+    if isinstance(event, OrderIntended):
+        return replace(event.order, version=event.order.version + 1)
+    order = portfolio.orders[event.client_order_id]
+    version = order.version + 1
     match event:
-        case OrderIntended():
-            return replace(event.order, version=event.order.version + 1)
         case OrderCancelAsked():
-            order = portfolio.orders[event.client_order_id]
-            return replace(order, cancel_asked=True, reason=event.reason, version=order.version + 1)
+            return replace(order, cancel_asked=True, reason=event.reason, version=version)
+        case OrderTryEnded():
+            return replace(order, try_over=True, version=version)
+        case OrderSent():
+            return replace(
+                order,
+                state=OrderState.SENT,
+                lots=event.lots,
+                order_type=event.order_type,
+                limit_price=event.limit_price,
+                sent_at=event.sent_at,
+                risk_reserved=event.risk_reserved,
+                vol_reserved=event.vol_reserved,
+                version=version,
+            )
         case OrderReported():
-            order = portfolio.orders[event.client_order_id]
             return replace(
                 order,
                 state=event.state,
@@ -128,7 +145,7 @@ def _evolve_order(portfolio: Portfolio, event: OrderIntended | OrderReported | O
                 risk_reserved=event.risk_reserved,
                 vol_reserved=event.vol_reserved,
                 settled=event.settled,
-                version=order.version + 1,
+                version=version,
             )
         case _:
             assert_never(event)

@@ -102,5 +102,19 @@ class OrderReport(_Input, frozen=True, kw_only=True, tag="report"):
     settled: bool = False
 
 
+class SendOrder(_Input, frozen=True, kw_only=True, tag="send"):
+    """The order is about to be sent; `quote` (points) is where it would trade now, None where that is not asked."""
+
+    client_order_id: str
+    quote: Decimal | None = None
+
+
+class EndTry(_Input, frozen=True, kw_only=True, tag="try_over"):
+    """A limit order has had its time: what is left of it is cancelled and tried again."""
+
+    client_order_id: str
+
+
+OrderInput = OrderReport | SendOrder | EndTry
 Command = Halt | Resume | Freeze | ClosePositions | MoveCapital
-Input = SignalInput | Command | StartPortfolio | ChangeSettings | StartTerm | SaveRow | OrderReport
+Input = SignalInput | Command | StartPortfolio | ChangeSettings | StartTerm | SaveRow | OrderInput

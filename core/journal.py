@@ -13,7 +13,7 @@ from core.decide.decision import Decision
 from core.events import (
     CapitalMoved,
     Event,
-    OrderCancelAsked,
+    OrderChange,
     OrderIntended,
     OrderReported,
     PositionExited,
@@ -151,7 +151,7 @@ def touched_orders(entries: Sequence[Entry]) -> list[str]:
     for event in (event for entry in entries for event in entry.decision.events):
         if isinstance(event, OrderIntended):
             found[event.order.client_order_id] = None
-        elif isinstance(event, OrderReported | OrderCancelAsked):
+        elif isinstance(event, OrderChange):
             found[event.client_order_id] = None
     return list(found)
 

@@ -33,7 +33,8 @@ _AFTER_SENDING = frozenset(
         OrderState.IN_DOUBT,
     }
 )
-# What may follow; the same state may always be told again. The database holds the same table.
+# What may follow; the same state may always be told again. The database holds the same table. Besides, an order that was
+# sent and did not reach the broker is an intent again.
 LEGAL_AFTER: dict[OrderState, frozenset[OrderState]] = {
     OrderState.INTENT: _AFTER_SENDING | {OrderState.SENT},
     OrderState.SENT: _AFTER_SENDING,
@@ -172,9 +173,19 @@ class Order(Struct, frozen=True, kw_only=True):
             raise ValueError(f"Order is {self.state} and cannot be settled")
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the broker does no more about it, as far as is known."""
+        return self.state in FINAL
+
+    @property
+    def is_tried_again(self) -> bool:
+        """Whether what of it was not filled will be asked for once more, as soon as its books are closed."""
+        return self.try_over and not self.cancel_asked and self.state is OrderState.CANCELLED and not self.settled
+
+    @property
     def is_live(self) -> bool:
-        """Whether it may still be filled, as far as is known."""
-        return self.state not in FINAL
+        """Whether it, or its next try, may still be filled."""
+        return not self.has_ended or self.is_tried_again
 
     @property
     def lots_left(self) -> int:

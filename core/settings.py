@@ -9,6 +9,7 @@ from core.contracts import INSTRUMENT_NAME, Costs, Instrument, Percent, Settled
 
 SizingEquity = Literal["blended", "closed", "open", "high_water"]
 Seconds = Annotated[Decimal, Field(ge=0, le=86_400, allow_inf_nan=False)]
+SmallPercent = Annotated[Decimal, Field(ge=0, le=5, max_digits=12, decimal_places=6, allow_inf_nan=False)]
 Share = Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -79,9 +80,21 @@ class PaperFills(Settled):
 
 
 class Execution(Settled):
-    """How orders are filled: `paper`, at the signal's price as it is decided, or by a `broker`, whose fills are waited for."""
+    """How orders are filled: `paper`, at the signal's price as it is decided, or by a `broker`, whose fills are waited for.
+
+    A broker's entry is tried `tries` times for `seconds_per_try` with a limit `limit_percent` beyond the quote, by
+    `step_percent` more at each try, then at market. Not at all where the quote is further from the signal's price than the
+    divergence; where risk per lot has grown by more than `risk_growth_percent`, a base is cut and a pyramid refused.
+    """
 
     fills: Literal["paper", "broker"] = "paper"
+    tries: Annotated[int, Field(ge=0, le=20)] = 5
+    seconds_per_try: Annotated[Decimal, Field(ge=1, le=300, allow_inf_nan=False)] = Decimal(3)
+    limit_percent: SmallPercent = Decimal("0.25")
+    step_percent: SmallPercent = Decimal("0.05")
+    base_divergence_percent: Percent = Decimal(2)
+    pyramid_divergence_percent: Percent = Decimal(1)
+    risk_growth_percent: Percent = Decimal(20)
 
 
 class Settings(Settled):

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from core.inputs import OrderReport
@@ -17,6 +17,8 @@ _STATES = {
     BrokerOrderState.CANCELLED: OrderState.CANCELLED,
     BrokerOrderState.REJECTED: OrderState.REJECTED,
 }
+# How far a broker's clock may be behind ours.
+CLOCKS_APART = timedelta(minutes=2)
 _ENDED = (BrokerOrderState.FILLED, BrokerOrderState.CANCELLED, BrokerOrderState.REJECTED)
 
 
@@ -48,55 +50,49 @@ def read_books(broker: Broker, now: datetime) -> Books:
 
 
 def request_of(order: Order, market: Market) -> OrderRequest:
-    """The order as the broker is asked for it: at market."""
+    """The order as the broker is asked for it, in the form in which it was kept as sent."""
     return OrderRequest(
         client_order_id=order.client_order_id,
         tag=order.client_order_id,
         symbol=market.symbol,
         exchange=market.exchange,
         action=Action.BUY if order.buys else Action.SELL,
-        order_type=OrderType.MARKET,
+        order_type=OrderType(order.order_type or OrderType.MARKET),
         quantity=market.units_per_lot * order.lots,
+        price=order.limit_price,
+        trigger_price=order.trigger_price,
     )
 
 
 def found_in(books: Books, order: Order, market: Market, claimed: Collection[str]) -> BrokerOrder | None:
     """The book's entry of an order whose broker's id is not known; None where there is none, or more than one might be.
 
-    By client order id or tag; where the book shows neither, by symbol, side and quantity among those that belong to no
-    order of ours (`claimed`).
+    By client order id or tag; where the book shows neither, by symbol, side, quantity and time among those that belong to
+    no order of ours (`claimed`).
     """
-    asked = request_of(order, market)
     free = [entry for entry in books.orders.values() if entry.broker_order_id not in claimed]
     named = [entry for entry in free if order.client_order_id in (entry.client_order_id, entry.tag)]
-    if named:
+    # What was never sent can only be there by its name, after the database went back to an earlier time.
+    if named or order.state is OrderState.INTENT:
         return named[0] if len(named) == 1 else None
+    asked = request_of(order, market)
     alike = [
         entry
         for entry in free
         if entry.client_order_id is None
         and entry.tag is None
+        and not _placed_before(entry, order)
         and (entry.symbol, entry.exchange, entry.action, entry.quantity)
         == (asked.symbol, asked.exchange, asked.action, asked.quantity)
     ]
     return alike[0] if len(alike) == 1 else None
 
 
-def may_be_there(books: Books, order: Order, market: Market, claimed: Collection[str]) -> bool:
-    """Whether the book has anything that might be this order, so that it must not be sent."""
-    asked = request_of(order, market)
-    return any(
-        entry.broker_order_id not in claimed
-        and (
-            order.client_order_id in (entry.client_order_id, entry.tag)
-            or (
-                entry.client_order_id is None
-                and entry.tag is None
-                and (entry.symbol, entry.action) == (asked.symbol, asked.action)
-            )
-        )
-        for entry in books.orders.values()
-    )
+def _placed_before(entry: BrokerOrder, order: Order) -> bool:
+    """Whether it stood in the book before ours was sent, clocks a little apart."""
+    if entry.placed_at is None or order.sent_at is None:
+        return False
+    return entry.placed_at < order.sent_at - CLOCKS_APART
 
 
 def news_of(books: Books, order: Order, entry: BrokerOrder, market: Market) -> OrderReport | None:
@@ -112,7 +108,7 @@ def news_of(books: Books, order: Order, entry: BrokerOrder, market: Market) -> O
         state = None
     known = sum(fill.lots for fill in {fill.fill_id: fill for fill in fills}.values())
     complete = entry.filled_quantity is None or market.units_per_lot * known >= entry.filled_quantity
-    settled = entry.state in _ENDED and not order.is_live and complete and not new
+    settled = entry.state in _ENDED and order.has_ended and complete and not new
     id_is_new = order.broker_order_id != entry.broker_order_id
     if id_is_new and state is None and order.state in (OrderState.INTENT, OrderState.IN_DOUBT):
         state = OrderState.SENT  # it is there; what it was filled, the trades say

@@ -14,7 +14,7 @@ import structlog
 from core.db_state_manager import DatabaseStateManager
 from core.errors import DatabaseAway, Halt, LeadershipLost
 from core.fingerprint import fingerprint_of
-from core.inputs import ClosePositions, Command, OrderReport, SignalInput
+from core.inputs import ClosePositions, Command, OrderInput, OrderReport, SignalInput
 from core.journal import Batch
 from core.models import Position, Signal, SignalType
 from core.orders import Fill, OrderState
@@ -235,9 +235,9 @@ class LiveTradingEngine:
         delivery = Delivery(command)
         return self._submit(delivery, self._answer_within) or self._abandon(delivery)
 
-    def report(self, report: OrderReport) -> Answer:
-        """Decide what a broker tells of an order; what was not kept is told again, by the broker's books."""
-        delivery = Delivery(report)
+    def order_input(self, given: OrderInput) -> Answer:
+        """Decide what a broker tells of an order, or how it is sent; what was not kept is told again."""
+        delivery = Delivery(given)
         return self._submit(delivery, self._answer_within) or self._abandon(delivery)
 
     def resolve(
@@ -258,7 +258,7 @@ class LiveTradingEngine:
         if lots and price is not None:
             fill_id = f"by-hand-{request_id}"[:100]
             fills = (Fill(fill_id=fill_id, lots=lots, price=price, filled_at=self._clock()),)
-        return self.report(
+        return self.order_input(
             OrderReport(
                 client_order_id=client_order_id,
                 state=state,

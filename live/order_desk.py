@@ -62,13 +62,15 @@ def order_desk(
     try:
         _require_ready(broker)
         markets = _markets(brokers, settings, broker)
-        quotes = PaperQuotes(broker, markets.get) if isinstance(broker, PaperBroker) else None
+        quotes = None
+        if isinstance(broker, PaperBroker):
+            quotes = PaperQuotes(broker, markets.get, orders=lambda: engine.portfolio.orders.values())
         reconciler = Reconciler(broker, markets, portfolio=lambda: engine.portfolio, command=engine.command)
         engine.reconcile_with_broker = reconciler.run
         dispatcher = Dispatcher(
             engine,
             broker,
-            market_of=markets.get,
+            market_of=lambda order: markets.get(order.instrument),
             clock=clock,
             may_send=may_send,
             prepare=(lambda: None) if quotes is None else quotes.show,

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any, Protocol
 
-from core.inputs import Command, OrderReport
+from core.inputs import Command, OrderInput
 from core.models import Position, Signal
 from core.orders import OrderState
 from core.portfolio import Portfolio
@@ -72,8 +72,9 @@ class OrderDesk(Protocol):
     def portfolio(self) -> Portfolio:
         """Its committed state, with the orders of which more may come."""
 
-    def report(self, report: OrderReport) -> Answer:
-        """Decide what a broker tells; blocks at most 2 s and never raises. What was not kept is told again."""
+    def order_input(self, given: OrderInput) -> Answer:
+        """Decide what a broker tells, or what is about to be sent; blocks at most 2 s and never raises. What was not kept is
+        told again."""
 
     def known_broker_orders(self) -> set[str]:
         """The brokers' ids of our latest orders, settled or not. Raises DatabaseAway."""

@@ -19,18 +19,22 @@ from core.decide.entry import decide_base_entry
 from core.decide.exit import decide_exit
 from core.decide.pyramid import decide_pyramid
 from core.decide.report import decide_report
+from core.decide.send import decide_send, decide_try_over
 from core.decide.timing import timing_refusal
 from core.inputs import (
     ChangeSettings,
     ClosePositions,
     Command,
+    EndTry,
     Freeze,
     Halt,
     Input,
     MoveCapital,
+    OrderInput,
     OrderReport,
     Resume,
     SaveRow,
+    SendOrder,
     SignalInput,
     StartPortfolio,
     StartTerm,
@@ -58,8 +62,20 @@ def decide(portfolio: Portfolio, given: Input, now: datetime) -> Decision:
             return Decision(outcome=Outcome(status=Status.EXECUTED), portfolio=portfolio)
         case SaveRow():
             return decide_save(portfolio, given)
+        case OrderReport() | SendOrder() | EndTry():
+            return _decide_order(portfolio, given, now)
+        case _:
+            assert_never(given)
+
+
+def _decide_order(portfolio: Portfolio, given: OrderInput, now: datetime) -> Decision:
+    match given:
         case OrderReport():
             return decide_report(portfolio, given)
+        case SendOrder():
+            return decide_send(portfolio, given, now)
+        case EndTry():
+            return decide_try_over(portfolio, given)
         case _:
             assert_never(given)
 

@@ -81,6 +81,34 @@ def intend_exit(draft: Draft, position: Position, lots: int, reference: Decimal,
     )
 
 
+def intend_next_try(draft: Draft, order: Order) -> None:
+    """Ask again for what an entry's try left; its share of the limits goes over to the new order."""
+    attempt = order.attempt + 1
+    draft.apply(
+        OrderIntended(
+            order=Order(
+                client_order_id=client_order_id_of(draft.portfolio.seq, order.position_id, order.purpose, attempt),
+                journal_seq=draft.portfolio.seq,
+                position_id=order.position_id,
+                instrument=order.instrument,
+                layer=order.layer,
+                side=order.side,
+                purpose=order.purpose,
+                attempt=attempt,
+                lots=order.lots - order.filled_lots,
+                lot_size=order.lot_size,
+                point_value=order.point_value,
+                reference_price=order.reference_price,
+                plan=order.plan,
+                risk_reserved=order.risk_reserved,
+                vol_reserved=order.vol_reserved,
+                symbol=order.symbol,
+                filled_before=order.filled_before + order.filled_lots,
+            )
+        )
+    )
+
+
 def cancel_entries(draft: Draft, instrument: str, position_ids: set[str], reason: str) -> None:
     """Ask that what still works of these positions' entries be cancelled; what is filled all the same is sold again."""
     for order in draft.portfolio.working_entries_of(instrument):

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from core.decide.decision import Decision, Draft, Outcome, rejected
 from core.decide.exit import book_exit, clear_if_flat, sell
+from core.decide.orders import intend_next_try
 from core.events import (
     EntriesFrozen,
     EntriesUnfrozen,
@@ -59,6 +60,8 @@ def decide_report(portfolio: Portfolio, given: OrderReport) -> Decision:
     )
     for fill in fills:
         _book(draft, after, fill)
+    if after.settled and order.is_tried_again:
+        intend_next_try(draft, order)
     clear_if_flat(draft, order.instrument)
     _doubt(draft, order, after)
     return draft.executed(position_id=order.position_id, lots=sum(fill.lots for fill in fills))
@@ -82,7 +85,8 @@ def _sells_more_than_is_there(portfolio: Portfolio, order: Order, fills: list[Fi
 def _was_closed_meanwhile(portfolio: Portfolio, order: Order) -> bool:
     """A position that is closed is not opened again: what came too late is for a human."""
     is_entry = order.purpose is OrderPurpose.ENTRY
-    return is_entry and order.filled_lots > 0 and order.position_id not in portfolio.positions
+    filled = order.filled_lots + order.filled_before
+    return is_entry and filled > 0 and order.position_id not in portfolio.positions
 
 
 def _reported(order: Order, given: OrderReport, fills: list[Fill], filled: int) -> Order:
@@ -100,9 +104,9 @@ def _reported(order: Order, given: OrderReport, fills: list[Fill], filled: int) 
     )
     return replace(
         after,
-        risk_reserved=_share(order.risk_reserved, after.lots_left, order.lots_left),
-        vol_reserved=_share(order.vol_reserved, after.lots_left, order.lots_left),
-        settled=order.settled or (given.settled and not after.is_live),
+        risk_reserved=share_left(order.risk_reserved, after.lots_left, order.lots_left),
+        vol_reserved=share_left(order.vol_reserved, after.lots_left, order.lots_left),
+        settled=order.settled or (given.settled and after.has_ended),
     )
 
 
@@ -110,6 +114,10 @@ def _state_after(order: Order, told: OrderState | None, filled: int) -> OrderSta
     """The state by what is told and by the fills; what is told too late (`working` of a filled order) counts for nothing."""
     if filled == order.lots:
         return OrderState.FILLED
+    if told is OrderState.INTENT:
+        # The broker was not reached: only of an order that nobody has seen there.
+        unseen = order.state is OrderState.SENT and order.broker_order_id is None and not filled
+        return OrderState.INTENT if unseen else order.state
     state = order.state if told is None or told is OrderState.FILLED else told
     if state is not order.state and state not in LEGAL_AFTER[order.state]:
         state = order.state
@@ -117,7 +125,8 @@ def _state_after(order: Order, told: OrderState | None, filled: int) -> OrderSta
     return OrderState.PARTIAL if filled and waits else state
 
 
-def _share(reserved: Decimal, left: int, before: int) -> Decimal:
+def share_left(reserved: Decimal, left: int, before: int) -> Decimal:
+    """What `left` of `before` lots keep of what all of them had reserved, in money."""
     return money(quotient(product(reserved, left), before)) if left and before else ZERO
 
 

@@ -77,6 +77,8 @@ class CcxtBroker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    places_once = False
+
     @property
     def keeps_client_order_ids(self) -> bool:
         """By setting: ccxt does not tell."""

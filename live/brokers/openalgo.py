@@ -56,6 +56,7 @@ class OpenAlgoBroker:
 
     name = "openalgo"
     keeps_client_order_ids = False
+    places_once = False
     has_stop_orders = True
 
     def __init__(

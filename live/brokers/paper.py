@@ -51,6 +51,7 @@ class PaperBroker:
 
     name = "paper"
     keeps_client_order_ids = True
+    places_once = True
     has_stop_orders = True
 
     def __init__(

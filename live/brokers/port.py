@@ -163,6 +163,12 @@ class Broker(Protocol):
         """
 
     @property
+    def places_once(self) -> bool:
+        """Whether an order that is placed again under its client order id is the first one, whatever became of that: then
+        placing again is asking.
+        """
+
+    @property
     def has_stop_orders(self) -> bool:
         """Whether it takes STOP and STOP_MARKET."""
 

@@ -27,6 +27,7 @@ import httpx
 import psycopg2
 
 from core.models import Signal
+from core.orders import OrderState
 from core.postgres.journal_stream import journal_stream
 from live.answers import AnswerKind
 from live.books import Market
@@ -47,8 +48,11 @@ from tests.queries import rows
 from tests.simulated_exchange import LIVE, Resting, SimulatedExchange
 
 NOW = minutes(20)
+TRY_SECONDS = 300
 # The clock moves with the paper broker's fills: an entry of the story is not old before it is moved by hours.
-SETTINGS = without_waiting(settings_with(execution={"fills": "broker"}, timing={"max_entry_age_seconds": 3600}))
+# A limit order has five minutes, and is then tried once more, at market.
+EXECUTION = {"fills": "broker", "tries": 1, "seconds_per_try": TRY_SECONDS}
+SETTINGS = without_waiting(settings_with(execution=EXECUTION, timing={"max_entry_age_seconds": 3600}))
 BANK, GOLD, SILVER, COPPER = "BANK_NIFTY", "GOLD_MINI", "SILVER_MINI", "COPPER"
 CLOSED = 0
 TURN_SECONDS = 10.0
@@ -72,18 +76,25 @@ class Turns:
 
 
 @dataclass(frozen=True)
+class Later:
+    """Time goes by."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Settled:
     """The dispatcher gets turns until nothing more is to come of the instrument's orders."""
 
     instrument: str
 
 
-Part = Signal | Move | Turns | Settled
+Part = Signal | Move | Turns | Later | Settled
 
 
 def story() -> list[Part]:
-    """Filled at once; partly, and left before the rest came; not at all, and left; sold with its pyramid; in two parts.
-    In the end two lots of silver are sold short and two of copper are held."""
+    """Filled at once; partly, and left before the rest came; not at all, and left; sold with its pyramid; in two parts,
+    the second one by another try. In the end two lots of silver are sold short and two of copper are held."""
     gold: dict[str, Any] = {"instrument": GOLD, "price": 72000, "stop": 71500, "atr": 500}
     silver: dict[str, Any] = {"instrument": SILVER, "price": 90000, "layer": "Short_1", "stop": 91800, "atr": 900}
     return [
@@ -110,6 +121,8 @@ def story() -> list[Part]:
         Settled(BANK),
         Move(instrument=COPPER, price=830, most=1),
         a_signal(instrument=COPPER, price=830, stop=824, atr="1.5", timestamp=minutes(18.2)),
+        Turns(3),
+        Later(TRY_SECONDS),
         Turns(3),
         Move(instrument=COPPER, price=830),
         Settled(COPPER),
@@ -202,6 +215,8 @@ class Desk:
     clock: Clock
     move: Callable[[Move], None]
     pause: float = 0.0
+    at_broker: "Callable[[], AtBroker] | None" = None
+    resolved: int = 0
 
     def turn(self) -> None:
         """One turn, and its time."""
@@ -215,6 +230,25 @@ class Desk:
         while left := [order for order in self.engine.portfolio.orders.values() if order.instrument in instruments]:
             assert time.monotonic() < deadline, f"stuck: {left}"
             self.turn()
+            self.resolve_what_never_came()
+
+    def resolve_what_never_came(self) -> None:
+        """What an operator does who looks at the broker's own screen: of an order in doubt that is not there, he says so."""
+        if self.at_broker is None:
+            return
+        orders = self.engine.portfolio.orders.values()
+        doubted = {order.client_order_id for order in orders if order.state is OrderState.IN_DOUBT}
+        for order_id in doubted - self.at_broker().ids.keys():
+            answer = self.engine.resolve(
+                order_id,
+                OrderState.CANCELLED,
+                lots=0,
+                price=None,
+                broker_order_id=None,
+                request_id=f"{order_id} never came",
+            )
+            assert answer.kind is AnswerKind.DECIDED, answer
+            self.resolved += 1
 
     def tell(self, part: Part) -> None:
         """One part of the story."""
@@ -224,6 +258,8 @@ class Desk:
             case Turns():
                 for _ in range(part.count):
                     self.turn()
+            case Later():
+                self.clock.forward(seconds=part.seconds)
             case Settled():
                 self.settle({part.instrument})
             case _:
@@ -244,10 +280,13 @@ def a_desk(
     """Engine and dispatcher on a database and a broker that may have a past."""
     with an_engine(dsn, settings=SETTINGS, clock=clock, instance_id="crash") as engine:
         dispatcher = Dispatcher(
-            engine, broker, market_of=market_of, clock=clock, shows_within=shows_within, read_every=0.0
+            engine,
+            broker,
+            market_of=lambda order: market_of(order.instrument),
+            clock=clock,
+            shows_within=shows_within,
+            read_every=0.0,
         )
-        # What is intended from here on is this process's own.
-        dispatcher.turn()
         yield Desk(engine=engine, dispatcher=dispatcher, clock=clock, move=move, pause=pause)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.inputs import OrderReport
+from core.inputs import OrderInput
 from core.models import Signal
 from core.orders import OrderState
 from core.portfolio import Portfolio
@@ -136,11 +136,11 @@ class Forgetful:
     def known_broker_orders(self) -> set[str]:
         return self._engine.known_broker_orders()
 
-    def report(self, report: OrderReport) -> Answer:
+    def order_input(self, given: OrderInput) -> Answer:
         if self._random.random() < FORGETS:
             self.forgot += 1
             return Answer(kind=AnswerKind.UNKNOWN)
-        return self._engine.report(report)
+        return self._engine.order_input(given)
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +154,12 @@ def dispatching_from(engine: LiveTradingEngine, server: SteeredServer, clock: Cl
     desk = Forgetful(engine, SEED)
     with openalgo(server.url, read_seconds=str(READ_SECONDS)) as broker:
         dispatcher = Dispatcher(
-            desk, broker, market_of=market_of, clock=clock, shows_within=HANG_SECONDS + 0.3, read_every=0.03
+            desk,
+            broker,
+            market_of=lambda order: market_of(order.instrument),
+            clock=clock,
+            shows_within=HANG_SECONDS + 0.3,
+            read_every=0.03,
         )
         engine.on_commit = lambda _: dispatcher.wake()
         dispatcher.start()
@@ -220,10 +225,12 @@ def _let_it_settle(engine: LiveTradingEngine, server: SteeredServer, day: Day, c
     for instrument in PRICES:
         day.move(instrument)
     with dispatching_from(engine, server, clock):
-        eventually(lambda: _is_over(engine, server), lambda: _shown(engine))
+        eventually(lambda: _is_over(engine, server, clock), lambda: _shown(engine))
 
 
-def _is_over(engine: LiveTradingEngine, server: SteeredServer) -> bool:
+def _is_over(engine: LiveTradingEngine, server: SteeredServer, clock: Clock) -> bool:
+    # Limit orders have their time.
+    clock.forward(seconds=1)
     _resolve_what_never_came(engine, server)
     return not engine.portfolio.orders
 

@@ -300,6 +300,14 @@ def test_a_second_order_with_a_client_order_id_is_none_only_where_it_is_kept(wor
     assert len(live_orders(world)) == (1 if world.broker.keeps_client_order_ids else 2)
 
 
+def test_where_placing_again_is_asking_an_order_that_has_ended_is_not_made_anew(world: World) -> None:
+    request = world.request(Action.BUY)
+    placed = world.broker.place(request)
+    if world.broker.places_once:
+        assert world.broker.place(request) == placed
+        assert len(world.broker.orders()) == 1
+
+
 def test_nothing_that_is_shown_of_a_broker_is_secret(world: World) -> None:
     world.reject_next()
     with pytest.raises(BrokerRefused) as refused:

@@ -56,7 +56,7 @@ def _intended(engine: LiveTradingEngine, signal: Any) -> str:
 
 
 def _told(engine: LiveTradingEngine, client_order_id: str, **report: Any) -> None:
-    assert status_of(engine.report(OrderReport(client_order_id=client_order_id, **report))) == "executed"
+    assert status_of(engine.order_input(OrderReport(client_order_id=client_order_id, **report))) == "executed"
 
 
 def _fill(fill_id: str, price: str) -> Fill:

@@ -13,10 +13,11 @@ import psycopg2
 import pytest
 
 from core.errors import ConfigurationError
-from core.inputs import Resume
+from core.inputs import Resume, SendOrder
 from core.journal import Batch
 from core.orders import OrderState
 from core.postgres.journal_stream import journal_stream
+from core.settings import Settings
 from live.answers import Answer
 from live.books import Market
 from live.brokers.paper import PaperBroker
@@ -29,6 +30,7 @@ from live.brokers.port import (
     OrderRequest,
     OrderType,
     OutcomeUnknown,
+    Quote,
 )
 from live.brokers.settings import PaperSettings
 from live.dispatcher import Dispatcher
@@ -60,12 +62,15 @@ def market_of(instrument: str) -> Market:
 class Misbehaving:
     """The paper broker, whose answers can get lost, and which counts what it was asked."""
 
+    places_once = False
+
     def __init__(self, broker: PaperBroker) -> None:
         self._broker = broker
         self.placed: list[str] = []
         self.next_place: Exception | None = None
         self.lose_answer = False
         self.blind = False
+        self.quote_when_asked: Decimal | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
@@ -81,6 +86,11 @@ class Misbehaving:
             raise OutcomeUnknown("the answer was lost")
         return answer
 
+    def quote(self, symbol: str, exchange: str) -> Quote:
+        if self.quote_when_asked is not None:
+            return Quote(last=self.quote_when_asked, bid=None, ask=None)
+        return self._broker.quote(symbol, exchange)
+
     def orders(self) -> list[BrokerOrder]:
         if self.blind:
             raise BrokerAway("no book")
@@ -89,19 +99,25 @@ class Misbehaving:
 
 @contextmanager
 def a_desk(
-    dsn: str, folder: Path, paper: dict[str, Any] | None = None, *, clock: Clock | None = None, start: bool = True
+    dsn: str,
+    folder: Path,
+    paper: dict[str, Any] | None = None,
+    *,
+    clock: Clock | None = None,
+    start: bool = True,
+    settings: Settings = SETTINGS,
 ) -> Iterator[tuple[LiveTradingEngine, Misbehaving, Dispatcher]]:
     """An engine whose fills come from the paper broker of `folder`."""
     clock = clock or Clock(NOW)
     with ExitStack() as stack:
         paper_broker = stack.enter_context(PaperBroker(folder / "paper.sqlite", PaperSettings(**(paper or {})), clock))
         broker = Misbehaving(paper_broker)
-        engine = stack.enter_context(an_engine(dsn, settings=SETTINGS, clock=clock))
-        quotes = PaperQuotes(paper_broker, market_of)
+        engine = stack.enter_context(an_engine(dsn, settings=without_waiting(settings), clock=clock))
+        quotes = PaperQuotes(paper_broker, market_of, orders=lambda: engine.portfolio.orders.values())
         dispatcher = Dispatcher(
             engine,
             broker,
-            market_of=market_of,
+            market_of=lambda order: market_of(order.instrument),
             clock=clock,
             prepare=quotes.show,
             shows_within=0.3,
@@ -228,8 +244,56 @@ def test_nothing_inherited_is_sent_while_the_book_cannot_be_read(dsn, tmp_path):
         time.sleep(0.6)
         assert broker.placed == []
         broker.blind = False
-        assert eventually(lambda: [order.state for order in engine.portfolio.orders.values()] == ["working"])
+        assert eventually(lambda: quiet(engine) and engine.positions)
         assert len(broker.placed) == 1
+
+
+def test_what_a_killed_process_kept_as_sent_is_not_sent_again_but_in_doubt(dsn, tmp_path):
+    """Nobody knows whether it was killed before the call or inside it, and the book does not show it."""
+    with a_desk(dsn, tmp_path, start=False) as (engine, *_):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        (order,) = engine.portfolio.orders.values()
+        engine.order_input(SendOrder(client_order_id=order.client_order_id, quote=Decimal(52000)))
+    with a_desk(dsn, tmp_path) as (engine, broker, _):
+        assert eventually(lambda: [order.state for order in engine.portfolio.orders.values()] == ["in_doubt"])
+        assert "BANK_NIFTY" in engine.status()["frozen"]
+        time.sleep(0.3)
+        assert broker.placed == []
+        proved(dsn, engine)
+
+
+def test_where_placing_again_is_asking_what_was_kept_as_sent_is_placed(dsn, tmp_path):
+    with a_desk(dsn, tmp_path, start=False) as (engine, *_):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        (order,) = engine.portfolio.orders.values()
+        engine.order_input(SendOrder(client_order_id=order.client_order_id, quote=Decimal(52000)))
+    with a_desk(dsn, tmp_path, start=False) as (engine, broker, dispatcher):
+        broker.places_once = True
+        dispatcher.start()
+        assert eventually(lambda: quiet(engine) and engine.positions)
+        assert len(broker.orders()) == 1
+        proved(dsn, engine)
+
+
+def test_a_limit_that_is_not_filled_in_its_time_is_tried_again_and_at_last_at_market(dsn, tmp_path):
+    clock, settings = Clock(NOW), settings_with(execution={"fills": "broker", "tries": 2, "seconds_per_try": 3})
+    with a_desk(dsn, tmp_path, {"slippage_percent": "0"}, clock=clock, settings=settings) as (engine, broker, _):
+        broker.quote_when_asked = Decimal(51_800)  # what it shows, and the market is above every limit made of it
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+
+        def time_goes_by() -> bool:
+            clock.forward(seconds=1)
+            return quiet(engine) and bool(engine.positions)
+
+        assert eventually(time_goes_by)
+        tried = rows(dsn, "SELECT order_type, limit_price, state, filled_lots FROM orders ORDER BY attempt")
+        assert tried == [
+            ("LIMIT", Decimal("51929.50"), "cancelled", 0),
+            ("LIMIT", Decimal("51955.40"), "cancelled", 0),
+            ("MARKET", None, "filled", 2),
+        ]
+        assert [position.entry_price for position in engine.positions.values()] == [52000]
+        proved(dsn, engine)
 
 
 def test_an_entry_that_waited_too_long_or_is_halted_is_not_sent_an_exit_is(dsn, tmp_path):

@@ -1,0 +1,118 @@
+"""How an order is sent: at which price, how often it is tried, and when it is not sent at all (DOMAIN.md, Broker). Pure.
+
+`quote` is the price at which the order would trade now: the ask of a buy, the bid of a sale, else the last trade; points.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+
+from msgspec import Struct
+
+from core.decide.timing import duration
+from core.numbers import price, product, quotient
+from core.orders import Order, OrderPurpose, OrderType
+from core.portfolio import Portfolio
+from core.settings import Execution
+from core.symbols import Action, BelowOneTick, limit_on_tick
+
+NO_LONGER_WANTED = "no longer wanted"
+
+
+class Sending(Struct, frozen=True, kw_only=True):
+    """What is asked of the broker now; `limit_price` None: at market."""
+
+    lots: int
+    order_type: OrderType
+    limit_price: Decimal | None = None
+
+
+class NotSent(Struct, frozen=True, kw_only=True):
+    """Why it is not sent, now or later."""
+
+    reason: str
+
+
+def refusal_of(portfolio: Portfolio, order: Order, now: datetime) -> str | None:
+    """Why an order is not to be sent whatever the market says: nobody wants it, or its entry is too old; None where it may."""
+    if order.cancel_asked:
+        return NO_LONGER_WANTED
+    if order.purpose is not OrderPurpose.ENTRY or order.plan is None:
+        return None
+    if portfolio.state.halted:
+        return "halted"
+    most = portfolio.settings.timing.max_entry_age_seconds
+    if most is not None and now - order.plan.entry_timestamp > duration(most):
+        return "stale"
+    return None
+
+
+def needs_quote(order: Order) -> bool:
+    """Whether the market has to be known before it is sent: of entries; what leaves goes at whatever it gets."""
+    return order.purpose is OrderPurpose.ENTRY
+
+
+def sending(portfolio: Portfolio, order: Order, quote: Decimal | None) -> Sending | NotSent:
+    """The order as it is sent at this quote. An entry needs one; an exit goes at market."""
+    if order.purpose is not OrderPurpose.ENTRY:
+        return _leaving(portfolio, order)
+    if quote is None:
+        return NotSent(reason="no quote")
+    rules = portfolio.settings.execution
+    return _too_far(order, quote, rules) or _priced(portfolio, order, quote, rules)
+
+
+def _leaving(portfolio: Portfolio, order: Order) -> Sending | NotSent:
+    """At market, and no more than is there by now."""
+    position = portfolio.positions.get(order.position_id)
+    if position is None:
+        return NotSent(reason="nothing is left to sell")
+    others = portfolio.lots_leaving(position) - order.lots_to_come
+    lots = min(order.lots, position.lots - others)
+    if lots <= 0:
+        return NotSent(reason="nothing is left to sell")
+    return Sending(lots=lots, order_type=OrderType.MARKET)
+
+
+def _too_far(order: Order, quote: Decimal, rules: Execution) -> NotSent | None:
+    """Divergence: the market is not where the signal was decided."""
+    assert order.plan is not None  # noqa: S101 - an entry has a plan
+    most = rules.base_divergence_percent if order.plan.is_base_position else rules.pyramid_divergence_percent
+    apart = quotient(product(abs(quote - order.reference_price), 100), order.reference_price)
+    if apart <= most:
+        return None
+    return NotSent(reason=f"divergence: the market at {quote:f} is {apart:.2f} % from {order.reference_price:f}")
+
+
+def _priced(portfolio: Portfolio, order: Order, quote: Decimal, rules: Execution) -> Sending | NotSent:
+    lots = _lots_at(order, quote, rules)
+    if isinstance(lots, NotSent):
+        return lots
+    if order.attempt > rules.tries:
+        return Sending(lots=lots, order_type=OrderType.MARKET)
+    instrument = portfolio.settings.instruments.get(order.instrument)
+    if instrument is None:
+        return NotSent(reason=f"{order.instrument} is not configured any more")
+    away = rules.limit_percent + rules.step_percent * (order.attempt - 1)
+    worst = price(quotient(product(quote, 100 + away if order.buys else 100 - away), 100))
+    try:
+        limit = limit_on_tick(worst, instrument.tick, Action.BUY if order.buys else Action.SELL)
+    except BelowOneTick as error:
+        return NotSent(reason=str(error))
+    return Sending(lots=lots, order_type=OrderType.LIMIT, limit_price=limit)
+
+
+def _lots_at(order: Order, quote: Decimal, rules: Execution) -> int | NotSent:
+    """A base is cut so that its risk is what was decided, where the market has made a lot riskier; a pyramid is refused."""
+    assert order.plan is not None  # noqa: S101 - an entry has a plan
+    if order.plan.stop is None:
+        return order.lots
+    planned = order.side.sign * (order.reference_price - order.plan.stop)
+    risk = order.side.sign * (quote - order.plan.stop)
+    if risk <= 0:
+        return NotSent(reason=f"the market at {quote:f} is beyond the stop {order.plan.stop:f}")
+    if planned <= 0 or product(risk, 100) <= product(planned, 100 + rules.risk_growth_percent):
+        return order.lots
+    grown = f"risk per lot grew by {quotient(product(risk - planned, 100), planned):.2f} %"
+    lots = int(Fraction(planned) * order.lots / Fraction(risk)) if order.plan.is_base_position else 0
+    return lots or NotSent(reason=grown)

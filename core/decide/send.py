@@ -1,0 +1,73 @@
+"""An order on its way out: in which form it is sent, kept before the broker hears of it; and the end of a try."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from core.decide.decision import Decision, Draft, rejected
+from core.decide.execution import NotSent, Sending, refusal_of, sending
+from core.decide.report import NO_SUCH_ORDER, share_left
+from core.events import OrderReported, OrderSent, OrderTryEnded
+from core.inputs import EndTry, SendOrder
+from core.numbers import ZERO
+from core.orders import Order, OrderState, OrderType
+from core.portfolio import Portfolio
+
+SENT_ALREADY = "sent already"
+NO_TRY = "no try of it is running"
+
+
+def decide_send(portfolio: Portfolio, given: SendOrder, now: datetime) -> Decision:
+    """Send it in this form, or not at all: then it is cancelled, and why."""
+    order = portfolio.orders.get(given.client_order_id)
+    if order is None:
+        return rejected(portfolio, NO_SUCH_ORDER)
+    if order.state is not OrderState.INTENT:
+        return rejected(portfolio, SENT_ALREADY)
+    refusal = refusal_of(portfolio, order, now)
+    form = NotSent(reason=refusal) if refusal is not None else sending(portfolio, order, given.quote)
+    draft = Draft(portfolio)
+    draft.apply(_sent(order, form, now) if isinstance(form, Sending) else _cancelled(order, form.reason))
+    return draft.executed(position_id=order.position_id, lots=form.lots if isinstance(form, Sending) else 0)
+
+
+def decide_try_over(portfolio: Portfolio, given: EndTry) -> Decision:
+    """A limit order that works has had its time."""
+    order = portfolio.orders.get(given.client_order_id)
+    if order is None:
+        return rejected(portfolio, NO_SUCH_ORDER)
+    if order.has_ended or order.try_over or order.cancel_asked or order.order_type is not OrderType.LIMIT:
+        return rejected(portfolio, NO_TRY)
+    draft = Draft(portfolio)
+    draft.apply(OrderTryEnded(client_order_id=order.client_order_id))
+    return draft.executed(position_id=order.position_id)
+
+
+def _sent(order: Order, form: Sending, now: datetime) -> OrderSent:
+    return OrderSent(
+        client_order_id=order.client_order_id,
+        lots=form.lots,
+        order_type=form.order_type,
+        limit_price=form.limit_price,
+        sent_at=now,
+        risk_reserved=_cut(order.risk_reserved, form.lots, order.lots),
+        vol_reserved=_cut(order.vol_reserved, form.lots, order.lots),
+    )
+
+
+def _cut(reserved: Decimal, lots: int, before: int) -> Decimal:
+    return reserved if lots == before else share_left(reserved, lots, before)
+
+
+def _cancelled(order: Order, reason: str) -> OrderReported:
+    return OrderReported(
+        client_order_id=order.client_order_id,
+        state=OrderState.CANCELLED,
+        broker_order_id=None,
+        message=reason[:1000],
+        filled_lots=0,
+        average_price=None,
+        fill_ids=(),
+        risk_reserved=ZERO,
+        vol_reserved=ZERO,
+        settled=True,
+    )

@@ -1,0 +1,221 @@
+"""Orders on their way out: each is kept as sent before the broker hears of it, and is placed once, by who kept it so.
+
+An intent was never sent. What is kept as sent may be at the broker, so it is looked for there and not sent again; only where
+the broker says that it was not reached does it become an intent again.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+
+from core.decide.execution import needs_quote, refusal_of
+from core.inputs import OrderReport, SendOrder
+from core.orders import Order, OrderPurpose, OrderState
+from live.answers import AnswerKind
+from live.books import Market, request_of
+from live.brokers.port import Broker, BrokerAway, BrokerRefused, OutcomeUnknown
+from live.order_limits import Gate, Refuse, Wait
+from live.ports import OrderDesk
+from live.reconcile import MISMATCHES
+
+_DIFFERING = tuple(kind.value for kind in MISMATCHES)
+# Kept as sent, and no word of the broker's.
+MAYBE_THERE = (OrderState.SENT, OrderState.IN_DOUBT)
+Tell = Callable[[Order, str, Exception | None], None]
+
+
+class Outbox:
+    """The dispatcher's: not for several threads. `may_send` tells whether this instance holds the portfolio at this moment,
+    `gate` what limits let through; `tell` logs, once an order and reason."""
+
+    def __init__(
+        self,
+        desk: OrderDesk,
+        broker: Broker,
+        *,
+        market_of: Callable[[Order], Market | None],
+        clock: Callable[[], datetime],
+        may_send: Callable[[], bool],
+        gate: Gate | None,
+        tell: Tell,
+    ) -> None:
+        self._desk = desk
+        self._broker = broker
+        self._market_of = market_of
+        self._clock = clock
+        self._may_send = may_send
+        self._gate = gate
+        self._tell = tell
+        # To be kept as sent at our word, and not placed yet: nobody else can have placed it.
+        self._ours_to_place: set[str] = set()
+        # What a call came to and the writer could not keep.
+        self._untold: dict[str, OrderReport] = {}
+        # False once the broker was not reached: then its books are read before it is tried again.
+        self.reached = False
+
+    def send(self, order: Order) -> None:
+        """Place an intent, if nothing speaks against it now."""
+        if order.state in MAYBE_THERE and order.client_order_id in self._ours_to_place:
+            self._place(order)
+        if order.state is not OrderState.INTENT:
+            return
+        market = self._market_of(order)
+        if refusal_of(self._desk.portfolio, order, self._clock()) is not None:
+            self._desk.order_input(SendOrder(client_order_id=order.client_order_id))
+        elif market is None:
+            self.report(order, OrderState.REJECTED, message=f"{order.instrument} is not traded here", settled=True)
+        elif self._may_go(order, market):
+            self._keep_and_place(order, market)
+
+    def _keep_and_place(self, order: Order, market: Market) -> None:
+        quote = self._quote(order, market) if needs_quote(order) else None
+        if quote is None and needs_quote(order):
+            return
+        self._ours_to_place.add(order.client_order_id)
+        self._desk.order_input(SendOrder(client_order_id=order.client_order_id, quote=quote))
+        kept = self._desk.portfolio.orders.get(order.client_order_id)
+        if kept is None:
+            self._ours_to_place.discard(order.client_order_id)
+        elif kept.state is OrderState.SENT:
+            self._place(kept)
+
+    def may_be_at_the_broker(self, order: Order) -> bool:
+        """Whether an order whose broker's id is not known may have reached the broker."""
+        return order.state is not OrderState.INTENT and order.client_order_id not in self._ours_to_place
+
+    def ask_by_placing(self, order: Order) -> bool:
+        """Whether what became of an order that is not in the book can be learnt by placing it again; then it will be."""
+        if self._broker.places_once:
+            self._ours_to_place.add(order.client_order_id)
+        return self._broker.places_once
+
+    def tell_again(self) -> None:
+        """What the writer could not keep, once more."""
+        for order_id in list(self._untold):
+            self._tell_one(order_id)
+
+    def forget(self, known: set[str]) -> None:
+        """Nothing more comes of any other order than these."""
+        self._ours_to_place &= known
+
+    # --- the call
+
+    def _place(self, order: Order) -> None:
+        market = self._market_of(order)
+        if market is None or not self._may_send():
+            return
+        # From here on only the broker's book says what became of it, whatever happens to this call.
+        self._ours_to_place.discard(order.client_order_id)
+        if self._gate is not None:
+            self._gate.sent()
+        try:
+            broker_order_id = self._broker.place(request_of(order, market))
+        except BrokerRefused as error:
+            self.report(order, OrderState.REJECTED, message=str(error), settled=True)
+        except BrokerAway as error:
+            self.reached = False
+            self._tell(order, "the broker is away: the order waits", error)
+            self.report(order, OrderState.INTENT)
+        except OutcomeUnknown as error:
+            self.report(order, OrderState.IN_DOUBT, message=str(error))
+        else:
+            self.report(order, OrderState.SENT, broker_order_id=broker_order_id)
+
+    def _quote(self, order: Order, market: Market) -> Decimal | None:
+        """Where it would trade now; None where that cannot be told."""
+        try:
+            quote = self._broker.quote(market.symbol, market.exchange)
+        except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:
+            self._tell(order, "an entry waits: there is no quote", error)
+            return None
+        return (quote.ask if order.buys else quote.bid) or quote.last
+
+    # --- what speaks against it
+
+    def _passes(self, order: Order, market: Market) -> bool:
+        """Whether the limits let it go now; what they refuse for good is reported."""
+        match None if self._gate is None else self._gate.check(order, market.exchange):
+            case Refuse(reason):
+                self.report(order, OrderState.CANCELLED, message=reason, settled=True)
+                return False
+            case Wait(reason):
+                self._tell(order, f"an order waits: {reason}", None)
+                return False
+            case None:
+                return True
+
+    def _may_go(self, order: Order, market: Market) -> bool:
+        if not self._may_send() or self._waits_for_its_entry(order) or self._could_be_mistaken(order):
+            return False
+        return not self._would_reverse(order, market) and self._passes(order, market)
+
+    def _waits_for_its_entry(self, order: Order) -> bool:
+        """Whether what still works of its position's entry is seen cancelled first: a fill after the position was closed
+        would be nobody's."""
+        return order.purpose is OrderPurpose.EXIT and any(
+            other.purpose is OrderPurpose.ENTRY and other.position_id == order.position_id and other.cancel_asked
+            for other in self._desk.portfolio.orders_of(order.instrument)
+        )
+
+    def _would_reverse(self, order: Order, market: Market) -> bool:
+        """Whether the broker is known to hold something else than we do, and less than this exit sells: it is not sent."""
+        frozen = self._desk.portfolio.pyramiding_of(order.instrument).frozen_reason or ""
+        if order.purpose is OrderPurpose.ENTRY or not frozen.startswith(_DIFFERING):
+            return False
+        try:
+            positions = self._broker.positions()
+        except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:
+            self._tell(order, "an exit waits: what the broker holds cannot be read", error)
+            return True
+        where = (market.symbol, market.exchange)
+        held = sum(p.quantity for p in positions if (p.symbol, p.exchange) == where) * order.side.sign
+        if held >= market.units_per_lot * order.lots:
+            return False
+        message = f"the broker holds {max(held, 0):f}, less than this exit sells: it would be reversed"
+        self.report(order, OrderState.CANCELLED, message=message, settled=True)
+        return True
+
+    def _could_be_mistaken(self, order: Order) -> bool:
+        """Whether an order of the same shape is not known by the broker's id yet, and its book will not tell them apart."""
+        if self._broker.keeps_client_order_ids:
+            return False
+        return any(
+            other.client_order_id != order.client_order_id
+            and other.broker_order_id is None
+            and not other.has_ended
+            and self.may_be_at_the_broker(other)
+            and (other.instrument, other.symbol, other.buys, other.lots)
+            == (order.instrument, order.symbol, order.buys, order.lots)
+            for other in self._desk.portfolio.orders.values()
+        )
+
+    # --- to the writer
+
+    def report(
+        self,
+        order: Order,
+        state: OrderState,
+        *,
+        broker_order_id: str | None = None,
+        message: str | None = None,
+        settled: bool = False,
+    ) -> None:
+        """Tell the writer what a call came to. If it cannot be kept now, it is told again: the books do not tell of what was
+        refused, or never came."""
+        self._untold[order.client_order_id] = OrderReport(
+            client_order_id=order.client_order_id,
+            state=state,
+            broker_order_id=broker_order_id,
+            message=None if message is None else message[:1000],
+            settled=settled,
+        )
+        self._tell_one(order.client_order_id)
+
+    def _tell_one(self, order_id: str) -> None:
+        order = self._desk.portfolio.orders.get(order_id)
+        # Once the broker's books have told of it, they know better.
+        unknown = (
+            order is not None and order.state in (OrderState.INTENT, OrderState.SENT) and not order.broker_order_id
+        )
+        if not unknown or self._desk.order_input(self._untold[order_id]).kind is AnswerKind.DECIDED:
+            del self._untold[order_id]

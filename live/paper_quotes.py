@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from core.inputs import SignalInput
 from core.journal import Batch
-from core.orders import Order, OrderState
+from core.orders import Order
 from live.books import Market
 from live.brokers.paper import PaperBroker
 
@@ -46,8 +46,8 @@ class PaperQuotes:
             self._waiting.popleft()
 
     def _begin(self) -> None:
-        # What an earlier process decided and could not show any more: the entries that are still to be sent tell it.
+        # What an earlier process decided and could not show any more: the entries that have not ended tell it.
         for order in self._orders():
-            if order.plan is not None and order.state is OrderState.INTENT:
+            if order.plan is not None and not order.has_ended:
                 self._waiting.append((order.instrument, order.reference_price, order.plan.entry_timestamp))
         self._begun = True

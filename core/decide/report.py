@@ -19,7 +19,7 @@ from core.fills import average_price, gross_pnl, risk_amount, side_costs, volati
 from core.inputs import OrderReport
 from core.models import Position, Status, status_of
 from core.numbers import ZERO, money, price, product, quotient
-from core.orders import LEGAL_AFTER, EntryPlan, Fill, Order, OrderPurpose, OrderState
+from core.orders import FINAL, LEGAL_AFTER, EntryPlan, Fill, Order, OrderPurpose, OrderState
 from core.portfolio import Portfolio
 
 NO_SUCH_ORDER = "no such order, or it is settled"
@@ -101,12 +101,12 @@ def _reported(order: Order, given: OrderReport, fills: list[Fill], filled: int) 
         message=given.message or order.message,
         filled_lots=filled,
         average_price=average,
+        settled=order.settled or (given.settled and state in FINAL),
     )
     return replace(
         after,
         risk_reserved=share_left(order.risk_reserved, after.lots_left, order.lots_left),
         vol_reserved=share_left(order.vol_reserved, after.lots_left, order.lots_left),
-        settled=order.settled or (given.settled and after.has_ended),
     )
 
 

@@ -288,7 +288,7 @@ def test_a_limit_that_is_not_filled_in_its_time_is_tried_again_and_at_last_at_ma
         assert eventually(time_goes_by)
         tried = rows(dsn, "SELECT order_type, limit_price, state, filled_lots FROM orders ORDER BY attempt")
         assert tried == [
-            ("LIMIT", Decimal("51929.50"), "cancelled", 0),
+            ("LIMIT", Decimal("51929.40"), "cancelled", 0),
             ("LIMIT", Decimal("51955.40"), "cancelled", 0),
             ("MARKET", None, "filled", 2),
         ]

@@ -25,7 +25,8 @@ ROOMY = {"BANK_NIFTY": {"initial_volatility_percent": "1.1", "initial_risk_perce
 
 
 def by_broker(**parts: Any) -> Portfolio:
-    return a_portfolio(settings_with(execution={"fills": "broker"}, instruments=ROOMY, **parts))
+    parts["execution"] = {"fills": "broker", **parts.get("execution", {})}
+    return a_portfolio(settings_with(instruments=ROOMY, **parts))
 
 
 @dataclass

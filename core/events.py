@@ -119,6 +119,14 @@ class OrderTryEnded(_Event, frozen=True, kw_only=True, tag="order_try_ended"):
     client_order_id: str
 
 
+class OrderMoved(_Event, frozen=True, kw_only=True, tag="order_moved"):
+    """A stop that waits at the broker is to be so large and to wait there."""
+
+    client_order_id: str
+    lots: int
+    trigger_price: Decimal | None
+
+
 class OrderCancelAsked(_Event, frozen=True, kw_only=True, tag="order_cancel_asked"):
     """The order is no longer wanted; whether it could be cancelled, the broker tells. What an entry is filled after this
     is sold again, for `reason`."""
@@ -193,7 +201,7 @@ class PyramidingSaved(_Event, frozen=True, kw_only=True, tag="pyramiding_saved")
     pyramiding: PyramidingState
 
 
-OrderChange = OrderReported | OrderSent | OrderTryEnded | OrderCancelAsked
+OrderChange = OrderReported | OrderSent | OrderTryEnded | OrderMoved | OrderCancelAsked
 Event = (
     PortfolioStarted
     | SettingsChanged
@@ -205,6 +213,7 @@ Event = (
     | OrderReported
     | OrderSent
     | OrderTryEnded
+    | OrderMoved
     | OrderCancelAsked
     | PyramidingChanged
     | EntriesFrozen

@@ -12,6 +12,7 @@ from core.events import (
     OrderCancelAsked,
     OrderChange,
     OrderIntended,
+    OrderMoved,
     OrderReported,
     OrderSent,
     OrderTryEnded,
@@ -42,7 +43,7 @@ def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
     match event:
         case PositionOpened() | PositionMarked() | PositionExited() | PositionIncreased() | PositionSaved():
             return _evolve_position(portfolio, event)
-        case OrderIntended() | OrderReported() | OrderSent() | OrderTryEnded() | OrderCancelAsked():
+        case OrderIntended() | OrderReported() | OrderSent() | OrderTryEnded() | OrderMoved() | OrderCancelAsked():
             return portfolio.with_order(_evolve_order(portfolio, event))
         case PyramidingChanged() | EntriesFrozen() | EntriesUnfrozen() | PyramidingSaved():
             row = _evolve_pyramiding(portfolio.pyramiding_of(_instrument_of(event)), event)
@@ -121,6 +122,8 @@ def _evolve_order(portfolio: Portfolio, event: OrderIntended | OrderChange) -> O
             return replace(order, cancel_asked=True, reason=event.reason, version=version)
         case OrderTryEnded():
             return replace(order, try_over=True, version=version)
+        case OrderMoved():
+            return replace(order, lots=event.lots, trigger_price=event.trigger_price, version=version)
         case OrderSent():
             return replace(
                 order,

@@ -26,7 +26,8 @@ from core.inputs import Input, OrderReport, SignalInput
 from core.portfolio import Portfolio
 
 FORMAT = 1
-RULES_VERSION = 1
+# 2: a broker's entries are limited and tried again, and what is open has a stop at the broker.
+RULES_VERSION = 2
 # What the hash of a row of format 1 is over, by its columns' names, besides the hash of the row before it.
 HASHED_COLUMNS = (
     "seq",

@@ -123,7 +123,8 @@ class Order(Struct, frozen=True, kw_only=True):
     portfolio's limits. `settled`: the broker's books have been read once more since it ended, nothing more comes of it.
     `symbol` is its contract's, None where its instrument has one market. `order_type`, `limit_price` and `sent_at` are of its
     last sending; `filled_before` lots were filled by earlier tries; `try_over`: it is cancelled to be tried again.
-    `leg_price` (points) is what the other leg of a synthetic future, filled before, came to.
+    `leg_price` (points) is what the other leg of a synthetic future, filled before, came to. A roll is to the contract of
+    month `roll_to`; `near_price` (points) is what the near one was left at.
     """
 
     client_order_id: str
@@ -156,6 +157,8 @@ class Order(Struct, frozen=True, kw_only=True):
     limit_price: Decimal | None = None
     trigger_price: Decimal | None = None
     leg_price: Decimal | None = None
+    near_price: Decimal | None = None
+    roll_to: str | None = None
     filled_before: int = 0
     try_over: bool = False
     sent_at: datetime | None = None
@@ -167,8 +170,8 @@ class Order(Struct, frozen=True, kw_only=True):
         require_utc("Order", sent_at=self.sent_at)
         if self.lots <= 0 or not 0 <= self.filled_lots <= self.lots:
             raise ValueError(f"Order.filled_lots must be 0..lots and lots above 0: {self.filled_lots}/{self.lots}")
-        if (self.purpose is OrderPurpose.ENTRY) != (self.plan is not None):
-            raise ValueError("an entry, and nothing else, has a plan")
+        if self.purpose is OrderPurpose.ENTRY and self.plan is None:
+            raise ValueError("an entry has a plan")
         if self.settled and self.state not in FINAL:
             raise ValueError(f"Order is {self.state} and cannot be settled")
 
@@ -176,6 +179,11 @@ class Order(Struct, frozen=True, kw_only=True):
     def has_ended(self) -> bool:
         """Whether the broker does no more about it, as far as is known."""
         return self.state in FINAL
+
+    @property
+    def rests(self) -> bool:
+        """Whether it only waits at the broker for what is hoped not to come."""
+        return self.purpose is OrderPurpose.STOP and not self.has_ended and not self.filled_lots
 
     @property
     def is_tried_again(self) -> bool:
@@ -212,6 +220,7 @@ ORDER_PRICES = (
     "limit_price",
     "trigger_price",
     "leg_price",
+    "near_price",
 )
 
 
@@ -221,5 +230,14 @@ def client_order_id_of(seq: int, position_id: str, purpose: OrderPurpose, attemp
     At most 32 characters of letters, digits and `-`, which every venue takes: an EXIT of ALL layers shares one seq, so the
     position's own digits are in it.
     """
-    letter = "e" if purpose is OrderPurpose.ENTRY else "x"
-    return f"pm{seq}-{position_id[-12:]}-{letter}{attempt}"
+    return f"pm{seq}-{position_id[-12:]}-{_LETTERS[purpose]}{attempt}"
+
+
+_LETTERS = {
+    OrderPurpose.ENTRY: "e",
+    OrderPurpose.EXIT: "x",
+    OrderPurpose.STOP: "s",
+    OrderPurpose.ROLL_OUT: "o",
+    OrderPurpose.ROLL_IN: "i",
+    OrderPurpose.UNDO: "u",
+}

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -16,8 +17,8 @@ from core.decide.timing import duration
 from core.inputs import EndTry, OrderReport
 from core.orders import Order, OrderPurpose, OrderState, OrderType
 from live.answers import AnswerKind
-from live.books import Books, Market, found_in, news_of, read_books
-from live.brokers.port import Broker, BrokerAway, BrokerOrder, BrokerRefused, OutcomeUnknown
+from live.books import Books, Market, found_in, news_of, read_books, request_of
+from live.brokers.port import Broker, BrokerAway, BrokerOrder, BrokerOrderState, BrokerRefused, OutcomeUnknown
 from live.order_limits import Gate
 from live.outbox import MAYBE_THERE, Outbox
 from live.ports import OrderDesk
@@ -32,6 +33,15 @@ CANCEL_AGAIN_SECONDS = 5.0
 SAY_AGAIN_SECONDS = 60.0
 RECONCILE_EVERY_SECONDS = 60.0
 AGAIN_SECONDS = 5.0
+# What reduces a risk goes first.
+_FIRST = (
+    OrderPurpose.EXIT,
+    OrderPurpose.UNDO,
+    OrderPurpose.ROLL_OUT,
+    OrderPurpose.ROLL_IN,
+    OrderPurpose.STOP,
+    OrderPurpose.ENTRY,
+)
 
 
 class Dispatcher:
@@ -106,8 +116,7 @@ class Dispatcher:
     def turn(self) -> None:
         """Send what is intended, end tries that have had their time, then read the books if it is time."""
         self._prepare()
-        # What reduces a risk goes first.
-        orders = sorted(self._desk.portfolio.orders.values(), key=lambda order: order.purpose is OrderPurpose.ENTRY)
+        orders = sorted(self._desk.portfolio.orders.values(), key=lambda order: _FIRST.index(order.purpose))
         if self._ours is None:
             self._ours = self._desk.known_broker_orders()
         self._outbox.tell_again()
@@ -190,8 +199,29 @@ class Dispatcher:
             return
         if report is not None:
             self._tell_news(order, report)
+        if order.purpose is OrderPurpose.STOP:
+            self._tend_stop(order, entry, market)
         if (order.cancel_asked or order.try_over) and not order.has_ended:
             self._cancel(order, entry.broker_order_id)
+
+    def _tend_stop(self, order: Order, entry: BrokerOrder, market: Market) -> None:
+        """Note what it may still sell, and move it to where it belongs."""
+        waits = entry.state in (BrokerOrderState.PENDING, BrokerOrderState.WORKING)
+        filled = entry.filled_quantity or Decimal(0)
+        self._outbox.stop_units[order.client_order_id] = entry.quantity - filled if waits else Decimal(0)
+        if not waits or order.cancel_asked or order.try_over or order.has_ended:
+            return
+        wanted = request_of(order, market)
+        if (entry.quantity, entry.trigger_price) == (wanted.quantity, wanted.trigger_price):
+            return
+        try:
+            self._broker.modify(entry.broker_order_id, wanted)
+        except BrokerRefused as error:
+            self._tell(order, "a stop cannot be moved where it is: it is cancelled and placed anew", error)
+            self._desk.order_input(EndTry(client_order_id=order.client_order_id))
+        except (BrokerAway, OutcomeUnknown) as error:
+            # The book tells whether it was moved.
+            self._tell(order, "a stop was not moved yet", error)
 
     def _tell_news(self, order: Order, report: OrderReport) -> None:
         version, said, at = self._said.get(order.client_order_id, (None, None, 0.0))

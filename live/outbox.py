@@ -19,6 +19,7 @@ from live.ports import OrderDesk
 from live.reconcile import MISMATCHES
 
 _DIFFERING = tuple(kind.value for kind in MISMATCHES)
+_SELLING = (OrderPurpose.EXIT, OrderPurpose.ROLL_OUT)
 # Kept as sent, and no word of the broker's.
 MAYBE_THERE = (OrderState.SENT, OrderState.IN_DOUBT)
 Tell = Callable[[Order, str, Exception | None], None]
@@ -50,6 +51,8 @@ class Outbox:
         self._ours_to_place: set[str] = set()
         # What a call came to and the writer could not keep.
         self._untold: dict[str, OrderReport] = {}
+        # Units that each stop at the broker may still sell, as its book said last.
+        self.stop_units: dict[str, Decimal] = {}
         # False once the broker was not reached: then its books are read before it is tried again.
         self.reached = False
 
@@ -97,6 +100,8 @@ class Outbox:
     def forget(self, known: set[str]) -> None:
         """Nothing more comes of any other order than these."""
         self._ours_to_place &= known
+        for stop in self.stop_units.keys() - known:
+            del self.stop_units[stop]
 
     # --- the call
 
@@ -147,6 +152,8 @@ class Outbox:
     def _may_go(self, order: Order, market: Market) -> bool:
         if not self._may_send() or self._waits_for_its_entry(order) or self._could_be_mistaken(order):
             return False
+        if order.purpose in _SELLING and self._waits_for_its_stop(order, market):
+            return False
         return not self._would_reverse(order, market) and self._passes(order, market)
 
     def _waits_for_its_entry(self, order: Order) -> bool:
@@ -156,6 +163,24 @@ class Outbox:
             other.purpose is OrderPurpose.ENTRY and other.position_id == order.position_id and other.cancel_asked
             for other in self._desk.portfolio.orders_of(order.instrument)
         )
+
+    def _waits_for_its_stop(self, order: Order, market: Market) -> bool:
+        """Whether the position's stop at the broker could sell what this order sells, too."""
+        portfolio = self._desk.portfolio
+        position = portfolio.positions.get(order.position_id)
+        if position is None:
+            return False
+        for stop in portfolio.orders_of(order.instrument):
+            ours = stop.purpose is OrderPurpose.STOP and stop.position_id == order.position_id
+            # One that was never sent sells nothing; one in doubt is not in the book, and an exit cannot wait for ever.
+            if not ours or stop.state in (OrderState.INTENT, OrderState.IN_DOUBT):
+                continue
+            units = self.stop_units.get(stop.client_order_id)
+            if stop.cancel_asked or stop.try_over or stop.has_ended or units is None:
+                return True
+            if units + market.units_per_lot * order.lots > market.units_per_lot * position.lots:
+                return True
+        return False
 
     def _would_reverse(self, order: Order, market: Market) -> bool:
         """Whether the broker is known to hold something else than we do, and less than this exit sells: it is not sent."""

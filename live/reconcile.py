@@ -18,7 +18,7 @@ TRIES = 3
 
 
 class FindingKind(StrEnum):
-    """in_flight: an order of the instrument is not settled, so that neither figure is the last word."""
+    """in_flight: an order of the instrument that does more than wait is not settled: neither figure is the last word."""
 
     MATCHED = "matched"
     MISSING = "missing at broker"
@@ -75,9 +75,13 @@ def _finding(
 ) -> Finding:
     symbol, exchange = key
     kind = _kind(ours, broker)
-    if kind is not FindingKind.MATCHED and instrument is not None and portfolio.orders_of(instrument):
+    if kind is not FindingKind.MATCHED and instrument is not None and _moves(portfolio, instrument):
         kind = FindingKind.IN_FLIGHT
     return Finding(kind=kind, symbol=symbol, exchange=exchange, instrument=instrument, ours=ours, broker=broker)
+
+
+def _moves(portfolio: Portfolio, instrument: str) -> bool:
+    return any(not order.rests for order in portfolio.orders_of(instrument))
 
 
 def _kind(ours: Decimal, broker: Decimal) -> FindingKind:

@@ -5,11 +5,25 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.events import EntriesFrozen, Event, OrderCancelAsked, OrderIntended, PortfolioMeasured
+from core.decide.protect import protect
+from core.events import (
+    EntriesFrozen,
+    Event,
+    OrderCancelAsked,
+    OrderIntended,
+    OrderReported,
+    PortfolioMeasured,
+    PositionExited,
+    PositionIncreased,
+    PositionMarked,
+    PositionOpened,
+    PositionSaved,
+)
 from core.evolve import evolve
 from core.inputs import Input, SignalInput
 from core.models import Status
 from core.numbers import figure, percent_of
+from core.orders import OrderPurpose
 from core.portfolio import Portfolio, sizing_equity
 from core.position_sizer import Figures
 
@@ -40,11 +54,16 @@ class Draft:
     def __init__(self, portfolio: Portfolio) -> None:
         self.portfolio = portfolio
         self._events: list[Event] = []
+        self._touched: dict[str, None] = {}
 
     def apply(self, event: Event) -> None:
         """Note `event` and go on from the portfolio after it."""
         self._events.append(event)
         self.portfolio = evolve(self.portfolio, event)
+        if self.portfolio.settings.execution.fills == "broker":
+            instrument = _exposed(self.portfolio, event)
+            if instrument is not None:
+                self._touched[instrument] = None
 
     @property
     def has_events(self) -> bool:
@@ -61,6 +80,8 @@ class Draft:
         return self._decision(Status.ACCEPTED if asks_broker else Status.EXECUTED, outcome)
 
     def _decision(self, status: Status, outcome: dict[str, object]) -> Decision:
+        for instrument in list(self._touched):
+            protect(self, instrument)
         self._measure()
         told = Outcome(status=status, **outcome)  # type: ignore[arg-type]
         return Decision(outcome=told, portfolio=self.portfolio, events=tuple(self._events))
@@ -82,6 +103,24 @@ class Draft:
         if self.portfolio.settings.sizing.equity == "high_water":
             return max(self.portfolio.state.equity_high, closed_equity)
         return sizing_equity(self.portfolio)
+
+
+def _exposed(portfolio: Portfolio, event: Event) -> str | None:
+    """The instrument whose stops at the broker have to be looked at after this event."""
+    match event:
+        case PositionOpened() | PositionSaved():
+            return event.position.instrument
+        case PositionMarked() | PositionExited() | PositionIncreased():
+            return (portfolio.positions.get(event.position_id) or portfolio.closed[event.position_id]).instrument
+        case OrderIntended():
+            return event.order.instrument
+        case OrderReported():
+            order = portfolio.orders.get(event.client_order_id) or portfolio.settled_orders[event.client_order_id]
+            # A stop that ended unasked is not placed again at once, or one that is refused would be for ever.
+            unasked = order.purpose is OrderPurpose.STOP and not order.cancel_asked and not order.try_over
+            return None if unasked else order.instrument
+        case _:
+            return None
 
 
 def rejected(portfolio: Portfolio, reason: str, **figures: Decimal | int | str | bool | None) -> Decision:

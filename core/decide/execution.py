@@ -63,10 +63,12 @@ def sending(portfolio: Portfolio, order: Order, quote: Decimal | None) -> Sendin
 
 
 def _leaving(portfolio: Portfolio, order: Order) -> Sending | NotSent:
-    """At market, and no more than is there by now."""
+    """What leaves goes at market, and no more than is there by now; a stop waits at the broker."""
     position = portfolio.positions.get(order.position_id)
     if position is None:
         return NotSent(reason="nothing is left to sell")
+    if order.purpose is OrderPurpose.STOP:
+        return Sending(lots=order.lots, order_type=OrderType.STOP_MARKET)
     others = portfolio.lots_leaving(position) - order.lots_to_come
     lots = min(order.lots, position.lots - others)
     if lots <= 0:

@@ -10,6 +10,7 @@ from core.decide.orders import intend_next_try
 from core.events import (
     EntriesFrozen,
     EntriesUnfrozen,
+    OrderMoved,
     OrderReported,
     PositionIncreased,
     PositionOpened,
@@ -36,6 +37,9 @@ def decide_report(portfolio: Portfolio, given: OrderReport) -> Decision:
         return rejected(portfolio, NO_SUCH_ORDER)
     fills = _new_fills(order, given.fills)
     filled = order.filled_lots + sum(fill.lots for fill in fills)
+    if order.purpose is OrderPurpose.STOP:
+        # It may have sold what it was large before it was made smaller.
+        order = replace(order, lots=max(order.lots, filled))
     if filled > order.lots or _sells_more_than_is_there(portfolio, order, fills):
         return _frozen(portfolio, order, TOO_MANY_FILLS)
     if fills and _was_closed_meanwhile(portfolio, order):
@@ -43,7 +47,15 @@ def decide_report(portfolio: Portfolio, given: OrderReport) -> Decision:
     after = _reported(order, given, fills, filled)
     if not fills and order == after:
         return rejected(portfolio, NOTHING_NEW)
+    return _taken(portfolio, order, after, fills)
+
+
+def _taken(portfolio: Portfolio, order: Order, after: Order, fills: list[Fill]) -> Decision:
     draft = Draft(portfolio)
+    if order.lots != portfolio.orders[order.client_order_id].lots:
+        draft.apply(
+            OrderMoved(client_order_id=order.client_order_id, lots=order.lots, trigger_price=order.trigger_price)
+        )
     draft.apply(
         OrderReported(
             client_order_id=order.client_order_id,
@@ -60,7 +72,7 @@ def decide_report(portfolio: Portfolio, given: OrderReport) -> Decision:
     )
     for fill in fills:
         _book(draft, after, fill)
-    if after.settled and order.is_tried_again:
+    if after.settled and order.is_tried_again and order.purpose is OrderPurpose.ENTRY:
         intend_next_try(draft, order)
     clear_if_flat(draft, order.instrument)
     _doubt(draft, order, after)
@@ -132,7 +144,7 @@ def share_left(reserved: Decimal, left: int, before: int) -> Decimal:
 
 def _book(draft: Draft, order: Order, fill: Fill) -> None:
     position = draft.portfolio.positions.get(order.position_id)
-    if order.purpose is OrderPurpose.EXIT:
+    if order.purpose is not OrderPurpose.ENTRY:
         assert position is not None  # noqa: S101 - held by _sells_more_than_is_there
         book_exit(draft, position, fill.lots, fill.price, fill.filled_at, order.reason or "EXIT")
         return

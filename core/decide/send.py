@@ -14,6 +14,7 @@ from core.portfolio import Portfolio
 
 SENT_ALREADY = "sent already"
 NO_TRY = "no try of it is running"
+_ENDED_EARLY = (OrderType.LIMIT, OrderType.STOP_MARKET)
 
 
 def decide_send(portfolio: Portfolio, given: SendOrder, now: datetime) -> Decision:
@@ -31,11 +32,11 @@ def decide_send(portfolio: Portfolio, given: SendOrder, now: datetime) -> Decisi
 
 
 def decide_try_over(portfolio: Portfolio, given: EndTry) -> Decision:
-    """A limit order that works has had its time."""
+    """A limit order that works has had its time; or a stop cannot be moved where it is."""
     order = portfolio.orders.get(given.client_order_id)
     if order is None:
         return rejected(portfolio, NO_SUCH_ORDER)
-    if order.has_ended or order.try_over or order.cancel_asked or order.order_type is not OrderType.LIMIT:
+    if order.has_ended or order.try_over or order.cancel_asked or order.order_type not in _ENDED_EARLY:
         return rejected(portfolio, NO_TRY)
     draft = Draft(portfolio)
     draft.apply(OrderTryEnded(client_order_id=order.client_order_id))

@@ -51,7 +51,7 @@ NOW = minutes(20)
 TRY_SECONDS = 300
 # The clock moves with the paper broker's fills: an entry of the story is not old before it is moved by hours.
 # A limit order has five minutes, and is then tried once more, at market.
-EXECUTION = {"fills": "broker", "tries": 1, "seconds_per_try": TRY_SECONDS}
+EXECUTION = {"fills": "broker", "stop_atr": None, "tries": 1, "seconds_per_try": TRY_SECONDS}
 SETTINGS = without_waiting(settings_with(execution=EXECUTION, timing={"max_entry_age_seconds": 3600}))
 BANK, GOLD, SILVER, COPPER = "BANK_NIFTY", "GOLD_MINI", "SILVER_MINI", "COPPER"
 CLOSED = 0

@@ -51,7 +51,9 @@ FORGED_ORDER = (
     " WHERE purpose = 'exit'"
 )
 GOLD = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500, "atr": 500}
-SETTINGS = without_waiting(settings_with(execution={"fills": "broker"}))
+# Without stops at the broker: what is not about them ends with no order left.
+EXECUTION: dict[str, Any] = {"fills": "broker", "stop_atr": None}
+SETTINGS = without_waiting(settings_with(execution=EXECUTION))
 
 
 def market_of(instrument: str) -> Market:
@@ -276,7 +278,7 @@ def test_where_placing_again_is_asking_what_was_kept_as_sent_is_placed(dsn, tmp_
 
 
 def test_a_limit_that_is_not_filled_in_its_time_is_tried_again_and_at_last_at_market(dsn, tmp_path):
-    clock, settings = Clock(NOW), settings_with(execution={"fills": "broker", "tries": 2, "seconds_per_try": 3})
+    clock, settings = Clock(NOW), settings_with(execution={**EXECUTION, "tries": 2, "seconds_per_try": 3})
     with a_desk(dsn, tmp_path, {"slippage_percent": "0"}, clock=clock, settings=settings) as (engine, broker, _):
         broker.quote_when_asked = Decimal(51_800)  # what it shows, and the market is above every limit made of it
         engine.process_signal(a_signal(timestamp=minutes(16)))

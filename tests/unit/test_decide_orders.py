@@ -25,7 +25,7 @@ ROOMY = {"BANK_NIFTY": {"initial_volatility_percent": "1.1", "initial_risk_perce
 
 
 def by_broker(**parts: Any) -> Portfolio:
-    parts["execution"] = {"fills": "broker", **parts.get("execution", {})}
+    parts["execution"] = {"fills": "broker", "stop_atr": None, **parts.get("execution", {})}
     return a_portfolio(settings_with(instruments=ROOMY, **parts))
 
 

@@ -44,8 +44,8 @@ ORDER BY instrument;
 SELECT
     client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots, lot_size, point_value,
     reference_price, reason, plan, state, cancel_asked, filled_lots, average_price, broker_order_id, message,
-    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, filled_before,
-    try_over, sent_at, version,
+    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, near_price,
+    roll_to, filled_before, try_over, sent_at, version,
     array(
         SELECT fills.fill_id FROM fills
         WHERE fills.client_order_id = orders.client_order_id
@@ -68,8 +68,8 @@ LIMIT 5000;
 SELECT
     client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots, lot_size, point_value,
     reference_price, reason, plan, state, cancel_asked, filled_lots, average_price, broker_order_id, message,
-    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, filled_before,
-    try_over, sent_at, version,
+    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, near_price,
+    roll_to, filled_before, try_over, sent_at, version,
     array(
         SELECT fills.fill_id FROM fills
         WHERE fills.client_order_id = orders.client_order_id
@@ -188,8 +188,8 @@ LIMIT %(limit)s;
 SELECT
     client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots, lot_size, point_value,
     reference_price, reason, plan, state, cancel_asked, filled_lots, average_price, broker_order_id, message,
-    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, filled_before,
-    try_over, sent_at, version, created_at, updated_at
+    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, near_price,
+    roll_to, filled_before, try_over, sent_at, version, created_at, updated_at
 FROM orders
 WHERE
     (%(state)s::VARCHAR[] IS NULL OR state = any(%(state)s::VARCHAR[]))

@@ -56,13 +56,18 @@ class Portfolio(Struct, frozen=True, kw_only=True):
         """The instrument's entries that may still be filled."""
         return [order for order in self.orders_of(instrument) if order.purpose is OrderPurpose.ENTRY and order.is_live]
 
-    def lots_leaving(self, position: Position) -> int:
-        """Lots of a position that exit orders sell already, or may turn out to have sold."""
-        return sum(
-            order.lots_to_come
+    def exits_of(self, position: Position) -> list[Order]:
+        """The orders that sell a position, of which more may come."""
+        return [
+            order
             for order in self.orders_of(position.instrument)
             if order.position_id == position.position_id and order.purpose is OrderPurpose.EXIT
-        )
+        ]
+
+    def lots_leaving(self, position: Position) -> int:
+        """Lots of a position that exit orders sell already, or may turn out to have sold."""
+        # A stop at the broker may have sold some of them first.
+        return min(position.lots, sum(order.lots_to_come for order in self.exits_of(position)))
 
     def pyramiding_of(self, instrument: str) -> PyramidingState:
         """The instrument's pyramiding row, an empty one if it has none yet."""

@@ -63,7 +63,11 @@ class Draft:
         if self.portfolio.settings.execution.fills == "broker":
             instrument = _exposed(self.portfolio, event)
             if instrument is not None:
-                self._touched[instrument] = None
+                self.expose(instrument)
+
+    def expose(self, instrument: str) -> None:
+        """Have the instrument's stops at the broker looked at when the decision is complete."""
+        self._touched[instrument] = None
 
     @property
     def has_events(self) -> bool:

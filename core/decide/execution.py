@@ -69,7 +69,7 @@ def _leaving(portfolio: Portfolio, order: Order) -> Sending | NotSent:
         return NotSent(reason="nothing is left to sell")
     if order.purpose is OrderPurpose.STOP:
         return Sending(lots=order.lots, order_type=OrderType.STOP_MARKET)
-    others = portfolio.lots_leaving(position) - order.lots_to_come
+    others = sum(o.lots_to_come for o in portfolio.exits_of(position) if o.client_order_id != order.client_order_id)
     lots = min(order.lots, position.lots - others)
     if lots <= 0:
         return NotSent(reason="nothing is left to sell")

@@ -74,6 +74,8 @@ def _taken(portfolio: Portfolio, order: Order, after: Order, fills: list[Fill]) 
         _book(draft, after, fill)
     if after.settled and order.is_tried_again and order.purpose is OrderPurpose.ENTRY:
         intend_next_try(draft, order)
+    if order.purpose is OrderPurpose.STOP and order.state is OrderState.IN_DOUBT and after.settled:
+        draft.expose(order.instrument)  # somebody has looked: it was never there
     clear_if_flat(draft, order.instrument)
     _doubt(draft, order, after)
     return draft.executed(position_id=order.position_id, lots=sum(fill.lots for fill in fills))

@@ -27,8 +27,9 @@ import httpx
 import psycopg2
 
 from core.models import Signal
-from core.orders import OrderState
+from core.orders import Order, OrderState
 from core.postgres.journal_stream import journal_stream
+from core.settings import Settings
 from live.answers import AnswerKind
 from live.books import Market
 from live.brokers.openalgo import OpenAlgoBroker
@@ -52,7 +53,10 @@ TRY_SECONDS = 300
 # The clock moves with the paper broker's fills: an entry of the story is not old before it is moved by hours.
 # A limit order has five minutes, and is then tried once more, at market.
 EXECUTION = {"fills": "broker", "stop_atr": None, "tries": 1, "seconds_per_try": TRY_SECONDS}
-SETTINGS = without_waiting(settings_with(execution=EXECUTION, timing={"max_entry_age_seconds": 3600}))
+TIMING = {"max_entry_age_seconds": 3600}
+SETTINGS = without_waiting(settings_with(execution=EXECUTION, timing=TIMING))
+# The same with a stop at the broker for whatever is open.
+PROTECTED = without_waiting(settings_with(execution={**EXECUTION, "stop_atr": 1}, timing=TIMING))
 BANK, GOLD, SILVER, COPPER = "BANK_NIFTY", "GOLD_MINI", "SILVER_MINI", "COPPER"
 CLOSED = 0
 TURN_SECONDS = 10.0
@@ -227,7 +231,7 @@ class Desk:
     def settle(self, instruments: set[str], seconds: float = 20.0) -> None:
         """Turns, until nothing more is to come of their orders."""
         deadline = time.monotonic() + seconds
-        while left := [order for order in self.engine.portfolio.orders.values() if order.instrument in instruments]:
+        while left := [order for order in unsettled(self.engine) if order.instrument in instruments]:
             assert time.monotonic() < deadline, f"stuck: {left}"
             self.turn()
             self.resolve_what_never_came()
@@ -267,6 +271,12 @@ class Desk:
                 assert answer.kind in (AnswerKind.DECIDED, AnswerKind.DUPLICATE), answer
 
 
+def unsettled(engine: LiveTradingEngine) -> list[Order]:
+    """The orders of which more is to come now: a stop may wait for ever, once the broker has it as it is to be."""
+    orders = engine.portfolio.orders.values()
+    return [order for order in orders if not order.rests or not order.broker_order_id or order.cancel_asked]
+
+
 @contextmanager
 def a_desk(
     dsn: str,
@@ -276,9 +286,10 @@ def a_desk(
     clock: Clock,
     shows_within: float = 0.5,
     pause: float = 0.005,
+    settings: Settings = SETTINGS,
 ) -> Iterator[Desk]:
     """Engine and dispatcher on a database and a broker that may have a past."""
-    with an_engine(dsn, settings=SETTINGS, clock=clock, instance_id="crash") as engine:
+    with an_engine(dsn, settings=settings, clock=clock, instance_id="crash") as engine:
         dispatcher = Dispatcher(
             engine,
             broker,
@@ -338,7 +349,8 @@ def require_reconciled(dsn: str, engine: LiveTradingEngine, broker: AtBroker) ->
     assert broker.ids.keys() <= kept.keys(), "an order at the broker is nobody's"
     for order_id, (instrument, state, settled, broker_order_id, filled_lots, message, booked) in kept.items():
         told = f"{order_id} {instrument}: {state}, {filled_lots} lots, {message!r}"
-        assert settled, f"forgotten: {told}"
+        waits = order_id in engine.portfolio.orders and engine.portfolio.orders[order_id].rests
+        assert settled or waits, f"forgotten: {told}"
         if order_id in broker.ids:
             assert [broker_order_id] == broker.ids[order_id], f"taken for another one: {told}"
         else:
@@ -347,11 +359,21 @@ def require_reconciled(dsn: str, engine: LiveTradingEngine, broker: AtBroker) ->
         lot = SETTINGS.instruments[instrument].lot_size
         assert filled_lots == booked, f"rows of fills: {told}"
         assert filled_lots * lot == broker.filled[order_id], f"the broker filled {broker.filled[order_id]}: {told}"
-    assert not broker.live, "live at the broker"
+    resting = {order.client_order_id for order in engine.portfolio.orders.values() if order.rests}
+    assert set(broker.live) == resting, "live at the broker"
+    require_protected(engine)
     assert held_by(engine) == broker.held
     assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
     with journal_stream(dsn, "main") as stream:
         verify(stream, "main")
+
+
+def require_protected(engine: LiveTradingEngine) -> None:
+    """Where there are to be stops, each position has one, as large as it is."""
+    if engine.portfolio.settings.execution.stop_atr is None:
+        return
+    stops = {order.position_id: order.lots for order in engine.portfolio.orders.values() if order.rests}
+    assert stops == {position.position_id: position.lots for position in engine.portfolio.positions.values()}
 
 
 _ORDERS = """
@@ -417,7 +439,8 @@ def child(request: dict[str, Any], report: int) -> None:
     with ExitStack() as stack:
         broker, move = _of_child(request, steps, clock)
         stack.callback(broker.close)
-        desk = stack.enter_context(a_desk(request["dsn"], broker, move, clock=clock, pause=0.0))
+        settings = PROTECTED if request.get("protected") else SETTINGS
+        desk = stack.enter_context(a_desk(request["dsn"], broker, move, clock=clock, pause=0.0, settings=settings))
         for part in story():
             desk.tell(part)
             if isinstance(part, Signal):

@@ -12,6 +12,7 @@ import pytest
 from core.inputs import SendOrder
 from core.models import Signal
 from core.orders import OrderState
+from core.settings import Settings
 from live.answers import Answer, AnswerKind
 from tests.builders import a_signal, minutes
 from tests.crash.order_scenario import (
@@ -19,6 +20,8 @@ from tests.crash.order_scenario import (
     GOLD,
     HELD_IN_THE_END,
     NOW,
+    PROTECTED,
+    SETTINGS,
     SIGNALS,
     Desk,
     Move,
@@ -47,6 +50,7 @@ SHARDS = 2
 # Of the steps that are neither an order nor its cancel, in the short form; and of the paper book's many, in full.
 SAMPLE = 16
 PAPER_SAMPLE = 400 if FULL else 16
+PROTECTED_SAMPLE = 30
 CHANGES = ("placeorder", "cancelorder")
 # What meets the process that comes after: the same market, a market hours later, a book that cannot be read at first.
 AFTERWARDS = ("at once", "hours later", "blind at first")
@@ -89,6 +93,24 @@ def test_killed_around_each_write_to_the_paper_book_no_order_is_sent_twice_or_fo
         killed = zygote.run(dsn=dsn, broker="paper", at=str(file), kill_at=kill_at)
         assert killed["killed"], f"not killed at step {kill_at}"
         _recover_with_paper(dsn, file, killed["answered"], str(kill_at))
+        drop_database(dsn)
+        note(faults=1, signals=SIGNALS + killed["answered"])
+
+
+def test_killed_around_each_call_about_a_stop_none_is_left_twice_forgotten_or_in_the_way(
+    server_dsn, template, zygote, note
+):
+    labels = _undisturbed_with_openalgo(server_dsn, template, zygote, protected=True)
+    about = [step for step, label in enumerate(labels, 1) if label.startswith((*CHANGES, "modifyorder"))]
+    assert any(label.startswith("modifyorder") for label in labels)
+    kills = range(1, len(labels) + 1) if FULL else Random(SEED).sample(about, PROTECTED_SAMPLE)
+    for kill_at in kills:
+        dsn = fresh_database(server_dsn, template=template)
+        with SteeredServer() as server:
+            killed = zygote.run(dsn=dsn, broker="openalgo", at=server.url, kill_at=kill_at, protected=True)
+            assert killed["killed"], f"not killed at step {kill_at}"
+            told = f"{kill_at}, {labels[kill_at - 1]}"
+            _recover_with_openalgo(dsn, server, killed["answered"], told, AFTERWARDS[kill_at % 3], PROTECTED)
         drop_database(dsn)
         note(faults=1, signals=SIGNALS + killed["answered"])
 
@@ -182,11 +204,11 @@ def _database_away(desk: Desk) -> Iterator[None]:
     desk.engine.order_input = take  # type: ignore[method-assign]
 
 
-def _undisturbed_with_openalgo(server_dsn: str, template: str, zygote: Zygote) -> list[str]:
+def _undisturbed_with_openalgo(server_dsn: str, template: str, zygote: Zygote, *, protected: bool = False) -> list[str]:
     """The steps of a child that nobody kills."""
     dsn = fresh_database(server_dsn, template=template)
     with SteeredServer() as server:
-        whole = zygote.run(dsn=dsn, broker="openalgo", at=server.url, kill_at=0)
+        whole = zygote.run(dsn=dsn, broker="openalgo", at=server.url, kill_at=0, protected=protected)
         assert whole["answered"] == SIGNALS
         assert at_exchange(server.exchange).held == HELD_IN_THE_END
     drop_database(dsn)
@@ -208,13 +230,15 @@ def _mover(server: SteeredServer) -> Callable[[Move], None]:
     return lambda move: server.exchange.steer(move.instrument, Decimal(move.price), units(move))
 
 
-def _recover_with_openalgo(dsn: str, server: SteeredServer, answered: int, killed_at: str, afterwards: str) -> None:
+def _recover_with_openalgo(
+    dsn: str, server: SteeredServer, answered: int, killed_at: str, afterwards: str, settings: Settings = SETTINGS
+) -> None:
     clock = Clock(NOW)
     if afterwards == "hours later":
         clock.forward(hours=2)
     if afterwards == "blind at first":
         server.misbehave("orderbook", Trouble.FAILS_AFTER, times=7)
-    with openalgo(server.url) as broker, a_desk(dsn, broker, _mover(server), clock=clock) as desk:
+    with openalgo(server.url) as broker, a_desk(dsn, broker, _mover(server), clock=clock, settings=settings) as desk:
         desk.at_broker = lambda: at_exchange(server.exchange)
         _tell_on(desk, answered, killed_at)
         # An entry that was kept as sent and never came is nobody's any more, once the operator has said so.

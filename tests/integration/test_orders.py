@@ -112,7 +112,11 @@ def a_desk(
     """An engine whose fills come from the paper broker of `folder`."""
     clock = clock or Clock(NOW)
     with ExitStack() as stack:
-        paper_broker = stack.enter_context(PaperBroker(folder / "paper.sqlite", PaperSettings(**(paper or {})), clock))
+        given = PaperSettings(**(paper or {}))
+        whole_lots = PaperBroker(
+            folder / "paper.sqlite", given, clock, lambda symbol, _: market_of(symbol).units_per_lot
+        )
+        paper_broker = stack.enter_context(whole_lots)
         broker = Misbehaving(paper_broker)
         engine = stack.enter_context(an_engine(dsn, settings=without_waiting(settings), clock=clock))
         quotes = PaperQuotes(paper_broker, market_of, orders=lambda: engine.portfolio.orders.values())

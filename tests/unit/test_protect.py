@@ -190,3 +190,11 @@ def test_it_takes_nothing_of_the_limits_and_no_exit_counts_it_as_leaving():
     assert book.portfolio.lots_leaving(position) == 0
     assert stop_of(book).risk_reserved == 0
     assert book.portfolio.totals.margin == 270_000 * 5
+
+
+def test_one_in_doubt_that_was_never_there_is_placed_again_once_somebody_has_looked():
+    book = an_open_base()
+    first = stop_of(book)
+    book.report(first, "in_doubt")
+    book.report(first, "cancelled", settled=True)
+    assert stop_of(book).client_order_id != first.client_order_id

@@ -1,0 +1,123 @@
+"""Disaster stops at the broker: they follow ours, protect what a dead engine holds, and never sell what was sold."""
+
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import pytest
+
+from live.brokers.port import BrokerOrder, BrokerOrderState, BrokerRefused, OrderRequest
+from tests.builders import a_signal, minutes, settings_with
+from tests.engines import Clock, status_of
+from tests.integration.test_orders import NOW, a_desk, proved
+from tests.queries import rows
+from tests.waiting import eventually
+
+LOOSE = {"ongoing_volatility_percent": "50", "ongoing_risk_percent": "50"}
+SETTINGS = settings_with(execution={"fills": "broker"}, instruments={"BANK_NIFTY": LOOSE})
+STOPS = "SELECT count(*) FILTER (WHERE filled_lots > 0), count(*) FROM orders WHERE purpose = 'stop'"
+BUSY = settings_with(execution={"fills": "broker"})
+
+
+def at_rest(engine: Any) -> bool:
+    return all(order.rests and order.broker_order_id for order in engine.portfolio.orders.values())
+
+
+def waiting(broker: Any) -> list[BrokerOrder]:
+    return [order for order in broker.orders() if order.state in (BrokerOrderState.PENDING, BrokerOrderState.WORKING)]
+
+
+def held(broker: Any) -> Decimal:
+    return sum((position.quantity for position in broker.positions()), Decimal(0))
+
+
+def a_bar(price: Any, minute: float, **fields: Any) -> Any:
+    return a_signal("MARKET_DATA", layer="", stop=None, price=price, timestamp=minutes(minute), **fields)
+
+
+def test_the_stop_at_the_broker_follows_ours_and_is_gone_before_the_exit_sells(dsn, tmp_path):
+    with a_desk(dsn, tmp_path, settings=SETTINGS) as (engine, broker, _):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: [order.trigger_price for order in waiting(broker)] == [Decimal(51300)])
+        assert [order.quantity for order in waiting(broker)] == [60]
+        engine.process_signal(a_bar(54000, 17))
+        # Ours is 54000 - 2.5 x 350, the broker's another 350 below.
+        assert eventually(lambda: [order.trigger_price for order in waiting(broker)] == [Decimal(52775)])
+        assert len(broker.placed) == 2
+        engine.process_signal(a_signal("EXIT", price=53900, timestamp=minutes(18)))
+        assert eventually(lambda: not engine.portfolio.orders and not engine.positions)
+        assert (held(broker), waiting(broker)) == (0, [])
+        told = rows(dsn, "SELECT purpose, state, filled_lots FROM orders ORDER BY purpose")
+        assert told == [("entry", "filled", 2), ("exit", "filled", 2), ("stop", "cancelled", 0)]
+        proved(dsn, engine)
+
+
+def test_what_a_dead_engine_holds_is_sold_by_it_and_found_at_the_next_start(dsn, tmp_path):
+    with a_desk(dsn, tmp_path, settings=SETTINGS) as (engine, broker, _):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: at_rest(engine) and bool(waiting(broker)))
+    with a_desk(dsn, tmp_path, settings=SETTINGS, start=False) as (engine, broker, dispatcher):
+        broker.quote_seen("BANK_NIFTY", "PAPER", Decimal(51250), minutes(19))
+        assert held(broker) == 0
+        # The bar that would have closed it comes before anything was read.
+        assert status_of(engine.process_signal(a_bar(51250, 19))) == "executed"
+        dispatcher.start()
+        assert eventually(lambda: not engine.portfolio.orders)
+        assert not engine.positions
+        assert held(broker) == 0
+        assert rows(dsn, "SELECT exit_reason, exit_price FROM portfolio_positions") == [("DISASTER_STOP", 51250)]
+        proved(dsn, engine)
+
+
+def test_where_the_broker_cannot_move_it_it_is_cancelled_and_placed_anew(dsn, tmp_path):
+    with a_desk(dsn, tmp_path, settings=SETTINGS) as (engine, broker, _):
+
+        def refuses(broker_order_id: str, request: OrderRequest) -> None:
+            raise BrokerRefused("not in its place")
+
+        broker.modify = refuses
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: at_rest(engine) and bool(waiting(broker)))
+        engine.process_signal(a_bar(54000, 17))
+        assert eventually(lambda: [order.trigger_price for order in waiting(broker)] == [Decimal(52775)])
+        states = "SELECT state FROM orders WHERE purpose = 'stop' ORDER BY journal_seq"
+        assert eventually(lambda: rows(dsn, states) == [("cancelled",), ("working",)])
+        proved(dsn, engine)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_the_market_does_nothing_is_sold_twice_nor_left_without_a_stop(dsn, tmp_path, seed):
+    """Bars that trail, peel off, stop out and trigger, exits and entries in between: the account is never short."""
+    random, clock, price = Random(seed), Clock(NOW), 52000.0
+    parts = {"latency_seconds": "2", "fill_fractions": ("0.5", "0.5"), "seconds_between_fills": "2"}
+    with a_desk(dsn, tmp_path, parts, clock=clock, settings=BUSY) as (engine, broker, _):
+        for number in range(40):
+            price *= 1 + random.uniform(-0.012, 0.014)
+            clock.forward(seconds=random.choice((1, 3, 9)))
+            atr, now = random.choice((200, 350, 800)), clock()
+            shown = Decimal(f"{price:.2f}")
+            held_layers = [position.layer for position in engine.positions.values()]
+            kind = random.choice(("bar", "bar", "bar", "exit")) if held_layers else "enter"
+            if kind == "bar":
+                signal = a_signal("MARKET_DATA", layer="", stop=None, price=shown, atr=atr, timestamp=now)
+            elif kind == "exit":
+                signal = a_signal("EXIT", layer="ALL", price=shown, atr=atr, timestamp=now)
+            else:
+                stop = shown - Decimal(atr)
+                signal = a_signal(price=shown, stop=stop, atr=atr, timestamp=now)
+            engine.process_signal(signal)
+            assert eventually(lambda: held(broker) >= 0, seconds=0.05), f"short after {number}"
+        engine.process_signal(a_signal("EXIT", layer="ALL", price=Decimal(f"{price:.2f}"), timestamp=clock()))
+
+        def over() -> bool:
+            clock.forward(seconds=2)
+            assert held(broker) >= 0
+            return not engine.portfolio.orders
+
+        assert eventually(over)
+        assert not engine.positions
+        assert (held(broker), waiting(broker)) == (0, [])
+        proved(dsn, engine)
+        ((sold, placed),) = rows(dsn, STOPS)
+        assert sold > 0, "no stop was triggered"
+        assert placed > sold

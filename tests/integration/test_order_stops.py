@@ -106,7 +106,11 @@ def test_whatever_the_market_does_nothing_is_sold_twice_nor_left_without_a_stop(
                 stop = shown - Decimal(atr)
                 signal = a_signal(price=shown, stop=stop, atr=atr, timestamp=now)
             engine.process_signal(signal)
-            assert eventually(lambda: held(broker) >= 0, seconds=0.05), f"short after {number}"
+            if number % 8 == 7:
+                # Inside the bar the market falls for a moment through whatever waits there.
+                assert eventually(lambda: at_rest(engine))
+                broker.quote_seen("BANK_NIFTY", "PAPER", shown * Decimal("0.95"), now)
+            assert held(broker) >= 0, f"short after {number}"
         engine.process_signal(a_signal("EXIT", layer="ALL", price=Decimal(f"{price:.2f}"), timestamp=clock()))
 
         def over() -> bool:

@@ -36,7 +36,7 @@ AGAIN_SECONDS = 5.0
 
 
 class Dispatcher:
-    """One thread. `desk` is the engine; `market_of` tells where an instrument is traded, None where it is not;
+    """One thread. `desk` is the engine; `market_of` tells where an order is traded, None where nowhere;
     `may_send` whether this instance holds the portfolio at this moment, `gate` what limits let through; `prepare` is called
     before each turn, `reconcile` now and then."""
 
@@ -45,7 +45,7 @@ class Dispatcher:
         desk: OrderDesk,
         broker: Broker,
         *,
-        market_of: Callable[[str], Market | None],
+        market_of: Callable[[Order], Market | None],
         clock: Callable[[], datetime],
         may_send: Callable[[], bool] = lambda: True,
         prepare: Callable[[], None] = lambda: None,
@@ -151,7 +151,7 @@ class Dispatcher:
         if refusal is not None:
             self._report(order, OrderState.CANCELLED, message=refusal, settled=True)
             return
-        market = self._market_of(order.instrument)
+        market = self._market_of(order)
         if market is None:
             self._report(order, OrderState.REJECTED, message=f"{order.instrument} is not traded here", settled=True)
             return
@@ -269,7 +269,7 @@ class Dispatcher:
         self._ours |= {order.broker_order_id for order in orders if order.broker_order_id is not None}
         claimed = set(self._ours)
         for order in orders:
-            market = self._market_of(order.instrument)
+            market = self._market_of(order)
             if market is not None:
                 self._read_one(books, order, market, claimed)
 

@@ -68,7 +68,7 @@ def order_desk(
         dispatcher = Dispatcher(
             engine,
             broker,
-            market_of=markets.get,
+            market_of=lambda order: markets.get(order.instrument),
             clock=clock,
             may_send=may_send,
             prepare=(lambda: None) if quotes is None else quotes.show,

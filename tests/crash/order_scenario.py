@@ -244,7 +244,12 @@ def a_desk(
     """Engine and dispatcher on a database and a broker that may have a past."""
     with an_engine(dsn, settings=SETTINGS, clock=clock, instance_id="crash") as engine:
         dispatcher = Dispatcher(
-            engine, broker, market_of=market_of, clock=clock, shows_within=shows_within, read_every=0.0
+            engine,
+            broker,
+            market_of=lambda order: market_of(order.instrument),
+            clock=clock,
+            shows_within=shows_within,
+            read_every=0.0,
         )
         # What is intended from here on is this process's own.
         dispatcher.turn()

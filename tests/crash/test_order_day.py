@@ -154,7 +154,12 @@ def dispatching_from(engine: LiveTradingEngine, server: SteeredServer, clock: Cl
     desk = Forgetful(engine, SEED)
     with openalgo(server.url, read_seconds=str(READ_SECONDS)) as broker:
         dispatcher = Dispatcher(
-            desk, broker, market_of=market_of, clock=clock, shows_within=HANG_SECONDS + 0.3, read_every=0.03
+            desk,
+            broker,
+            market_of=lambda order: market_of(order.instrument),
+            clock=clock,
+            shows_within=HANG_SECONDS + 0.3,
+            read_every=0.03,
         )
         engine.on_commit = lambda _: dispatcher.wake()
         dispatcher.start()

@@ -101,7 +101,7 @@ def a_desk(
         dispatcher = Dispatcher(
             engine,
             broker,
-            market_of=market_of,
+            market_of=lambda order: market_of(order.instrument),
             clock=clock,
             prepare=quotes.show,
             shows_within=0.3,

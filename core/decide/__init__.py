@@ -7,6 +7,7 @@ from core.decide.bar import decide_bar
 from core.decide.command import (
     decide_capital,
     decide_close,
+    decide_contracts,
     decide_freeze,
     decide_halt,
     decide_resume,
@@ -31,6 +32,7 @@ from core.inputs import (
     OrderReport,
     Resume,
     SaveRow,
+    SetContracts,
     SignalInput,
     StartPortfolio,
     StartTerm,
@@ -50,16 +52,27 @@ def decide(portfolio: Portfolio, given: Input, now: datetime) -> Decision:
             return _decide_signal(portfolio, given, now)
         case Halt() | Resume() | Freeze() | ClosePositions() | MoveCapital():
             return _decide_command(portfolio, given, now)
-        case StartPortfolio():
-            return decide_start(portfolio, given)
-        case ChangeSettings():
-            return decide_settings(portfolio, given)
+        case StartPortfolio() | ChangeSettings() | SetContracts():
+            return _decide_basis(portfolio, given)
         case StartTerm():
             return Decision(outcome=Outcome(status=Status.EXECUTED), portfolio=portfolio)
         case SaveRow():
             return decide_save(portfolio, given)
         case OrderReport():
             return decide_report(portfolio, given)
+        case _:
+            assert_never(given)
+
+
+def _decide_basis(portfolio: Portfolio, given: StartPortfolio | ChangeSettings | SetContracts) -> Decision:
+    """What all later inputs are decided on."""
+    match given:
+        case StartPortfolio():
+            return decide_start(portfolio, given)
+        case ChangeSettings():
+            return decide_settings(portfolio, given)
+        case SetContracts():
+            return decide_contracts(portfolio, given)
         case _:
             assert_never(given)
 

@@ -7,30 +7,41 @@ from decimal import Decimal
 
 from core.inputs import SignalInput
 from core.journal import Batch
+from core.portfolio import Portfolio
 from live.books import Market
 from live.brokers.paper import PaperBroker
+from live.contract_markets import NO_CONTRACT_MARKETS, ContractMarkets
 
 
 class PaperQuotes:
     """Prices on their way from the writer, which must not wait, to the broker's book."""
 
-    def __init__(self, broker: PaperBroker, market_of: Callable[[str], Market | None]) -> None:
+    def __init__(
+        self,
+        broker: PaperBroker,
+        market_of: Callable[[str], Market | None],
+        by_contract: ContractMarkets = NO_CONTRACT_MARKETS,
+    ) -> None:
         self._broker = broker
         self._market_of = market_of
-        self._waiting: deque[tuple[str, Decimal, datetime]] = deque()
+        self._by_contract = by_contract
+        self._waiting: deque[tuple[Market, Decimal, datetime]] = deque()
 
     def take(self, batch: Batch) -> None:
-        """Note the prices of a batch's signals."""
+        """Note the prices of a batch's signals, for each market that the instrument is in: the chart has one price for all."""
         for entry in batch.entries:
             if isinstance(entry.given, SignalInput):
                 signal = entry.given.signal
-                self._waiting.append((signal.instrument, signal.price, signal.time))
+                for market in self._markets(batch.after, signal.instrument):
+                    self._waiting.append((market, signal.price, signal.time))
 
     def show(self) -> None:
         """Show what was noted to the broker."""
         while self._waiting:
-            instrument, price, at = self._waiting[0]
-            market = self._market_of(instrument)
-            if market is not None:
-                self._broker.quote_seen(market.symbol, market.exchange, price, at)
+            market, price, at = self._waiting[0]
+            self._broker.quote_seen(market.symbol, market.exchange, price, at)
             self._waiting.popleft()
+
+    def _markets(self, portfolio: Portfolio, instrument: str) -> set[Market]:
+        fixed = self._market_of(instrument)
+        return {*self._by_contract.in_use(portfolio, instrument), *(() if fixed is None else (fixed,))}

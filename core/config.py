@@ -33,6 +33,14 @@ def default_settings() -> Settings:
     return Settings.model_validate({"instruments": default_instruments()})
 
 
+class ContractFiles(Settled):
+    """Where contracts come from: what is corrected by hand, and rules and calendar in place of the shipped ones."""
+
+    corrections: Path | None = None
+    rules: Path | None = None
+    calendar: Path | None = None
+
+
 class FileSettings(BaseSettings):
     """The configuration file and `PORTFOLIO_` variables over it: Settings, and what only the shell needs."""
 
@@ -57,6 +65,7 @@ class FileSettings(BaseSettings):
     paper: PaperFills = PaperFills()
     execution: Execution = Execution()
     instruments: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    contracts: ContractFiles = ContractFiles()
     # The shell's own, with secrets; it knows what may be in there.
     brokers: dict[str, Any] = Field(default={}, repr=False)
 

@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, model_validator
 from core import numbers
 from core.contracts import Instrument, Positive, PositiveMoney, Settled
 from core.errors import Refused
+from core.symbols import FutureSymbol
 from core.trading_calendar import BeyondHorizon, Day, TradingCalendar
 
 MONTH = r"^20\d\d-(0[1-9]|1[0-2])$"
@@ -157,6 +158,11 @@ class Contract(Settled):
     def name(self) -> str:
         """Instrument and month, as messages and corrections call it: `BANK_NIFTY 2026-01`."""
         return f"{self.instrument} {self.month}"
+
+    @property
+    def futures_symbol(self) -> str:
+        """The future as brokers call it: `BANKNIFTY27JAN26FUT`."""
+        return str(FutureSymbol(underlying=self.symbol, expiry=self.expiry))
 
     def tick_on(self, day: date, level: Decimal) -> Decimal:
         """The future's tick on a trading day, in points, for a price at that level.

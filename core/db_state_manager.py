@@ -53,6 +53,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] | None
     last_seq: int
     orders: tuple[Order, ...] = ()
+    contracts: dict[str, Any] = {}
 
 
 class Kept(Struct, frozen=True, kw_only=True):
@@ -164,6 +165,7 @@ class DatabaseStateManager:
                 settings=(self._one("last_settings") or {}).get("settings"),
                 last_seq=self._last_seq,
                 orders=tuple(map(order_from_row, self._writer.read("load_orders"))),
+                contracts=(self._one("last_contracts") or {}).get("contracts", {}),
             )
             self.cache.publish(
                 Committed(

@@ -26,6 +26,12 @@ class SettingsChanged(_Event, frozen=True, kw_only=True, tag="settings_changed")
     settings: dict[str, Any]
 
 
+class ContractsSet(_Event, frozen=True, kw_only=True, tag="contracts_set"):
+    """The contracts that instruments are traded in, all of them (core.listed_contracts as JSON)."""
+
+    contracts: dict[str, Any]
+
+
 class PositionOpened(_Event, frozen=True, kw_only=True, tag="position_opened"):
     """A new layer, as it stands after its entry's fill."""
 
@@ -205,6 +211,7 @@ OrderChange = OrderReported | OrderSent | OrderTryEnded | OrderMoved | OrderCanc
 Event = (
     PortfolioStarted
     | SettingsChanged
+    | ContractsSet
     | PositionOpened
     | PositionMarked
     | PositionExited

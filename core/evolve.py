@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from core.events import (
     CapitalMoved,
+    ContractsSet,
     EntriesFrozen,
     EntriesUnfrozen,
     Event,
@@ -30,6 +31,7 @@ from core.events import (
     TradingHalted,
     TradingResumed,
 )
+from core.listed_contracts import contracts_from
 from core.models import PortfolioState, Position, PositionStatus, PyramidingState, Statistics
 from core.numbers import ZERO, exactly
 from core.orders import Order, OrderState
@@ -50,6 +52,8 @@ def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
             return replace(portfolio, pyramiding=portfolio.pyramiding.set(row.instrument, row))
         case SettingsChanged():
             return portfolio.with_settings(Settings.model_validate(event.settings))
+        case ContractsSet():
+            return portfolio.with_contracts(contracts_from(event.contracts))
         case (
             PortfolioStarted()
             | CapitalMoved()

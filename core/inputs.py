@@ -76,6 +76,13 @@ class ChangeSettings(_Input, frozen=True, kw_only=True, tag="settings"):
     settings: dict[str, Any]
 
 
+class SetContracts(_Input, frozen=True, kw_only=True, tag="contracts"):
+    """The contracts that instruments are traded in from here on, by instrument (core.listed_contracts as JSON), and the
+    months that could not be told, with why. An instrument that is not in it is traded by its own name."""
+
+    contracts: dict[str, Any]
+
+
 class StartTerm(_Input, frozen=True, kw_only=True, tag="term"):
     """An instance became the writer."""
 
@@ -117,4 +124,4 @@ class EndTry(_Input, frozen=True, kw_only=True, tag="try_over"):
 
 OrderInput = OrderReport | SendOrder | EndTry
 Command = Halt | Resume | Freeze | ClosePositions | MoveCapital
-Input = SignalInput | Command | StartPortfolio | ChangeSettings | StartTerm | SaveRow | OrderInput
+Input = SignalInput | Command | StartPortfolio | ChangeSettings | SetContracts | StartTerm | SaveRow | OrderInput

@@ -1,6 +1,6 @@
 """Orders: what a broker is asked to do, and what has come of it. An order is kept as an intent before the broker hears of it."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -95,7 +95,8 @@ class Fill(Struct, frozen=True, kw_only=True):
 
 
 class EntryPlan(Struct, frozen=True, kw_only=True):
-    """What an entry's first fill makes a position of: the signal's times, stop and ATR (points), and why that size."""
+    """What an entry's first fill makes a position of: the signal's times, stop and ATR (points), why that size; and
+    its contract's expiry and month, where it has one."""
 
     entry_timestamp: datetime
     entry_bar_time: datetime | None
@@ -104,6 +105,8 @@ class EntryPlan(Struct, frozen=True, kw_only=True):
     atr: Decimal | None
     limiter: str
     is_base_position: bool
+    expiry: date | None = None
+    contract_month: str | None = None
 
     def __post_init__(self) -> None:
         require_utc(

@@ -8,10 +8,13 @@ import immutables
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.listed_contracts import ListedContracts
 from core.models import PortfolioState, Position, PyramidingState, layer_number
 from core.numbers import ZERO, exactly, percent_of, product
 from core.orders import Order, OrderPurpose
 from core.settings import Settings
+
+NO_CONTRACTS: immutables.Map[str, ListedContracts] = immutables.Map()
 
 
 class Totals(Struct, frozen=True, kw_only=True):
@@ -27,8 +30,9 @@ class Totals(Struct, frozen=True, kw_only=True):
 class Portfolio(Struct, frozen=True, kw_only=True):
     """All that a decision may depend on.
 
-    `orders` are those of which more may come; `closed` and `settled_orders` hold what this batch ended, until it is
-    committed. `seq` is the journal's number of the input that is decided now, 0 once that is committed.
+    `contracts` are those of the instruments that are traded by contract. `orders` are those of which more may come; `closed`
+    and `settled_orders` hold what this batch ended, until it is committed. `seq` is the journal's number of the input that is
+    decided now, 0 once that is committed.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Portfolio(Struct, frozen=True, kw_only=True):
     orders: immutables.Map[str, Order] = immutables.Map()
     orders_by_instrument: immutables.Map[str, tuple[str, ...]] = immutables.Map()
     settled_orders: immutables.Map[str, Order] = immutables.Map()
+    contracts: immutables.Map[str, ListedContracts] = NO_CONTRACTS
     seq: int = 0
 
     def positions_of(self, instrument: str) -> list[Position]:
@@ -126,10 +131,11 @@ class Portfolio(Struct, frozen=True, kw_only=True):
 
     def with_settings(self, settings: Settings) -> "Portfolio":
         """This portfolio under other settings; margin follows the new margin per lot."""
-        changed = replace(self, settings=settings)
-        margin = sum((changed.margin_of(position) for position in self.positions.values()), ZERO)
-        margin += sum((changed.margin_reserved(order) for order in self.orders.values()), ZERO)
-        return replace(changed, totals=replace(self.totals, margin=margin))
+        return _with_margin_summed(replace(self, settings=settings))
+
+    def with_contracts(self, contracts: immutables.Map[str, ListedContracts]) -> "Portfolio":
+        """This portfolio with other contracts; margin follows theirs."""
+        return _with_margin_summed(replace(self, contracts=contracts))
 
     def settled(self) -> "Portfolio":
         """This portfolio after its batch was committed: what was closed is a row, no longer state."""
@@ -139,15 +145,22 @@ class Portfolio(Struct, frozen=True, kw_only=True):
 
     def margin_of(self, position: Position) -> Decimal:
         """The planning margin of a position, in money; 0 for an instrument that is no longer configured."""
-        instrument = self.settings.instruments.get(position.instrument)
-        return ZERO if instrument is None else product(instrument.margin_per_lot, position.lots)
+        return product(self._margin_per_lot(position.instrument, position.contract_month), position.lots)
 
     def margin_reserved(self, order: Order) -> Decimal:
         """The planning margin that the unfilled lots of a working entry hold, in money."""
-        instrument = self.settings.instruments.get(order.instrument)
-        if instrument is None or order.purpose is not OrderPurpose.ENTRY:
+        if order.purpose is not OrderPurpose.ENTRY:
             return ZERO
-        return product(instrument.margin_per_lot, order.lots_left)
+        month = None if order.plan is None else order.plan.contract_month
+        return product(self._margin_per_lot(order.instrument, month), order.lots_left)
+
+    def _margin_per_lot(self, instrument: str, contract_month: str | None) -> Decimal:
+        """The contract's own where it is known; else, as of one that expired long ago, the instrument's."""
+        settings, listed = self.settings.instruments.get(instrument), self.contracts.get(instrument)
+        contract = None if listed is None else listed.of_month(contract_month)
+        if settings is None:
+            return ZERO
+        return settings.margin_per_lot if contract is None else contract.margin_per_lot
 
     def _reserved(self, order: Order | None, sign: int, totals: Totals) -> Totals:
         if order is None:
@@ -188,6 +201,12 @@ class Portfolio(Struct, frozen=True, kw_only=True):
         return self.by_instrument.delete(position.instrument)
 
 
+def _with_margin_summed(portfolio: Portfolio) -> Portfolio:
+    margin = sum((portfolio.margin_of(position) for position in portfolio.positions.values()), ZERO)
+    margin += sum((portfolio.margin_reserved(order) for order in portfolio.orders.values()), ZERO)
+    return replace(portfolio, totals=replace(portfolio.totals, margin=margin))
+
+
 @exactly
 def portfolio_from_rows(
     name: str,
@@ -196,6 +215,7 @@ def portfolio_from_rows(
     positions: Iterable[Position],
     pyramiding: Iterable[PyramidingState],
     orders: Iterable[Order] = (),
+    contracts: immutables.Map[str, ListedContracts] = NO_CONTRACTS,
 ) -> Portfolio:
     """The portfolio that the rows of its tables are; equal to the one that wrote them. `orders` are in their order."""
     portfolio = Portfolio(
@@ -203,6 +223,7 @@ def portfolio_from_rows(
         settings=settings,
         state=state,
         pyramiding=immutables.Map({row.instrument: row for row in pyramiding}),
+        contracts=contracts,
     )
     for position in positions:
         portfolio = portfolio.with_position(position)

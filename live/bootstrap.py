@@ -19,6 +19,7 @@ from core.errors import ConfigurationError, PortfolioError
 from core.postgres.embedded import EmbeddedServerError
 from core.postgres.lease import PortfolioLock
 from core.settings import Settings
+from live.contracts_desk import ContractsDesk
 from live.database import database_to_be
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
@@ -74,6 +75,8 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
     require_safe_bind(options.host, file_settings.webhook_secret)
     brokers = brokers_settings(file_settings, options.broker)
     settings = settings_for(file_settings.settings, options.broker)
+    contracts = ContractsDesk(file_settings.contracts, settings, brokers.by_contract)
+    contracts.document_on(utc_now().date())  # what is wrong with a file is told before anything is begun
     process = _Process()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.asked)
@@ -102,6 +105,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
             on_fatal=process.fail,
             ending=process.ending,
             spool=spool,
+            contracts_on=contracts.document_on,
         )
         server = _server(options, file_settings, settings, engine, token)
         serving = threading.Thread(target=server.serve, name="http", daemon=True)
@@ -124,6 +128,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
             options.data_dir / "broker" / options.portfolio,
             clock=utc_now,
             may_send=lambda: engine.serving and lock.held,
+            contracts=contracts,
         )
         start_orders = stack.enter_context(desk)
         stack.callback(server.stop)

@@ -5,7 +5,7 @@ import threading
 from itertools import count
 from typing import Any
 
-from core.inputs import Command, OrderInput, SignalInput
+from core.inputs import Command, OrderInput, SetContracts, SignalInput
 from core.ordering import signal_in_order_key
 from live.answers import Answer
 
@@ -30,7 +30,11 @@ class Delivery:
     )
 
     def __init__(
-        self, given: SignalInput | Command | OrderInput, payload: dict[str, Any] | None = None, *, kept: bool = False
+        self,
+        given: SignalInput | Command | OrderInput | SetContracts,
+        payload: dict[str, Any] | None = None,
+        *,
+        kept: bool = False,
     ) -> None:
         self.given = given
         self.payload = payload or {}

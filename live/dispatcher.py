@@ -45,7 +45,7 @@ _FIRST = (
 
 
 class Dispatcher:
-    """One thread. `desk` is the engine; `market_of` tells where an order is traded, None where it is not;
+    """One thread. `desk` is the engine; `market_of` tells where an order is traded, None where nowhere;
     `may_send` whether this instance holds the portfolio at this moment, `gate` what limits let through; `prepare` is called
     before each turn, `reconcile` now and then."""
 

@@ -5,7 +5,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +14,7 @@ import structlog
 from core.db_state_manager import DatabaseStateManager
 from core.errors import DatabaseAway, Halt, LeadershipLost
 from core.fingerprint import fingerprint_of
-from core.inputs import ClosePositions, Command, OrderInput, OrderReport, SignalInput
+from core.inputs import ClosePositions, Command, OrderInput, OrderReport, SetContracts, SignalInput
 from core.journal import Batch
 from core.models import Position, Signal, SignalType
 from core.orders import Fill, OrderState
@@ -23,6 +23,7 @@ from core.portfolio_state import PortfolioStateManager
 from core.postgres.reads import Reads
 from core.settings import Settings
 from live.answers import Answer, AnswerKind
+from live.contracts_desk import DailyContracts
 from live.counting import DeliveryCounter
 from live.deliveries import Delivery, Waiting, first_of_each, in_order
 from live.inbox import Inbox
@@ -47,7 +48,8 @@ FAILURES_UNTIL_AWAY = 2
 class LiveTradingEngine:
     """The one owner of a portfolio's state. `clock` gives aware UTC; `on_fatal` is told when it may not go on, `ending`
     ends a start that waits for the database. With a `spool` signals are taken from construction on: what cannot be
-    decided in time is kept there and decided later; without one it is not taken."""
+    decided in time is kept there and decided later; without one it is not taken. `contracts_on` tells what instruments are
+    traded in on a day (core.listed_contracts as JSON)."""
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class LiveTradingEngine:
         answer_within: float = ANSWER_WITHIN_SECONDS,
         ending: threading.Event | None = None,
         spool: Spool | None = None,
+        contracts_on: Callable[[date], dict[str, Any]] = lambda _: {},
     ) -> None:
         self.db_manager = db_manager
         self.portfolio_name = db_manager.portfolio
@@ -83,6 +86,7 @@ class LiveTradingEngine:
         self._ending = ending or threading.Event()
         self._stopping = threading.Event()
         self._inbox = Inbox(db_manager, settings)
+        self._contracts = DailyContracts(contracts_on)
         self._counter = DeliveryCounter(lambda fingerprint: db_manager.count_delivery(fingerprint))
         self._in_hand: list[Delivery] = []
         self._keeping = Keeping(spool, self._waiting)
@@ -95,7 +99,9 @@ class LiveTradingEngine:
         Raises ConfigurationError (another capital than the portfolio's, an open position's instrument not configured),
         DatabaseAway, StateDiverged.
         """
-        recovered = recover(self.db_manager, self._settings, self._initial_capital, self._clock())
+        now = self._clock()
+        contracts = self._contracts.at_start(now.date())
+        recovered = recover(self.db_manager, self._settings, self._initial_capital, now, contracts)
         writer = PortfolioWriter(
             self.db_manager,
             recovered.portfolio,
@@ -282,6 +288,16 @@ class LiveTradingEngine:
         if self.serving:
             for delivery in self._inbox.look():
                 self._waiting.put(delivery)
+
+    def look_into_contracts(self) -> None:
+        """Once a day: journal the contracts where they are others by now. Never raises."""
+        if self.serving:
+            self._contracts.refresh(self._clock().date(), self.portfolio, self._set_contracts)
+
+    def _set_contracts(self, given: SetContracts) -> bool:
+        delivery = Delivery(given)
+        answer = self._submit(delivery, self._answer_within) or self._abandon(delivery)
+        return answer.kind is AnswerKind.DECIDED
 
     def process_signal(self, signal: Signal) -> Answer:
         """Hand a signal to its handler."""

@@ -52,6 +52,7 @@ _REASONS = {
     "atr_spacing": "the price was too near to the last entry",
     "max_pyramids": "the instrument had as many pyramids as it may",
     "profit": "the instrument had no profit to add from",
+    "contract": "no contract could be told for it, or its base position has to be rolled first",
     "no such order, or it is settled": "nothing more was expected of an order of that id",
     "nothing new": "all of it was known",
     "fills exceed the order": "more was filled than the order, or what it could close, had left: nothing was booked, and"

@@ -1,5 +1,5 @@
-"""Once a second: keep the portfolio's lock, tell that this instance is alive, see whether the database is there, and
-what others have put into the inbox."""
+"""Once a second: keep the portfolio's lock, tell that this instance is alive, see whether the database is there,
+what others have put into the inbox, and whether a new day has other contracts."""
 
 import threading
 import time
@@ -87,6 +87,7 @@ class Heartbeat:
             )
             if not self._stopping.is_set():
                 self._engine.look_into_inbox()
+                self._engine.look_into_contracts()
         except LockHeld as error:
             self._on_lost(str(error))
         except (DatabaseAway, UnsafeServer) as error:

@@ -18,6 +18,8 @@ from live.books import Market
 from live.brokers.paper import PaperBroker
 from live.brokers.port import Broker, BrokerAway, BrokerRefused, OutcomeUnknown
 from live.brokers.settings import BrokersSettings
+from live.contract_markets import ContractMarkets
+from live.contracts_desk import ContractsDesk
 from live.dispatcher import SHOWS_WITHIN_SECONDS, Dispatcher
 from live.engine import LiveTradingEngine
 from live.order_limits import Gate
@@ -50,6 +52,7 @@ def order_desk(
     *,
     clock: Callable[[], datetime],
     may_send: Callable[[], bool],
+    contracts: ContractsDesk,
 ) -> Iterator[Callable[[], None]]:
     """What starts the dispatcher, which ends with the block; nothing to start where decisions are filled on paper at once.
 
@@ -58,26 +61,29 @@ def order_desk(
     if settings.execution.fills == "paper":
         yield lambda: None
         return
-    broker = _broker(brokers, settings, folder, clock)
+    broker = _broker(brokers, settings, folder, clock, contracts)
     try:
         _require_ready(broker)
         markets = _markets(brokers, settings, broker)
+        by_contract = ContractMarkets(_exchanges(brokers, settings), broker.counts_lots)
         quotes = None
         if isinstance(broker, PaperBroker):
-            quotes = PaperQuotes(broker, markets.get, orders=lambda: engine.portfolio.orders.values())
-        reconciler = Reconciler(broker, markets, portfolio=lambda: engine.portfolio, command=engine.command)
+            quotes = PaperQuotes(broker, markets.get, by_contract, portfolio=lambda: engine.portfolio)
+        reconciler = Reconciler(
+            broker, markets, by_contract, portfolio=lambda: engine.portfolio, command=engine.command
+        )
         engine.reconcile_with_broker = reconciler.run
         dispatcher = Dispatcher(
             engine,
             broker,
-            market_of=lambda order: markets.get(order.instrument),
+            market_of=lambda order: by_contract.of_order(order) or markets.get(order.instrument),
             clock=clock,
             may_send=may_send,
             prepare=(lambda: None) if quotes is None else quotes.show,
             reconcile=reconciler.run,
             # The paper broker acts before it answers: nothing of it comes late.
             shows_within=1.0 if brokers.use == "paper" else SHOWS_WITHIN_SECONDS,
-            gate=Gate(brokers.limits, folder.parent / SWITCH, clock=clock, calendar=_calendar(brokers)),
+            gate=Gate(brokers.limits, folder.parent / SWITCH, clock=clock, calendar=_calendar(brokers, contracts)),
         )
 
         def committed(batch: Batch) -> None:
@@ -94,13 +100,22 @@ def order_desk(
         broker.close()
 
 
-def _broker(brokers: BrokersSettings, settings: Settings, folder: Path, clock: Callable[[], datetime]) -> Broker:
+def _broker(
+    brokers: BrokersSettings,
+    settings: Settings,
+    folder: Path,
+    clock: Callable[[], datetime],
+    contracts: ContractsDesk,
+) -> Broker:
     match brokers.use:
         case "paper":
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lots = {name: instrument.lot_size for name, instrument in settings.instruments.items()}
+            lots = {_fixed_symbol(brokers, name): each.lot_size for name, each in settings.instruments.items()}
             return PaperBroker(
-                folder / "paper.sqlite", brokers.paper, clock, step_of=lambda symbol, _: lots.get(symbol, Decimal(1))
+                folder / "paper.sqlite",
+                brokers.paper,
+                clock,
+                step_of=lambda symbol, _: contracts.lot_of(symbol) or lots.get(symbol, Decimal(1)),
             )
         case "openalgo":
             from live.brokers.openalgo import OpenAlgoBroker
@@ -116,12 +131,8 @@ def _broker(brokers: BrokersSettings, settings: Settings, folder: Path, clock: C
             assert_never(brokers.use)
 
 
-def _calendar(brokers: BrokersSettings) -> TradingCalendar | None:
-    if not brokers.limits.within_hours:
-        return None
-    from live.contracts_file import load_calendar
-
-    return load_calendar()
+def _calendar(brokers: BrokersSettings, contracts: ContractsDesk) -> TradingCalendar | None:
+    return contracts.calendar() if brokers.limits.within_hours else None
 
 
 def _require_ready(broker: Broker) -> None:
@@ -134,16 +145,31 @@ def _require_ready(broker: Broker) -> None:
 
 
 def _markets(brokers: BrokersSettings, settings: Settings, broker: Broker) -> dict[str, Market]:
-    """Where each instrument is traded: on paper each under its own name, elsewhere what `brokers.markets` names."""
+    """Where each instrument is traded under one symbol: on paper its own name, elsewhere what `brokers.markets` names."""
     unknown = sorted(set(brokers.markets) - set(settings.instruments))
     if unknown:
         raise ConfigurationError(f"`brokers.markets`: {', '.join(unknown)} is no instrument that is configured")
     markets = {}
     for name, instrument in settings.instruments.items():
-        given = brokers.markets.get(name)
-        if given is None and brokers.use != "paper":
+        symbol, exchange = _fixed_symbol(brokers, name), _exchanges(brokers, settings).get(name)
+        if symbol is None or exchange is None:
             continue
-        symbol, exchange = (name, instrument.exchange) if given is None else (given.symbol, given.exchange)
         lots = Decimal(1) if broker.counts_lots(exchange) else instrument.lot_size
         markets[name] = Market(symbol=symbol, exchange=exchange, units_per_lot=lots)
     return markets
+
+
+def _fixed_symbol(brokers: BrokersSettings, instrument: str) -> str | None:
+    """The one symbol of an instrument; None where its contracts have theirs, or it is not traded."""
+    given = brokers.markets.get(instrument)
+    if given is None:
+        return instrument if brokers.use == "paper" else None
+    return given.symbol
+
+
+def _exchanges(brokers: BrokersSettings, settings: Settings) -> dict[str, str]:
+    """The exchange, as the broker names it, of each instrument that is traded."""
+    given = {name: market.exchange for name, market in brokers.markets.items()}
+    if brokers.use != "paper":
+        return given
+    return {name: instrument.exchange for name, instrument in settings.instruments.items()} | given

@@ -8,10 +8,12 @@ import structlog
 from msgspec import Struct
 
 from core.inputs import Freeze
+from core.models import Position
 from core.portfolio import Portfolio
 from live.answers import Answer
 from live.books import Market
 from live.brokers.port import Broker, BrokerPosition
+from live.contract_markets import NO_CONTRACT_MARKETS, ContractMarkets
 
 log = structlog.get_logger(__name__)
 TRIES = 3
@@ -41,33 +43,39 @@ class Finding(Struct, frozen=True, kw_only=True):
     broker: Decimal
 
 
-def compare(portfolio: Portfolio, held: Iterable[BrokerPosition], markets: Mapping[str, Market]) -> tuple[Finding, ...]:
-    """A finding for each symbol that either side holds, by symbol; a position without a market counts as missing."""
+def compare(
+    portfolio: Portfolio,
+    held: Iterable[BrokerPosition],
+    markets: Mapping[str, Market],
+    by_contract: ContractMarkets = NO_CONTRACT_MARKETS,
+) -> tuple[Finding, ...]:
+    """A finding for each symbol that either side holds, by symbol; a position without a market counts as missing.
+
+    An instrument's positions in two contracts are two symbols.
+    """
     instruments = {(market.symbol, market.exchange): name for name, market in markets.items()}
+    instruments |= by_contract.instruments(portfolio)
     ours: dict[tuple[str, str], Decimal] = {}
-    for instrument in portfolio.by_instrument:
-        market = markets.get(instrument)
-        key = (instrument, "") if market is None else (market.symbol, market.exchange)
-        instruments.setdefault(key, instrument)
-        ours[key] = _signed_quantity(portfolio, instrument, market)
+    for position in portfolio.positions.values():
+        key, quantity = _held_as(position, by_contract.of_position(position) or markets.get(position.instrument))
+        instruments.setdefault(key, position.instrument)
+        ours[key] = ours.get(key, Decimal(0)) + quantity
     broker: dict[tuple[str, str], Decimal] = {}
-    for position in held:
-        key = (position.symbol, position.exchange)
-        broker[key] = broker.get(key, Decimal(0)) + position.quantity
+    for held_there in held:
+        key = (held_there.symbol, held_there.exchange)
+        broker[key] = broker.get(key, Decimal(0)) + held_there.quantity
     return tuple(
         _finding(portfolio, key, instruments.get(key), ours.get(key, Decimal(0)), broker.get(key, Decimal(0)))
         for key in sorted(ours.keys() | broker.keys())
     )
 
 
-def _signed_quantity(portfolio: Portfolio, instrument: str, market: Market | None) -> Decimal:
-    return sum(
-        (
-            position.side.sign * position.lots * (position.lot_size if market is None else market.units_per_lot)
-            for position in portfolio.positions_of(instrument)
-        ),
-        Decimal(0),
-    )
+def _held_as(position: Position, market: Market | None) -> tuple[tuple[str, str], Decimal]:
+    """The symbol and exchange under which the broker should hold a position, and how much of it, signed."""
+    lots = position.side.sign * position.lots
+    if market is None:
+        return (position.instrument, ""), lots * position.lot_size
+    return (market.symbol, market.exchange), lots * market.units_per_lot
 
 
 def _finding(
@@ -99,12 +107,14 @@ class Reconciler:
         self,
         broker: Broker,
         markets: Mapping[str, Market],
+        by_contract: ContractMarkets = NO_CONTRACT_MARKETS,
         *,
         portfolio: Callable[[], Portfolio],
         command: Callable[[Freeze], Answer],
     ) -> None:
         self._broker = broker
         self._markets = markets
+        self._by_contract = by_contract
         self._portfolio = portfolio
         self._command = command
         self._seen: frozenset[Finding] = frozenset()
@@ -128,7 +138,7 @@ class Reconciler:
             after = self._portfolio()
             if before.positions is after.positions and before.orders is after.orders:
                 break
-        return compare(after, held, self._markets)
+        return compare(after, held, self._markets, self._by_contract)
 
     def _freeze(self, finding: Finding) -> None:
         told = f"{finding.kind.value}: {finding.symbol}, ours {finding.ours:f}, the broker's {finding.broker:f}"

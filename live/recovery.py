@@ -13,9 +13,10 @@ from core.alert import AlertRefused, parse_alert
 from core.db_state_manager import DatabaseStateManager, Loaded
 from core.decide import decide
 from core.errors import CommitUnknown, ConfigurationError, DatabaseAway, StateDiverged
-from core.inputs import ChangeSettings, Halt, Input, SignalInput, StartPortfolio, StartTerm
+from core.inputs import ChangeSettings, Halt, Input, SetContracts, SignalInput, StartPortfolio, StartTerm
 from core.invariants import broken_invariants
 from core.journal import Batch, Entry
+from core.listed_contracts import contracts_from
 from core.models import PortfolioState
 from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.portfolio import Portfolio, portfolio_from_rows
@@ -33,8 +34,15 @@ class Recovered(Struct, frozen=True, kw_only=True):
     broken: tuple[str, ...]
 
 
-def recover(manager: DatabaseStateManager, settings: Settings, capital: Decimal | None, now: datetime) -> Recovered:
-    """Become the writer and know the state. `capital`: what the portfolio starts from, None = its own or the default.
+def recover(
+    manager: DatabaseStateManager,
+    settings: Settings,
+    capital: Decimal | None,
+    now: datetime,
+    contracts: dict[str, Any] | None = None,
+) -> Recovered:
+    """Become the writer and know the state. `capital`: what the portfolio starts from, None = its own or the default;
+    `contracts`: what instruments are traded in by now (core.listed_contracts as JSON), None = by no contract.
 
     Raises ConfigurationError, DatabaseAway, StateDiverged (a row that no portfolio can have).
     """
@@ -44,9 +52,12 @@ def recover(manager: DatabaseStateManager, settings: Settings, capital: Decimal 
         portfolio = _portfolio_of(manager.portfolio, settings, loaded)
     except (TypeError, ValueError, KeyError) as error:
         raise StateDiverged(f"a row of the database is no valid state: {error}") from error
+    contracts = contracts or {}
     _require_fitting(loaded, settings, capital)
+    _require_contracts(loaded, settings, contracts)
     broken = tuple(broken_invariants(portfolio)) if loaded.state is not None else ()
-    inputs = _start_inputs(loaded, settings, capital, term, manager.instance_id, broken)
+    inputs = _start_inputs(loaded, settings, contracts, capital)
+    inputs += _term_inputs(loaded, term, manager.instance_id, broken)
     for sentence in broken:
         log.error("an invariant does not hold: entries are blocked", invariant=sentence)
     return Recovered(portfolio=_journalled(manager, portfolio, inputs, now), broken=broken)
@@ -102,15 +113,36 @@ def _require_same_fills(loaded: Loaded, settings: Settings) -> None:
         )
 
 
+def _require_contracts(loaded: Loaded, settings: Settings, contracts: dict[str, Any]) -> None:
+    """What was bought under the instrument's own name is not sold under a contract's: nobody knows which it is in."""
+    if settings.execution.fills == "paper":
+        return
+    open_without = {position.instrument for position in loaded.positions if position.futures_symbol is None}
+    open_without |= {order.instrument for order in loaded.orders if order.symbol is None}
+    without = sorted(open_without & contracts.keys())
+    if without:
+        raise ConfigurationError(
+            f"`brokers.markets`: {', '.join(without)} has something open without a contract; give the symbol that it was "
+            "bought under, close it, and set `contracts` once nothing is open"
+        )
+
+
 def _portfolio_of(name: str, settings: Settings, loaded: Loaded) -> Portfolio:
     empty = PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
     return portfolio_from_rows(
-        name, settings, loaded.state or empty, loaded.positions, loaded.pyramiding, loaded.orders
+        name,
+        settings,
+        loaded.state or empty,
+        loaded.positions,
+        loaded.pyramiding,
+        loaded.orders,
+        # The ones in force, not the ones to come: these are set by their own entry, as `verify` does it.
+        contracts_from(loaded.contracts),
     )
 
 
 def _start_inputs(
-    loaded: Loaded, settings: Settings, capital: Decimal | None, term: int, instance_id: str, broken: tuple[str, ...]
+    loaded: Loaded, settings: Settings, contracts: dict[str, Any], capital: Decimal | None
 ) -> list[Input]:
     inputs: list[Input] = []
     if loaded.state is None:
@@ -118,7 +150,13 @@ def _start_inputs(
     wanted: dict[str, Any] = settings.model_dump(mode="json")
     if loaded.settings != wanted:
         inputs.append(ChangeSettings(settings=wanted))
-    inputs.append(StartTerm(term=term, instance_id=instance_id))
+    if loaded.contracts != contracts:
+        inputs.append(SetContracts(contracts=contracts))
+    return inputs
+
+
+def _term_inputs(loaded: Loaded, term: int, instance_id: str, broken: tuple[str, ...]) -> list[Input]:
+    inputs: list[Input] = [StartTerm(term=term, instance_id=instance_id)]
     if broken and loaded.state is not None and not loaded.state.halted:
         inputs.append(Halt(reason=f"invariant: {broken[0]}"[:500]))
     return inputs

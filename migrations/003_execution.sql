@@ -73,3 +73,5 @@ ALTER TABLE decision_journal ADD CONSTRAINT ck_decision_journal_kind CHECK (
         'send', 'try_over', 'contracts', 'roll', 'adopt', 'write_off', 'ignore'
     )
 );
+
+CREATE INDEX IF NOT EXISTS ix_decision_journal_contracts ON decision_journal (seq) WHERE kind = 'contracts';

@@ -8,6 +8,7 @@ from typing import Any
 
 from core.config import default_settings
 from core.db_state_manager import DatabaseStateManager
+from core.listed_contracts import contracts_from
 from core.portfolio import Portfolio, portfolio_from_rows
 from core.settings import Settings
 from live.answers import Answer
@@ -56,7 +57,13 @@ def rows_as_portfolio(dsn: str, like: Portfolio) -> Portfolio:
         loaded = other.load()
     assert loaded.state is not None
     return portfolio_from_rows(
-        like.name, like.settings, loaded.state, loaded.positions, loaded.pyramiding, loaded.orders
+        like.name,
+        like.settings,
+        loaded.state,
+        loaded.positions,
+        loaded.pyramiding,
+        loaded.orders,
+        contracts_from(loaded.contracts),
     )
 
 

@@ -7,6 +7,7 @@ from core.decide.bar import decide_bar
 from core.decide.command import (
     decide_capital,
     decide_close,
+    decide_contracts,
     decide_freeze,
     decide_halt,
     decide_resume,
@@ -35,6 +36,7 @@ from core.inputs import (
     Resume,
     SaveRow,
     SendOrder,
+    SetContracts,
     SignalInput,
     StartPortfolio,
     StartTerm,
@@ -54,10 +56,8 @@ def decide(portfolio: Portfolio, given: Input, now: datetime) -> Decision:
             return _decide_signal(portfolio, given, now)
         case Halt() | Resume() | Freeze() | ClosePositions() | MoveCapital():
             return _decide_command(portfolio, given, now)
-        case StartPortfolio():
-            return decide_start(portfolio, given)
-        case ChangeSettings():
-            return decide_settings(portfolio, given)
+        case StartPortfolio() | ChangeSettings() | SetContracts():
+            return _decide_basis(portfolio, given)
         case StartTerm():
             return Decision(outcome=Outcome(status=Status.EXECUTED), portfolio=portfolio)
         case SaveRow():
@@ -76,6 +76,19 @@ def _decide_order(portfolio: Portfolio, given: OrderInput, now: datetime) -> Dec
             return decide_send(portfolio, given, now)
         case EndTry():
             return decide_try_over(portfolio, given)
+        case _:
+            assert_never(given)
+
+
+def _decide_basis(portfolio: Portfolio, given: StartPortfolio | ChangeSettings | SetContracts) -> Decision:
+    """What all later inputs are decided on."""
+    match given:
+        case StartPortfolio():
+            return decide_start(portfolio, given)
+        case ChangeSettings():
+            return decide_settings(portfolio, given)
+        case SetContracts():
+            return decide_contracts(portfolio, given)
         case _:
             assert_never(given)
 

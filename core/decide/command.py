@@ -7,6 +7,7 @@ from core.decide.exit import EXIT_WORKING, NO_OPEN_POSITION, clear_if_flat, sell
 from core.decide.orders import cancel_entries
 from core.events import (
     CapitalMoved,
+    ContractsSet,
     EntriesFrozen,
     EntriesUnfrozen,
     Event,
@@ -19,7 +20,17 @@ from core.events import (
     TradingResumed,
 )
 from core.evolve import evolve
-from core.inputs import ChangeSettings, ClosePositions, Freeze, Halt, MoveCapital, Resume, SaveRow, StartPortfolio
+from core.inputs import (
+    ChangeSettings,
+    ClosePositions,
+    Freeze,
+    Halt,
+    MoveCapital,
+    Resume,
+    SaveRow,
+    SetContracts,
+    StartPortfolio,
+)
 from core.models import ALL_LAYERS, MONEY_LIMIT, Status
 from core.numbers import money
 from core.portfolio import Portfolio
@@ -121,6 +132,13 @@ def decide_settings(portfolio: Portfolio, given: ChangeSettings) -> Decision:
     """Other settings from here on; margin and percentages follow them."""
     draft = Draft(portfolio)
     draft.apply(SettingsChanged(settings=given.settings))
+    return draft.executed()
+
+
+def decide_contracts(portfolio: Portfolio, given: SetContracts) -> Decision:
+    """Other contracts from here on: entries are sized by them, and margin follows them. What is open stays in its own."""
+    draft = Draft(portfolio)
+    draft.apply(ContractsSet(contracts=given.contracts))
     return draft.executed()
 
 

@@ -2,7 +2,8 @@
 
 from decimal import Decimal
 
-from core.contracts import Instrument
+from core.contract_rules import BeyondRules
+from core.decide.contract import EntryTerms, entry_terms, no_contract
 from core.decide.decision import Decision, Draft, blocked, rejected, shown
 from core.decide.orders import by_broker, intend_entry
 from core.events import PositionOpened, PyramidingChanged
@@ -28,15 +29,18 @@ def decide_base_entry(portfolio: Portfolio, signal: Signal, fingerprint: str) ->
     refusal = entry_refusal(portfolio, signal) or _not_flat(portfolio, signal)
     if refusal is not None:
         return refusal
+    terms = entry_terms(portfolio, signal)
+    if isinstance(terms, BeyondRules):
+        return no_contract(portfolio, terms)
     if as_listed(portfolio):
-        return open_as_listed(portfolio, signal, fingerprint)
+        return open_as_listed(portfolio, signal, fingerprint, terms)
     refusal = limit_refusal(portfolio, signal)
     if refusal is not None:
         return refusal
-    sized = _size(portfolio, signal)
+    sized = _size(portfolio, signal, terms)
     if sized.lots == 0:
         return blocked(portfolio, sized.limiter, limiter=sized.limiter, figures=sized.figures)
-    return open_position(portfolio, signal, fingerprint, sized)
+    return open_position(portfolio, signal, fingerprint, sized, terms)
 
 
 def as_listed(portfolio: Portfolio) -> bool:
@@ -44,11 +48,12 @@ def as_listed(portfolio: Portfolio) -> bool:
     return portfolio.settings.sizing.mode == "as_listed"
 
 
-def open_as_listed(portfolio: Portfolio, signal: Signal, fingerprint: str) -> Decision:
+def open_as_listed(portfolio: Portfolio, signal: Signal, fingerprint: str, terms: EntryTerms) -> Decision:
     """Open a position of the listed lots."""
     if not signal.lots:
         return rejected(portfolio, "lots are needed")
-    return open_position(portfolio, signal, fingerprint, Sized(lots=signal.lots, limiter="listed", figures={}))
+    sized = Sized(lots=signal.lots, limiter="listed", figures={})
+    return open_position(portfolio, signal, fingerprint, sized, terms)
 
 
 def entry_refusal(portfolio: Portfolio, signal: Signal) -> Decision | None:
@@ -103,12 +108,12 @@ def portfolio_room(portfolio: Portfolio) -> PortfolioRoom:
     )
 
 
-def lot_figures(signal: Signal, instrument: Instrument) -> LotFigures:
+def lot_figures(signal: Signal, terms: EntryTerms) -> LotFigures:
     """What one lot of this entry adds; limit_refusal has made sure of stop and distance, intake of the ATR."""
     return LotFigures(
-        risk=product(risk_points(signal) or ZERO, instrument.point_value),
-        volatility=product(signal.atr or ZERO, instrument.point_value),
-        margin=instrument.margin_per_lot,
+        risk=product(risk_points(signal) or ZERO, terms.point_value),
+        volatility=product(signal.atr or ZERO, terms.point_value),
+        margin=terms.margin_per_lot,
     )
 
 
@@ -126,14 +131,13 @@ def with_context(portfolio: Portfolio, lot: LotFigures, sized: Sized) -> Sized:
     return Sized(lots=sized.lots, limiter=sized.limiter, figures={**sized.figures, **context})
 
 
-def open_position(portfolio: Portfolio, signal: Signal, fingerprint: str, sized: Sized) -> Decision:
+def open_position(portfolio: Portfolio, signal: Signal, fingerprint: str, sized: Sized, terms: EntryTerms) -> Decision:
     """Fill the entry on paper and open its position, or ask a broker; `max_lots` blocks what no row could hold."""
-    instrument = portfolio.settings.instruments[signal.instrument]
-    if sized.lots > MOST_LOTS or product(instrument.lot_size, sized.lots) >= PRICE_LIMIT:
+    if sized.lots > MOST_LOTS or product(terms.lot_size, sized.lots) >= PRICE_LIMIT:
         return blocked(portfolio, "max_lots", limiter="max_lots", figures=sized.figures)
     position_id = position_id_of(signal.instrument, signal.layer, fingerprint)
     if by_broker(portfolio):
-        return intend_entry(portfolio, signal, position_id, sized)
+        return intend_entry(portfolio, signal, position_id, sized, terms)
     fill = paper_fill(signal.side, signal.price, portfolio.settings.paper.slippage_percent, entering=True)
     is_base = signal.type is SignalType.BASE_ENTRY
     position = Position(
@@ -145,13 +149,11 @@ def open_position(portfolio: Portfolio, signal: Signal, fingerprint: str, sized:
         entry_bar_time=signal.bar_time,
         entry_price=fill,
         entry_lots=sized.lots,
-        entry_costs=side_costs(
-            portfolio.settings.costs_of(signal.instrument), fill, sized.lots, instrument.point_value
-        ),
+        entry_costs=side_costs(portfolio.settings.costs_of(signal.instrument), fill, sized.lots, terms.point_value),
         lots=sized.lots,
-        quantity=price(product(instrument.lot_size, sized.lots)),
-        lot_size=instrument.lot_size,
-        point_value=instrument.point_value,
+        quantity=price(product(terms.lot_size, sized.lots)),
+        lot_size=terms.lot_size,
+        point_value=terms.point_value,
         initial_stop=signal.stop,
         current_stop=signal.stop,
         highest_close=fill,
@@ -159,9 +161,12 @@ def open_position(portfolio: Portfolio, signal: Signal, fingerprint: str, sized:
         mark_price=fill,
         mark_time=signal.bar,
         limiter=sized.limiter,
-        risk_contribution=risk_amount(signal.side, fill, signal.stop, sized.lots, instrument.point_value),
-        vol_contribution=volatility_amount(signal.atr, sized.lots, instrument.point_value),
+        risk_contribution=risk_amount(signal.side, fill, signal.stop, sized.lots, terms.point_value),
+        vol_contribution=volatility_amount(signal.atr, sized.lots, terms.point_value),
         is_base_position=is_base,
+        expiry=terms.expiry,
+        contract_month=terms.contract_month,
+        futures_symbol=terms.symbol,
     )
     base_id = position_id if is_base else portfolio.pyramiding_of(signal.instrument).base_position_id
     draft = Draft(portfolio)
@@ -178,9 +183,9 @@ def _not_flat(portfolio: Portfolio, signal: Signal) -> Decision | None:
     return rejected(portfolio, PYRAMIDS_STILL_OPEN) if portfolio.positions_of(signal.instrument) else None
 
 
-def _size(portfolio: Portfolio, signal: Signal) -> Sized:
+def _size(portfolio: Portfolio, signal: Signal, terms: EntryTerms) -> Sized:
     settings, instrument = portfolio.settings, portfolio.settings.instruments[signal.instrument]
-    lot = lot_figures(signal, instrument)
+    lot = lot_figures(signal, terms)
     sized = size_base(
         portfolio_room(portfolio),
         lot,

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from core.decide.contract import EntryTerms
 from core.decide.decision import Decision, Draft
 from core.events import OrderCancelAsked, OrderIntended
 from core.fills import risk_amount, volatility_amount
@@ -16,9 +17,8 @@ def by_broker(portfolio: Portfolio) -> bool:
     return portfolio.settings.execution.fills == "broker"
 
 
-def intend_entry(portfolio: Portfolio, signal: Signal, position_id: str, sized: Sized) -> Decision:
+def intend_entry(portfolio: Portfolio, signal: Signal, position_id: str, sized: Sized, terms: EntryTerms) -> Decision:
     """Ask for the entry; its position exists from the first fill on, its share of the limits is held from now on."""
-    instrument = portfolio.settings.instruments[signal.instrument]
     order = Order(
         client_order_id=client_order_id_of(portfolio.seq, position_id, OrderPurpose.ENTRY, 1),
         journal_seq=portfolio.seq,
@@ -28,8 +28,8 @@ def intend_entry(portfolio: Portfolio, signal: Signal, position_id: str, sized: 
         side=signal.side,
         purpose=OrderPurpose.ENTRY,
         lots=sized.lots,
-        lot_size=instrument.lot_size,
-        point_value=instrument.point_value,
+        lot_size=terms.lot_size,
+        point_value=terms.point_value,
         reference_price=signal.price,
         plan=EntryPlan(
             entry_timestamp=signal.time,
@@ -39,9 +39,12 @@ def intend_entry(portfolio: Portfolio, signal: Signal, position_id: str, sized: 
             atr=signal.atr,
             limiter=sized.limiter,
             is_base_position=signal.type is SignalType.BASE_ENTRY,
+            expiry=terms.expiry,
+            contract_month=terms.contract_month,
         ),
-        risk_reserved=risk_amount(signal.side, signal.price, signal.stop, sized.lots, instrument.point_value),
-        vol_reserved=volatility_amount(signal.atr, sized.lots, instrument.point_value),
+        symbol=terms.symbol,
+        risk_reserved=risk_amount(signal.side, signal.price, signal.stop, sized.lots, terms.point_value),
+        vol_reserved=volatility_amount(signal.atr, sized.lots, terms.point_value),
     )
     draft = Draft(portfolio)
     draft.apply(OrderIntended(order=order))
@@ -76,6 +79,7 @@ def intend_exit(draft: Draft, position: Position, lots: int, reference: Decimal,
                 point_value=position.point_value,
                 reference_price=reference,
                 reason=reason,
+                symbol=position.futures_symbol,
             )
         )
     )

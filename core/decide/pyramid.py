@@ -4,6 +4,8 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
+from core.contract_rules import BeyondRules
+from core.decide.contract import EntryTerms, entry_terms, no_contract, roll_refusal
 from core.decide.decision import Decision, blocked, rejected
 from core.decide.entry import (
     ENTRY_WORKING,
@@ -33,20 +35,23 @@ def decide_pyramid(portfolio: Portfolio, signal: Signal, fingerprint: str) -> De
     refusal = entry_refusal(portfolio, signal) or _state_refusal(portfolio, signal, base)
     if refusal is not None:
         return refusal
+    assert base is not None  # noqa: S101 - held by _state_refusal
+    terms = entry_terms(portfolio, signal)
+    if isinstance(terms, BeyondRules):
+        return no_contract(portfolio, terms)
     if as_listed(portfolio):
-        return open_as_listed(portfolio, signal, fingerprint)
-    refusal = limit_refusal(portfolio, signal)
+        return open_as_listed(portfolio, signal, fingerprint, terms)
+    refusal = roll_refusal(portfolio, base, terms) or limit_refusal(portfolio, signal)
     if refusal is not None:
         return refusal
-    assert base is not None  # noqa: S101 - held by _state_refusal
     gate = _gate(portfolio, signal, base)
     if gate.failed is not None:
         return blocked(portfolio, gate.failed, figures=gate.figures)
-    sized = _size(portfolio, signal, base)
+    sized = _size(portfolio, signal, base, terms)
     sized = replace(sized, figures={**sized.figures, **gate.figures})
     if sized.lots == 0:
         return blocked(portfolio, sized.limiter, limiter=sized.limiter, figures=sized.figures)
-    return open_position(portfolio, signal, fingerprint, sized)
+    return open_position(portfolio, signal, fingerprint, sized, terms)
 
 
 def _state_refusal(portfolio: Portfolio, signal: Signal, base: Position | None) -> Decision | None:
@@ -92,9 +97,9 @@ def _instrument_pnl(positions: list[Position], signal: Signal) -> Decimal:
     return sum(pnls, ZERO)
 
 
-def _size(portfolio: Portfolio, signal: Signal, base: Position) -> Sized:
+def _size(portfolio: Portfolio, signal: Signal, base: Position, terms: EntryTerms) -> Sized:
     settings, positions = portfolio.settings, portfolio.positions_of(signal.instrument)
-    lot = lot_figures(signal, settings.instruments[signal.instrument])
+    lot = lot_figures(signal, terms)
     previous = max(positions, key=lambda position: (position.entry_timestamp, layer_number(position.layer)))
     sized = size_pyramid(
         portfolio_room(portfolio),

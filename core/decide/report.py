@@ -192,6 +192,9 @@ def _open(draft: Draft, order: Order, plan: EntryPlan, fill: Fill) -> None:
         risk_contribution=risk_amount(order.side, fill.price, plan.stop, fill.lots, order.point_value),
         vol_contribution=volatility_amount(plan.atr, fill.lots, order.point_value),
         is_base_position=plan.is_base_position,
+        expiry=plan.expiry,
+        contract_month=plan.contract_month,
+        futures_symbol=order.symbol,
     )
     draft.apply(PositionOpened(position=position))
     _measured_from(draft, position)

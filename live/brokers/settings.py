@@ -163,10 +163,18 @@ def _seconds(value: Decimal) -> timedelta:
 
 
 class MarketSettings(Settled):
-    """Where an instrument is traded: the broker's symbol and exchange. A future's changes with its contract."""
+    """Where an instrument is traded: the broker's symbol and exchange. With `contracts` the symbol is that of the contract
+    that is in front when a position is opened."""
 
-    symbol: Annotated[str, StringConstraints(min_length=1, max_length=50)]
+    symbol: Annotated[str, StringConstraints(min_length=1, max_length=50)] | None = None
+    contracts: bool = False
     exchange: Annotated[str, StringConstraints(min_length=1, max_length=20)]
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if self.contracts == (self.symbol is not None):
+            raise ValueError("give either `symbol`, one that stays, or `contracts`: true")
+        return self
 
 
 class BrokersSettings(_WithSecrets):
@@ -178,6 +186,11 @@ class BrokersSettings(_WithSecrets):
     ccxt: CcxtSettings | None = None
     markets: dict[str, MarketSettings] = Field(default_factory=dict)
     limits: OrderLimits = OrderLimits()
+
+    @property
+    def by_contract(self) -> frozenset[str]:
+        """The instruments that are traded by contract."""
+        return frozenset(name for name, market in self.markets.items() if market.contracts)
 
     @model_validator(mode="after")
     def _has_what_it_uses(self) -> Self:

@@ -11,6 +11,7 @@ from core.db_state_manager import DatabaseStateManager, Loaded
 from core.decide import decide
 from core.errors import ConfigurationError, DatabaseAway
 from core.inputs import SignalInput, StartPortfolio
+from core.listed_contracts import contracts_from
 from core.models import PortfolioState, Status
 from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.portfolio import Portfolio, portfolio_from_rows
@@ -72,7 +73,15 @@ def _load_one_moment(manager: DatabaseStateManager) -> Loaded:
 
 def _portfolio_of(name: str, file_settings: FileSettings, loaded: Loaded, now: datetime) -> Portfolio:
     state = loaded.state or PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
-    portfolio = portfolio_from_rows(name, file_settings.settings, state, loaded.positions, loaded.pyramiding)
+    portfolio = portfolio_from_rows(
+        name,
+        file_settings.settings,
+        state,
+        loaded.positions,
+        loaded.pyramiding,
+        loaded.orders,
+        contracts_from(loaded.contracts),
+    )
     if loaded.state is not None:
         return portfolio
     capital = DEFAULT_CAPITAL if file_settings.initial_capital is None else file_settings.initial_capital

@@ -71,6 +71,7 @@ def _status(manager: "DatabaseStateManager") -> dict[str, Any]:
 def _figures(name: str, loaded: "Loaded") -> dict[str, Any]:
     """GET /status's figures, from the rows and the settings in force."""
     from core.config import default_settings, validated
+    from core.listed_contracts import contracts_from
     from core.portfolio import portfolio_from_rows
     from core.portfolio_state import PortfolioStateManager
     from core.settings import Settings
@@ -81,7 +82,10 @@ def _figures(name: str, loaded: "Loaded") -> dict[str, Any]:
         settings = default_settings()
     else:
         settings = validated(Settings, loaded.settings, "the settings in the journal")
-    portfolio = portfolio_from_rows(name, settings, loaded.state, loaded.positions, loaded.pyramiding)
+    contracts = contracts_from(loaded.contracts)
+    portfolio = portfolio_from_rows(
+        name, settings, loaded.state, loaded.positions, loaded.pyramiding, loaded.orders, contracts
+    )
     return PortfolioStateManager(lambda: portfolio).measure()
 
 

@@ -111,3 +111,25 @@ def test_the_paper_book_is_private(dsn, database, tmp_path):
     with LiveProcess(tmp_path / "data", *database, environment={"PORTFOLIO_EXECUTION__FILLS": "broker"}):
         mode = os.stat(tmp_path / "data" / "broker" / "main").st_mode  # noqa: PTH116 - the mode alone
     assert mode & 0o777 == 0o700
+
+
+def test_contracts_are_configured_by_instrument_and_what_has_no_rules_is_named(dsn, database, tmp_path):
+    """Whatever day it is: months that the calendar does not reach are refused, and journalled as that."""
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"brokers": {"markets": {"COPPER": {"exchange": "MCX", "contracts": True}}}}))
+    with LiveProcess(tmp_path / "data", *database, "--config", str(file)):
+        ((document,),) = rows(dsn, "SELECT input -> 'contracts' FROM decision_journal WHERE kind = 'contracts'")
+    assert set(document) == {"COPPER"}
+    assert len(document["COPPER"]["known"]) + len(document["COPPER"]["refused"]) == 16
+    with journal_stream(dsn, "main") as stream:
+        verify(stream, "main")
+    coin = {"lot_size": 1, "point_value": 1, "margin_per_lot": 1}
+    file.write_text(
+        json.dumps(
+            {"instruments": {"COIN": coin}, "brokers": {"markets": {"COIN": {"exchange": "X", "contracts": True}}}}
+        )
+    )
+    refused = LiveProcess(tmp_path / "other", *database, "--config", str(file))
+    assert refused.process.wait(30) == 1
+    assert "there are no contract rules of COIN" in refused.log()
+    refused.__exit__()

@@ -22,7 +22,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,14 @@ from click.testing import CliRunner, Result
 from pydantic import BaseModel
 
 from core.alert import AlertRefused, parse_alert
-from core.config import DatabaseSettings, FileSettings, default_settings, load_database_settings, load_file_settings
+from core.config import (
+    ContractFiles,
+    DatabaseSettings,
+    FileSettings,
+    default_settings,
+    load_database_settings,
+    load_file_settings,
+)
 from core.contracts import Instrument
 from core.errors import DatabaseAway, LockHeld
 from core.inputs import MoveCapital
@@ -48,6 +55,7 @@ from core.postgres.lease import PortfolioLock
 from core.postgres.migrations import head, migrate
 from live.app import create_app
 from live.cli import _COMMANDS, main
+from live.contracts_desk import ContractsDesk
 from live.heartbeat import Heartbeat
 from live.order_desk import brokers_settings
 from live.replay.lines import MAX_BYTES, MAX_LINE_BYTES, MAX_LINES
@@ -938,8 +946,17 @@ def test_the_brokers_guides_configuration_is_valid(tmp_path: Path, monkeypatch: 
     assert brokers.openalgo is not None
     assert brokers.openalgo.analyze
     assert set(brokers.markets) == {"BANK_NIFTY", "GOLD_MINI"}
+    assert brokers.by_contract == {"GOLD_MINI"}
     assert (brokers.limits.most_lots, brokers.limits.within_hours) == (10, True)
     assert "a-key" not in repr(load_file_settings(file))
+
+
+def test_the_brokers_guides_corrections_make_contracts(tmp_path: Path) -> None:
+    file = tmp_path / "corrections.json"
+    file.write_text(block("docs/brokers.md", "corrections").text, encoding="utf-8")
+    desk = ContractsDesk(ContractFiles(corrections=file), default_settings(), ["BANK_NIFTY", "GOLD_MINI"])
+    desk.document_on(date(2026, 6, 1))
+    assert (desk.lot_of("BANKNIFTY30JUN26FUT"), desk.lot_of("GOLDM05JAN27FUT")) == (35, 100)
 
 
 def test_the_brokers_guides_commands_are_understood() -> None:

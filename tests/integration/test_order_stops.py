@@ -91,6 +91,11 @@ def test_whatever_the_market_does_nothing_is_sold_twice_nor_left_without_a_stop(
     random, clock, price = Random(seed), Clock(NOW), 52000.0
     parts = {"latency_seconds": "2", "fill_fractions": ("0.5", "0.5"), "seconds_between_fills": "2"}
     with a_desk(dsn, tmp_path, parts, clock=clock, settings=BUSY) as (engine, broker, _):
+
+        def at_rest_in_time() -> bool:
+            clock.forward(seconds=1)
+            return at_rest(engine)
+
         for number in range(40):
             price *= 1 + random.uniform(-0.012, 0.014)
             clock.forward(seconds=random.choice((1, 3, 9)))
@@ -108,8 +113,8 @@ def test_whatever_the_market_does_nothing_is_sold_twice_nor_left_without_a_stop(
             engine.process_signal(signal)
             if number % 8 == 7:
                 # Inside the bar the market falls for a moment through whatever waits there.
-                assert eventually(lambda: at_rest(engine))
-                broker.quote_seen("BANK_NIFTY", "PAPER", shown * Decimal("0.95"), now)
+                assert eventually(at_rest_in_time)
+                broker.quote_seen("BANK_NIFTY", "PAPER", shown * Decimal("0.95"), clock())
             assert held(broker) >= 0, f"short after {number}"
         engine.process_signal(a_signal("EXIT", layer="ALL", price=Decimal(f"{price:.2f}"), timestamp=clock()))
 

@@ -119,7 +119,7 @@ def a_desk(
         paper_broker = stack.enter_context(whole_lots)
         broker = Misbehaving(paper_broker)
         engine = stack.enter_context(an_engine(dsn, settings=without_waiting(settings), clock=clock))
-        quotes = PaperQuotes(paper_broker, market_of, orders=lambda: engine.portfolio.orders.values())
+        quotes = PaperQuotes(paper_broker, market_of, portfolio=lambda: engine.portfolio)
         dispatcher = Dispatcher(
             engine,
             broker,

@@ -44,6 +44,7 @@ def test_every_statement_says_in_one_line_what_it_is_for():
         ("find_signal", {"fingerprint": "0" * 64}),
         ("last_seq", {}),
         ("last_settings", {}),
+        ("last_contracts", {}),
         ("load_received", {"after_id": 0, "limit": 10}),
         ("load_orders", {}),
         ("get_order", {"client_order_id": "x"}),

@@ -93,6 +93,14 @@ WHERE kind = 'settings'
 ORDER BY seq DESC
 LIMIT 1;
 
+-- name: last_contracts
+-- The contracts in force.
+SELECT input -> 'contracts' AS contracts
+FROM decision_journal
+WHERE kind = 'contracts'
+ORDER BY seq DESC
+LIMIT 1;
+
 -- name: load_received
 -- What was kept and not yet decided.
 SELECT id, fingerprint, received_at, payload

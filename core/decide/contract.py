@@ -1,0 +1,67 @@
+"""What an entry is made in: the contract that is in front on the signal's day, or the instrument itself."""
+
+from datetime import date
+from decimal import Decimal
+
+from msgspec import Struct
+
+from core.contract_rules import BeyondRules
+from core.decide.decision import Decision, blocked
+from core.models import Position, Signal
+from core.portfolio import Portfolio
+from core.position_sizer import Figures
+
+CONTRACT = "contract"
+
+
+class EntryTerms(Struct, frozen=True, kw_only=True):
+    """What one lot of an entry is: its units, money per point and margin, and the contract, None where there is none."""
+
+    lot_size: Decimal
+    point_value: Decimal
+    margin_per_lot: Decimal
+    symbol: str | None = None
+    expiry: date | None = None
+    contract_month: str | None = None
+
+
+def entry_terms(portfolio: Portfolio, signal: Signal) -> EntryTerms | BeyondRules:
+    """The terms of an entry on this signal, on its own exchange's date; why not, where the contract cannot be told."""
+    listed = portfolio.contracts.get(signal.instrument)
+    if listed is None:
+        instrument = portfolio.settings.instruments[signal.instrument]
+        return EntryTerms(
+            lot_size=instrument.lot_size,
+            point_value=instrument.point_value,
+            margin_per_lot=instrument.margin_per_lot,
+        )
+    contract = listed.front_at(signal.time)
+    if isinstance(contract, BeyondRules):
+        return contract
+    return EntryTerms(
+        lot_size=contract.lot_size,
+        point_value=contract.point_value,
+        margin_per_lot=contract.margin_per_lot,
+        symbol=contract.futures_symbol,
+        expiry=contract.expiry,
+        contract_month=contract.month,
+    )
+
+
+def no_contract(portfolio: Portfolio, refusal: BeyondRules) -> Decision:
+    """Blocked: the contract of that month cannot be told, and the one after it would be the wrong one."""
+    return blocked(portfolio, CONTRACT, figures={"month": refusal.month, "why": refusal.reason})
+
+
+def roll_refusal(portfolio: Portfolio, base: Position, terms: EntryTerms) -> Decision | None:
+    """Blocked while the base is in another contract than a new position would be in: it has to be rolled first."""
+    if (base.contract_month, base.expiry) == (terms.contract_month, terms.expiry):
+        return None
+    figures: Figures = {
+        "roll_due": True,
+        "base_month": base.contract_month,
+        "base_expiry": None if base.expiry is None else base.expiry.isoformat(),
+        "front_month": terms.contract_month,
+        "front_expiry": None if terms.expiry is None else terms.expiry.isoformat(),
+    }
+    return blocked(portfolio, CONTRACT, figures=figures)

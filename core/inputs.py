@@ -110,10 +110,14 @@ class OrderReport(_Input, frozen=True, kw_only=True, tag="report"):
 
 
 class SendOrder(_Input, frozen=True, kw_only=True, tag="send"):
-    """The order is about to be sent; `quote` (points) is where it would trade now, None where that is not asked."""
+    """The order is about to be sent; `quote` (points) is where it would trade now, None where that is not asked.
+
+    `market` (points) is where the synthetic future would trade that the order is the first leg of.
+    """
 
     client_order_id: str
     quote: Decimal | None = None
+    market: Decimal | None = None
 
 
 class EndTry(_Input, frozen=True, kw_only=True, tag="try_over"):

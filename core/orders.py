@@ -107,6 +107,9 @@ class EntryPlan(Struct, frozen=True, kw_only=True):
     is_base_position: bool
     expiry: date | None = None
     contract_month: str | None = None
+    strike: Decimal | None = None
+    ce_symbol: str | None = None
+    pe_symbol: str | None = None
 
     def __post_init__(self) -> None:
         require_utc(
@@ -115,7 +118,7 @@ class EntryPlan(Struct, frozen=True, kw_only=True):
             entry_bar_time=self.entry_bar_time,
             mark_time=self.mark_time,
         )
-        require_exact(self, ("stop", "atr"), PRICE_SCALE, PRICE_LIMIT)
+        require_exact(self, ("stop", "atr", "strike"), PRICE_SCALE, PRICE_LIMIT)
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -126,7 +129,8 @@ class Order(Struct, frozen=True, kw_only=True):
     portfolio's limits. `settled`: the broker's books have been read once more since it ended, nothing more comes of it.
     `symbol` is its contract's, None where its instrument has one market. `order_type`, `limit_price` and `sent_at` are of its
     last sending; `filled_before` lots were filled by earlier tries; `try_over`: it is cancelled to be tried again.
-    `leg_price` (points) is what the other leg of a synthetic future, filled before, came to. A roll is to the contract of
+    Of a synthetic future the leg that is bought goes first; `leg_price` (points) is what that came to, on the order of the
+    other one, and `strike` (points) that of both. A roll is to the contract of
     month `roll_to`; `near_price` (points) is what the near one was left at.
     """
 
@@ -160,6 +164,7 @@ class Order(Struct, frozen=True, kw_only=True):
     limit_price: Decimal | None = None
     trigger_price: Decimal | None = None
     leg_price: Decimal | None = None
+    strike: Decimal | None = None
     near_price: Decimal | None = None
     roll_to: str | None = None
     filled_before: int = 0
@@ -199,14 +204,23 @@ class Order(Struct, frozen=True, kw_only=True):
         return not self.has_ended or self.is_tried_again
 
     @property
+    def is_first_leg(self) -> bool:
+        """Whether it is only the first half of something: what it is filled counts once the other leg is filled, too."""
+        return self.leg is not None and self.leg_price is None
+
+    @property
     def lots_left(self) -> int:
-        """Lots that may still be filled: none once it has ended."""
+        """Lots that may still be filled: none once it has ended. Of a first leg, those whose other leg is to come as well."""
+        if self.is_first_leg and not self.settled:
+            return self.lots if self.is_live else self.filled_lots
         return self.lots - self.filled_lots if self.is_live else 0
 
     @property
     def lots_to_come(self) -> int:
         """Lots that fills may still be told of: also of an ended one, until the broker's books were read again."""
-        return 0 if self.settled else self.lots - self.filled_lots
+        if self.settled:
+            return 0
+        return self.lots if self.is_first_leg else self.lots - self.filled_lots
 
     @property
     def buys(self) -> bool:
@@ -223,17 +237,18 @@ ORDER_PRICES = (
     "limit_price",
     "trigger_price",
     "leg_price",
+    "strike",
     "near_price",
 )
 
 
-def client_order_id_of(seq: int, position_id: str, purpose: OrderPurpose, attempt: int) -> str:
-    """The order's id, the same whenever the same journal entry is decided: journal seq, position, purpose and attempt.
+def client_order_id_of(seq: int, position_id: str, purpose: OrderPurpose, attempt: int, leg: Leg | None = None) -> str:
+    """The order's id, the same whenever the same journal entry is decided: journal seq, position, purpose, leg and attempt.
 
     At most 32 characters of letters, digits and `-`, which every venue takes: an EXIT of ALL layers shares one seq, so the
     position's own digits are in it.
     """
-    return f"pm{seq}-{position_id[-12:]}-{_LETTERS[purpose]}{attempt}"
+    return f"pm{seq}-{position_id[-12:]}-{_LETTERS[purpose]}{'' if leg is None else leg.value[0]}{attempt}"
 
 
 _LETTERS = {

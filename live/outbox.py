@@ -5,12 +5,15 @@ the broker says that it was not reached does it become an intent again.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
 from core.decide.execution import needs_quote, refusal_of
 from core.inputs import OrderReport, SendOrder
-from core.orders import Order, OrderPurpose, OrderState
+from core.numbers import price
+from core.orders import Leg, Order, OrderPurpose, OrderState
+from core.symbols import synthetic_price
 from live.answers import AnswerKind
 from live.books import Market, request_of
 from live.brokers.port import Broker, BrokerAway, BrokerRefused, OutcomeUnknown
@@ -19,6 +22,7 @@ from live.ports import OrderDesk
 from live.reconcile import MISMATCHES
 
 _DIFFERING = tuple(kind.value for kind in MISMATCHES)
+_REDUCING = (OrderPurpose.EXIT, OrderPurpose.STOP, OrderPurpose.ROLL_OUT)
 _SELLING = (OrderPurpose.EXIT, OrderPurpose.ROLL_OUT)
 # Kept as sent, and no word of the broker's.
 MAYBE_THERE = (OrderState.SENT, OrderState.IN_DOUBT)
@@ -71,11 +75,14 @@ class Outbox:
             self._keep_and_place(order, market)
 
     def _keep_and_place(self, order: Order, market: Market) -> None:
-        quote = self._quote(order, market) if needs_quote(order) else None
-        if quote is None and needs_quote(order):
-            return
+        asked = SendOrder(client_order_id=order.client_order_id)
+        if needs_quote(order):
+            quoted = self._quoted(order, market)
+            if quoted is None:
+                return
+            asked = quoted
         self._ours_to_place.add(order.client_order_id)
-        self._desk.order_input(SendOrder(client_order_id=order.client_order_id, quote=quote))
+        self._desk.order_input(asked)
         kept = self._desk.portfolio.orders.get(order.client_order_id)
         if kept is None:
             self._ours_to_place.discard(order.client_order_id)
@@ -126,14 +133,29 @@ class Outbox:
         else:
             self.report(order, OrderState.SENT, broker_order_id=broker_order_id)
 
-    def _quote(self, order: Order, market: Market) -> Decimal | None:
-        """Where it would trade now; None where that cannot be told."""
+    def _quoted(self, order: Order, market: Market) -> SendOrder | None:
+        """What is asked of the writer, with where the order would trade now; None where that cannot be told."""
         try:
-            quote = self._broker.quote(market.symbol, market.exchange)
+            quote = self._quote(market, buys=order.buys)
+            synthetic = self._synthetic(order, market, quote)
         except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:
             self._tell(order, "an entry waits: there is no quote", error)
             return None
-        return (quote.ask if order.buys else quote.bid) or quote.last
+        return SendOrder(client_order_id=order.client_order_id, quote=quote, market=synthetic)
+
+    def _quote(self, market: Market, *, buys: bool) -> Decimal:
+        quote = self._broker.quote(market.symbol, market.exchange)
+        return price((quote.ask if buys else quote.bid) or quote.last)
+
+    def _synthetic(self, order: Order, market: Market, quote: Decimal) -> Decimal | None:
+        """Strike + call - put of what a first leg begins; None for any other order."""
+        plan, leg = order.plan, order.leg
+        if not order.is_first_leg or plan is None or leg is None or plan.strike is None:
+            return None
+        symbol = (plan.pe_symbol if leg is Leg.CALL else plan.ce_symbol) or ""
+        other = self._quote(replace(market, symbol=symbol), buys=not order.buys)
+        call, put = (quote, other) if leg is Leg.CALL else (other, quote)
+        return price(synthetic_price(plan.strike, call, put))
 
     # --- what speaks against it
 
@@ -185,7 +207,7 @@ class Outbox:
     def _would_reverse(self, order: Order, market: Market) -> bool:
         """Whether the broker is known to hold something else than we do, and less than this exit sells: it is not sent."""
         frozen = self._desk.portfolio.pyramiding_of(order.instrument).frozen_reason or ""
-        if order.purpose is OrderPurpose.ENTRY or not frozen.startswith(_DIFFERING):
+        if order.purpose not in _REDUCING or not frozen.startswith(_DIFFERING):
             return False
         try:
             positions = self._broker.positions()
@@ -193,7 +215,7 @@ class Outbox:
             self._tell(order, "an exit waits: what the broker holds cannot be read", error)
             return True
         where = (market.symbol, market.exchange)
-        held = sum(p.quantity for p in positions if (p.symbol, p.exchange) == where) * order.side.sign
+        held = sum(p.quantity for p in positions if (p.symbol, p.exchange) == where) * (-1 if order.buys else 1)
         if held >= market.units_per_lot * order.lots:
             return False
         message = f"the broker holds {max(held, 0):f}, less than this exit sells: it would be reversed"

@@ -5,8 +5,9 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from core.contract_rules import BeyondRules
+from core.contract_rules import BeyondRules, Contract
 from core.decide.decision import Decision, blocked
+from core.decide.legs import Pair, pair_near
 from core.models import Position, Signal
 from core.portfolio import Portfolio
 from core.position_sizer import Figures
@@ -15,7 +16,10 @@ CONTRACT = "contract"
 
 
 class EntryTerms(Struct, frozen=True, kw_only=True):
-    """What one lot of an entry is: its units, money per point and margin, and the contract, None where there is none."""
+    """What one lot of an entry is: its units, money per point and margin, and the contract, None where there is none.
+
+    `pair` is there where two options stand for the future.
+    """
 
     lot_size: Decimal
     point_value: Decimal
@@ -23,6 +27,7 @@ class EntryTerms(Struct, frozen=True, kw_only=True):
     symbol: str | None = None
     expiry: date | None = None
     contract_month: str | None = None
+    pair: Pair | None = None
 
 
 def entry_terms(portfolio: Portfolio, signal: Signal) -> EntryTerms | BeyondRules:
@@ -43,9 +48,18 @@ def entry_terms(portfolio: Portfolio, signal: Signal) -> EntryTerms | BeyondRule
         point_value=contract.point_value,
         margin_per_lot=contract.margin_per_lot,
         symbol=contract.futures_symbol,
+        pair=traded_pair(portfolio, contract, signal.price),
         expiry=contract.expiry,
         contract_month=contract.month,
     )
+
+
+def traded_pair(portfolio: Portfolio, contract: Contract, level: Decimal) -> Pair | None:
+    """The options that a synthetic future near `level` (points) is made of at a broker; None for a plain future."""
+    kind = portfolio.settings.instruments[contract.instrument].kind
+    if kind != "synthetic_future" or portfolio.settings.execution.fills != "broker":
+        return None
+    return pair_near(contract, level)
 
 
 def no_contract(portfolio: Portfolio, refusal: BeyondRules) -> Decision:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from msgspec import Struct
 
 from core.decide.timing import duration
+from core.inputs import SendOrder
 from core.numbers import price, product, quotient
 from core.orders import Order, OrderPurpose, OrderType
 from core.portfolio import Portfolio
@@ -37,7 +38,8 @@ def refusal_of(portfolio: Portfolio, order: Order, now: datetime) -> str | None:
     """Why an order is not to be sent whatever the market says: nobody wants it, or its entry is too old; None where it may."""
     if order.cancel_asked:
         return NO_LONGER_WANTED
-    if order.purpose is not OrderPurpose.ENTRY or order.plan is None:
+    # A second leg belongs to what is bought already: it is not too late for it.
+    if order.purpose is not OrderPurpose.ENTRY or order.plan is None or order.leg_price is not None:
         return None
     if portfolio.state.halted:
         return "halted"
@@ -52,14 +54,22 @@ def needs_quote(order: Order) -> bool:
     return order.purpose is OrderPurpose.ENTRY
 
 
-def sending(portfolio: Portfolio, order: Order, quote: Decimal | None) -> Sending | NotSent:
-    """The order as it is sent at this quote. An entry needs one; an exit goes at market."""
+def sending(portfolio: Portfolio, order: Order, given: SendOrder) -> Sending | NotSent:
+    """The order as it is sent at these quotes. An entry needs one; what leaves goes at market."""
+    if order.purpose is OrderPurpose.UNDO:
+        return Sending(lots=order.lots, order_type=OrderType.MARKET)
     if order.purpose is not OrderPurpose.ENTRY:
         return _leaving(portfolio, order)
-    if quote is None:
+    market = given.market if order.is_first_leg else given.quote
+    if given.quote is None or market is None:
         return NotSent(reason="no quote")
     rules = portfolio.settings.execution
-    return _too_far(order, quote, rules) or _priced(portfolio, order, quote, rules)
+    if order.leg_price is not None:
+        return _priced(portfolio, order, given.quote, order.lots)
+    refusal, lots = _too_far(order, market, rules), _lots_at(order, market, rules)
+    if refusal is not None:
+        return refusal
+    return lots if isinstance(lots, NotSent) else _priced(portfolio, order, given.quote, lots)
 
 
 def _leaving(portfolio: Portfolio, order: Order) -> Sending | NotSent:
@@ -86,22 +96,29 @@ def _too_far(order: Order, quote: Decimal, rules: Execution) -> NotSent | None:
     return NotSent(reason=f"divergence: the market at {quote:f} is {apart:.2f} % from {order.reference_price:f}")
 
 
-def _priced(portfolio: Portfolio, order: Order, quote: Decimal, rules: Execution) -> Sending | NotSent:
-    lots = _lots_at(order, quote, rules)
-    if isinstance(lots, NotSent):
-        return lots
+def _priced(portfolio: Portfolio, order: Order, quote: Decimal, lots: int) -> Sending | NotSent:
+    rules = portfolio.settings.execution
     if order.attempt > rules.tries:
         return Sending(lots=lots, order_type=OrderType.MARKET)
-    instrument = portfolio.settings.instruments.get(order.instrument)
-    if instrument is None:
+    tick = _tick(portfolio, order)
+    if tick is None:
         return NotSent(reason=f"{order.instrument} is not configured any more")
     away = rules.limit_percent + rules.step_percent * (order.attempt - 1)
     worst = price(quotient(product(quote, 100 + away if order.buys else 100 - away), 100))
     try:
-        limit = limit_on_tick(worst, instrument.tick, Action.BUY if order.buys else Action.SELL)
+        limit = limit_on_tick(worst, tick, Action.BUY if order.buys else Action.SELL)
     except BelowOneTick as error:
         return NotSent(reason=str(error))
     return Sending(lots=lots, order_type=OrderType.LIMIT, limit_price=limit)
+
+
+def _tick(portfolio: Portfolio, order: Order) -> Decimal | None:
+    instrument, listed = portfolio.settings.instruments.get(order.instrument), portfolio.contracts.get(order.instrument)
+    if instrument is None:
+        return None
+    month = None if order.plan is None else order.plan.contract_month
+    contract = None if listed is None or order.leg is None else listed.of_month(month)
+    return instrument.tick if contract is None or contract.option_tick is None else contract.option_tick
 
 
 def _lots_at(order: Order, quote: Decimal, rules: Execution) -> int | NotSent:

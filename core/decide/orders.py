@@ -1,9 +1,13 @@
 """Orders that a decision asks for: an entry, an exit, and the end of an entry that is no longer wanted."""
 
 from decimal import Decimal
+from typing import Any
+
+from msgspec.structs import replace
 
 from core.decide.contract import EntryTerms
 from core.decide.decision import Decision, Draft
+from core.decide.legs import first_leg, pair_of
 from core.events import OrderCancelAsked, OrderIntended
 from core.fills import risk_amount, volatility_amount
 from core.models import Position, Signal, SignalType
@@ -19,36 +23,48 @@ def by_broker(portfolio: Portfolio) -> bool:
 
 def intend_entry(portfolio: Portfolio, signal: Signal, position_id: str, sized: Sized, terms: EntryTerms) -> Decision:
     """Ask for the entry; its position exists from the first fill on, its share of the limits is held from now on."""
+    purpose, pair = OrderPurpose.ENTRY, terms.pair
+    leg = None if pair is None else first_leg(signal.side, purpose)
     order = Order(
-        client_order_id=client_order_id_of(portfolio.seq, position_id, OrderPurpose.ENTRY, 1),
+        client_order_id=client_order_id_of(portfolio.seq, position_id, purpose, 1, leg),
         journal_seq=portfolio.seq,
         position_id=position_id,
         instrument=signal.instrument,
         layer=signal.layer,
         side=signal.side,
-        purpose=OrderPurpose.ENTRY,
+        purpose=purpose,
         lots=sized.lots,
         lot_size=terms.lot_size,
         point_value=terms.point_value,
         reference_price=signal.price,
-        plan=EntryPlan(
-            entry_timestamp=signal.time,
-            entry_bar_time=signal.bar_time,
-            mark_time=signal.bar,
-            stop=signal.stop,
-            atr=signal.atr,
-            limiter=sized.limiter,
-            is_base_position=signal.type is SignalType.BASE_ENTRY,
-            expiry=terms.expiry,
-            contract_month=terms.contract_month,
-        ),
-        symbol=terms.symbol,
+        plan=_plan(signal, sized, terms),
+        symbol=terms.symbol if pair is None or leg is None else pair.symbol_of(leg),
+        leg=leg,
+        strike=None if pair is None else pair.strike,
         risk_reserved=risk_amount(signal.side, signal.price, signal.stop, sized.lots, terms.point_value),
         vol_reserved=volatility_amount(signal.atr, sized.lots, terms.point_value),
     )
     draft = Draft(portfolio)
     draft.apply(OrderIntended(order=order))
     return draft.answered(position_id=position_id, lots=sized.lots, limiter=sized.limiter, sizing=sized.figures)
+
+
+def _plan(signal: Signal, sized: Sized, terms: EntryTerms) -> EntryPlan:
+    pair = terms.pair
+    return EntryPlan(
+        entry_timestamp=signal.time,
+        entry_bar_time=signal.bar_time,
+        mark_time=signal.bar,
+        stop=signal.stop,
+        atr=signal.atr,
+        limiter=sized.limiter,
+        is_base_position=signal.type is SignalType.BASE_ENTRY,
+        expiry=terms.expiry,
+        contract_month=terms.contract_month,
+        strike=None if pair is None else pair.strike,
+        ce_symbol=None if pair is None else pair.ce_symbol,
+        pe_symbol=None if pair is None else pair.pe_symbol,
+    )
 
 
 def intend_exit(draft: Draft, position: Position, lots: int, reference: Decimal, reason: str) -> None:
@@ -61,56 +77,67 @@ def intend_exit(draft: Draft, position: Position, lots: int, reference: Decimal,
         order.position_id == position.position_id and order.purpose is OrderPurpose.EXIT
         for order in draft.portfolio.orders_of(position.instrument)
     )
-    draft.apply(
-        OrderIntended(
-            order=Order(
-                client_order_id=client_order_id_of(
-                    draft.portfolio.seq, position.position_id, OrderPurpose.EXIT, attempt
-                ),
-                journal_seq=draft.portfolio.seq,
-                position_id=position.position_id,
-                instrument=position.instrument,
-                layer=position.layer,
-                side=position.side,
-                purpose=OrderPurpose.EXIT,
-                attempt=attempt,
-                lots=wanted,
-                lot_size=position.lot_size,
-                point_value=position.point_value,
-                reference_price=reference,
-                reason=reason,
-                symbol=position.futures_symbol,
-            )
-        )
+    order = leaving_order(draft.portfolio, position, OrderPurpose.EXIT, wanted, reference)
+    order_id = client_order_id_of(order.journal_seq, order.position_id, order.purpose, attempt, order.leg)
+    draft.apply(OrderIntended(order=replace(order, client_order_id=order_id, attempt=attempt, reason=reason)))
+
+
+def leaving_order(
+    portfolio: Portfolio, position: Position, purpose: OrderPurpose, lots: int, reference: Decimal
+) -> Order:
+    """The first order that sells `lots` of a position in the contract that it is in: of a synthetic future its first leg."""
+    pair = pair_of(position)
+    leg = None if pair is None else first_leg(position.side, purpose)
+    return Order(
+        client_order_id=client_order_id_of(portfolio.seq, position.position_id, purpose, 1, leg),
+        journal_seq=portfolio.seq,
+        position_id=position.position_id,
+        instrument=position.instrument,
+        layer=position.layer,
+        side=position.side,
+        purpose=purpose,
+        lots=lots,
+        lot_size=position.lot_size,
+        point_value=position.point_value,
+        reference_price=reference,
+        symbol=position.futures_symbol if pair is None or leg is None else pair.symbol_of(leg),
+        leg=leg,
+        strike=None if pair is None else pair.strike,
     )
 
 
-def intend_next_try(draft: Draft, order: Order) -> None:
-    """Ask again for what an entry's try left; its share of the limits goes over to the new order."""
-    attempt = order.attempt + 1
-    draft.apply(
-        OrderIntended(
-            order=Order(
-                client_order_id=client_order_id_of(draft.portfolio.seq, order.position_id, order.purpose, attempt),
-                journal_seq=draft.portfolio.seq,
-                position_id=order.position_id,
-                instrument=order.instrument,
-                layer=order.layer,
-                side=order.side,
-                purpose=order.purpose,
-                attempt=attempt,
-                lots=order.lots - order.filled_lots,
-                lot_size=order.lot_size,
-                point_value=order.point_value,
-                reference_price=order.reference_price,
-                plan=order.plan,
-                risk_reserved=order.risk_reserved,
-                vol_reserved=order.vol_reserved,
-                symbol=order.symbol,
-                filled_before=order.filled_before + order.filled_lots,
-            )
-        )
+def intend_after(draft: Draft, order: Order, lots: int, **changes: Any) -> None:
+    """Intend another order for `lots` of what `order` was for, anew but for `changes`."""
+    following = Order(
+        client_order_id="",
+        journal_seq=draft.portfolio.seq,
+        position_id=order.position_id,
+        instrument=order.instrument,
+        layer=order.layer,
+        side=order.side,
+        **{
+            "purpose": order.purpose,
+            "attempt": 1,
+            "lots": lots,
+            "lot_size": order.lot_size,
+            "point_value": order.point_value,
+            "reference_price": order.reference_price,
+            "reason": order.reason,
+            "plan": order.plan,
+            "symbol": order.symbol,
+            "leg": order.leg,
+            "leg_price": order.leg_price,
+            "strike": order.strike,
+            "near_price": order.near_price,
+            "roll_to": order.roll_to,
+            "filled_before": order.filled_before,
+            **changes,
+        },
     )
+    order_id = client_order_id_of(
+        following.journal_seq, following.position_id, following.purpose, following.attempt, following.leg
+    )
+    draft.apply(OrderIntended(order=replace(following, client_order_id=order_id)))
 
 
 def cancel_entries(draft: Draft, instrument: str, position_ids: set[str], reason: str) -> None:

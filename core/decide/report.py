@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from core.decide.decision import Decision, Draft, Outcome, rejected
 from core.decide.exit import book_exit, clear_if_flat, sell
-from core.decide.orders import intend_next_try
+from core.decide.follow import follow, share_left
+from core.decide.legs import pair_price
 from core.events import (
     EntriesFrozen,
     EntriesUnfrozen,
@@ -19,7 +20,7 @@ from core.events import (
 from core.fills import average_price, gross_pnl, risk_amount, side_costs, volatility_amount
 from core.inputs import OrderReport
 from core.models import Position, Status, status_of
-from core.numbers import ZERO, money, price, product, quotient
+from core.numbers import price, product
 from core.orders import FINAL, LEGAL_AFTER, EntryPlan, Fill, Order, OrderPurpose, OrderState
 from core.portfolio import Portfolio
 
@@ -27,6 +28,7 @@ NO_SUCH_ORDER = "no such order, or it is settled"
 NOTHING_NEW = "nothing new"
 TOO_MANY_FILLS = "fills exceed the order"
 IN_DOUBT = "is in doubt"
+UNDONE = "UNDONE"
 POSITION_CLOSED = "its position was closed before this fill"
 
 
@@ -72,8 +74,8 @@ def _taken(portfolio: Portfolio, order: Order, after: Order, fills: list[Fill]) 
     )
     for fill in fills:
         _book(draft, after, fill)
-    if after.settled and order.is_tried_again and order.purpose is OrderPurpose.ENTRY:
-        intend_next_try(draft, order)
+    if after.settled and not order.settled:
+        follow(draft, order, after)
     if order.purpose is OrderPurpose.STOP and order.state is OrderState.IN_DOUBT and after.settled:
         draft.expose(order.instrument)  # somebody has looked: it was never there
     clear_if_flat(draft, order.instrument)
@@ -90,7 +92,7 @@ def _new_fills(order: Order, fills: tuple[Fill, ...]) -> list[Fill]:
 
 
 def _sells_more_than_is_there(portfolio: Portfolio, order: Order, fills: list[Fill]) -> bool:
-    if order.purpose is OrderPurpose.ENTRY or not fills:
+    if order.purpose not in (OrderPurpose.EXIT, OrderPurpose.STOP) or order.is_first_leg or not fills:
         return False
     position = portfolio.positions.get(order.position_id)
     return position is None or sum(fill.lots for fill in fills) > position.lots
@@ -98,7 +100,7 @@ def _sells_more_than_is_there(portfolio: Portfolio, order: Order, fills: list[Fi
 
 def _was_closed_meanwhile(portfolio: Portfolio, order: Order) -> bool:
     """A position that is closed is not opened again: what came too late is for a human."""
-    is_entry = order.purpose is OrderPurpose.ENTRY
+    is_entry = order.purpose in (OrderPurpose.ENTRY, OrderPurpose.UNDO) and not order.is_first_leg
     filled = order.filled_lots + order.filled_before
     return is_entry and filled > 0 and order.position_id not in portfolio.positions
 
@@ -139,22 +141,20 @@ def _state_after(order: Order, told: OrderState | None, filled: int) -> OrderSta
     return OrderState.PARTIAL if filled and waits else state
 
 
-def share_left(reserved: Decimal, left: int, before: int) -> Decimal:
-    """What `left` of `before` lots keep of what all of them had reserved, in money."""
-    return money(quotient(product(reserved, left), before)) if left and before else ZERO
-
-
 def _book(draft: Draft, order: Order, fill: Fill) -> None:
+    if order.is_first_leg or order.purpose in (OrderPurpose.ROLL_OUT, OrderPurpose.ROLL_IN):
+        return  # it counts once the rest of it is there
     position = draft.portfolio.positions.get(order.position_id)
+    if order.purpose is OrderPurpose.UNDO:
+        _undone(draft, order, fill)
+        return
+    if order.leg is not None:
+        fill = replace(fill, price=pair_price(order, fill.price))
     if order.purpose is not OrderPurpose.ENTRY:
         assert position is not None  # noqa: S101 - held by _sells_more_than_is_there
         book_exit(draft, position, fill.lots, fill.price, fill.filled_at, order.reason or "EXIT")
         return
-    assert order.plan is not None  # noqa: S101 - an entry has a plan
-    if position is None:
-        _open(draft, order, order.plan, fill)
-    else:
-        _increase(draft, position, fill)
+    _enter(draft, order, fill)
     if order.cancel_asked:
         # Filled although it was no longer wanted: what came is sold again.
         sell(
@@ -165,6 +165,26 @@ def _book(draft: Draft, order: Order, fill: Fill) -> None:
             fill.filled_at,
             order.reason or "EXIT",
         )
+
+
+def _undone(draft: Draft, order: Order, fill: Fill) -> None:
+    """What was bought for the first leg is sold again: a trade that earned the difference, and was none of the portfolio's
+    for longer than that."""
+    assert order.leg_price is not None  # noqa: S101 - it says what was paid
+    position = draft.portfolio.positions.get(order.position_id)
+    entered = order.reference_price if position is None else position.entry_price
+    left = price(entered + order.side.sign * (fill.price - order.leg_price))
+    _enter(draft, order, replace(fill, price=entered))
+    book_exit(draft, draft.portfolio.positions[order.position_id], fill.lots, left, fill.filled_at, UNDONE)
+
+
+def _enter(draft: Draft, order: Order, fill: Fill) -> None:
+    assert order.plan is not None  # noqa: S101 - an entry has a plan
+    position = draft.portfolio.positions.get(order.position_id)
+    if position is None:
+        _open(draft, order, order.plan, fill)
+    else:
+        _increase(draft, position, fill)
 
 
 def _open(draft: Draft, order: Order, plan: EntryPlan, fill: Fill) -> None:
@@ -194,7 +214,10 @@ def _open(draft: Draft, order: Order, plan: EntryPlan, fill: Fill) -> None:
         is_base_position=plan.is_base_position,
         expiry=plan.expiry,
         contract_month=plan.contract_month,
-        futures_symbol=order.symbol,
+        futures_symbol=order.symbol if order.leg is None else None,
+        strike=plan.strike,
+        ce_symbol=plan.ce_symbol,
+        pe_symbol=plan.pe_symbol,
     )
     draft.apply(PositionOpened(position=position))
     _measured_from(draft, position)

@@ -5,7 +5,8 @@ from decimal import Decimal
 
 from core.decide.decision import Decision, Draft, rejected
 from core.decide.execution import NotSent, Sending, refusal_of, sending
-from core.decide.report import NO_SUCH_ORDER, share_left
+from core.decide.follow import follow, share_left
+from core.decide.report import NO_SUCH_ORDER
 from core.events import OrderReported, OrderSent, OrderTryEnded
 from core.inputs import EndTry, SendOrder
 from core.numbers import ZERO
@@ -25,10 +26,14 @@ def decide_send(portfolio: Portfolio, given: SendOrder, now: datetime) -> Decisi
     if order.state is not OrderState.INTENT:
         return rejected(portfolio, SENT_ALREADY)
     refusal = refusal_of(portfolio, order, now)
-    form = NotSent(reason=refusal) if refusal is not None else sending(portfolio, order, given.quote)
+    form = NotSent(reason=refusal) if refusal is not None else sending(portfolio, order, given)
     draft = Draft(portfolio)
-    draft.apply(_sent(order, form, now) if isinstance(form, Sending) else _cancelled(order, form.reason))
-    return draft.executed(position_id=order.position_id, lots=form.lots if isinstance(form, Sending) else 0)
+    if isinstance(form, Sending):
+        draft.apply(_sent(order, form, now))
+        return draft.executed(position_id=order.position_id, lots=form.lots)
+    draft.apply(_cancelled(order, form.reason))
+    follow(draft, order, draft.portfolio.settled_orders[order.client_order_id])
+    return draft.executed(position_id=order.position_id, lots=0)
 
 
 def decide_try_over(portfolio: Portfolio, given: EndTry) -> Decision:

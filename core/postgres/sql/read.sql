@@ -44,7 +44,7 @@ ORDER BY instrument;
 SELECT
     client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots, lot_size, point_value,
     reference_price, reason, plan, state, cancel_asked, filled_lots, average_price, broker_order_id, message,
-    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, near_price,
+    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, strike, near_price,
     roll_to, filled_before, try_over, sent_at, version,
     array(
         SELECT fills.fill_id FROM fills
@@ -68,7 +68,7 @@ LIMIT 5000;
 SELECT
     client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots, lot_size, point_value,
     reference_price, reason, plan, state, cancel_asked, filled_lots, average_price, broker_order_id, message,
-    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, near_price,
+    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, strike, near_price,
     roll_to, filled_before, try_over, sent_at, version,
     array(
         SELECT fills.fill_id FROM fills
@@ -196,7 +196,7 @@ LIMIT %(limit)s;
 SELECT
     client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots, lot_size, point_value,
     reference_price, reason, plan, state, cancel_asked, filled_lots, average_price, broker_order_id, message,
-    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, near_price,
+    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, strike, near_price,
     roll_to, filled_before, try_over, sent_at, version, created_at, updated_at
 FROM orders
 WHERE

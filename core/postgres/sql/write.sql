@@ -196,14 +196,14 @@ intended AS (
     INSERT INTO orders (
         client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots, lot_size, point_value,
         reference_price, reason, plan, state, cancel_asked, filled_lots, average_price, broker_order_id, message,
-        risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, near_price,
+        risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, strike, near_price,
         roll_to, filled_before, try_over, sent_at, version
     )
     SELECT
         o.client_order_id, o.journal_seq, o.position_id, o.instrument, o.layer, o.side, o.purpose, o.attempt, o.lots, o.lot_size,
         o.point_value, o.reference_price, o.reason, o.plan, o.state, o.cancel_asked, o.filled_lots,
         o.average_price, o.broker_order_id, o.message, o.risk_reserved, o.vol_reserved, o.settled, o.leg, o.symbol,
-        o.order_type, o.limit_price, o.trigger_price, o.leg_price, o.near_price, o.roll_to,
+        o.order_type, o.limit_price, o.trigger_price, o.leg_price, o.strike, o.near_price, o.roll_to,
         o.filled_before, o.try_over, o.sent_at, o.version
     FROM kept, jsonb_populate_recordset(NULL::ORDERS, kept.doc -> 'orders_intended') AS o
     ON CONFLICT (client_order_id) DO NOTHING

@@ -130,6 +130,13 @@ class EntriesUnfrozen(_Event, frozen=True, kw_only=True, tag="entries_unfrozen")
     instrument: str
 
 
+class DifferenceAccepted(_Event, frozen=True, kw_only=True, tag="difference_accepted"):
+    """The broker's quantity minus ours that an operator has accepted, in the broker's units; None: none any more."""
+
+    instrument: str
+    difference: Decimal | None
+
+
 class CapitalMoved(_Event, frozen=True, kw_only=True, tag="capital_moved"):
     """A deposit (positive) or withdrawal (negative), in money."""
 
@@ -188,6 +195,7 @@ Event = (
     | PyramidingChanged
     | EntriesFrozen
     | EntriesUnfrozen
+    | DifferenceAccepted
     | CapitalMoved
     | TradingHalted
     | TradingResumed

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from core.events import (
     CapitalMoved,
+    DifferenceAccepted,
     EntriesFrozen,
     EntriesUnfrozen,
     Event,
@@ -32,6 +33,8 @@ from core.orders import Order
 from core.portfolio import Portfolio
 from core.settings import Settings
 
+_PyramidingEvent = PyramidingChanged | EntriesFrozen | EntriesUnfrozen | DifferenceAccepted | PyramidingSaved
+
 
 @exactly
 def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
@@ -41,7 +44,7 @@ def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
             return _evolve_position(portfolio, event)
         case OrderIntended() | OrderReported() | OrderCancelAsked():
             return portfolio.with_order(_evolve_order(portfolio, event))
-        case PyramidingChanged() | EntriesFrozen() | EntriesUnfrozen() | PyramidingSaved():
+        case PyramidingChanged() | EntriesFrozen() | EntriesUnfrozen() | DifferenceAccepted() | PyramidingSaved():
             row = _evolve_pyramiding(portfolio.pyramiding_of(_instrument_of(event)), event)
             return replace(portfolio, pyramiding=portfolio.pyramiding.set(row.instrument, row))
         case SettingsChanged():
@@ -177,13 +180,11 @@ def _counted(statistics: Statistics, position: Position, event: PositionExited) 
     )
 
 
-def _instrument_of(event: PyramidingChanged | EntriesFrozen | EntriesUnfrozen | PyramidingSaved) -> str:
+def _instrument_of(event: _PyramidingEvent) -> str:
     return event.pyramiding.instrument if isinstance(event, PyramidingSaved) else event.instrument
 
 
-def _evolve_pyramiding(
-    row: PyramidingState, event: PyramidingChanged | EntriesFrozen | EntriesUnfrozen | PyramidingSaved
-) -> PyramidingState:
+def _evolve_pyramiding(row: PyramidingState, event: _PyramidingEvent) -> PyramidingState:
     match event:
         case PyramidingChanged():
             return replace(row, last_pyramid_price=event.last_pyramid_price, base_position_id=event.base_position_id)
@@ -191,6 +192,8 @@ def _evolve_pyramiding(
             return replace(row, frozen_reason=event.reason)
         case EntriesUnfrozen():
             return replace(row, frozen_reason=None)
+        case DifferenceAccepted():
+            return replace(row, accepted_difference=event.difference)
         case PyramidingSaved():
             return event.pyramiding
         case _:

@@ -16,6 +16,7 @@ from core.numbers import price as canonical_price
 MONEY_LIMIT = Decimal(10) ** 16  # NUMERIC(20,4)
 PRICE_LIMIT = Decimal(10) ** 10  # NUMERIC(18,8)
 PERCENT_LIMIT = Decimal(10) ** 6  # NUMERIC(12,6)
+QUANTITY_LIMIT = Decimal(10) ** 12  # NUMERIC(20,8)
 MOST_LOTS = 2**31 - 1  # INTEGER
 
 
@@ -347,12 +348,19 @@ STATE_MONEY = (
 
 
 class PyramidingState(Struct, frozen=True, kw_only=True):
-    """What an instrument's next pyramid is measured against, and whether its entries are frozen."""
+    """What an instrument's next pyramid is measured against, and whether its entries are frozen.
+
+    `accepted_difference` is what the broker holds besides ours and an operator has accepted: its quantity minus ours, in its
+    units. `last_alert_seq` is the number of the last alert that was seen.
+    """
 
     instrument: str
     last_pyramid_price: Decimal | None = None
     base_position_id: str | None = None
     frozen_reason: str | None = None
+    accepted_difference: Decimal | None = None
+    last_alert_seq: int | None = None
 
     def __post_init__(self) -> None:
         require_exact(self, ("last_pyramid_price",), PRICE_SCALE, PRICE_LIMIT)
+        require_exact(self, ("accepted_difference",), PRICE_SCALE, QUANTITY_LIMIT)

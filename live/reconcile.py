@@ -2,36 +2,29 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from enum import StrEnum
 
 import structlog
 from msgspec import Struct
 
+from core.findings import MISMATCHES, FindingKind
 from core.inputs import Freeze
+from core.numbers import ZERO
 from core.portfolio import Portfolio
 from live.answers import Answer
 from live.books import Market
 from live.brokers.port import Broker, BrokerPosition
 
+__all__ = ["MISMATCHES", "Finding", "FindingKind", "Reconciler", "compare"]
+
 log = structlog.get_logger(__name__)
 TRIES = 3
 
 
-class FindingKind(StrEnum):
-    """in_flight: an order of the instrument is not settled, so that neither figure is the last word."""
-
-    MATCHED = "matched"
-    MISSING = "missing at broker"
-    UNKNOWN = "unknown at broker"
-    DIFFERS = "quantity differs"
-    IN_FLIGHT = "in flight"
-
-
-MISMATCHES = (FindingKind.MISSING, FindingKind.UNKNOWN, FindingKind.DIFFERS)
-
-
 class Finding(Struct, frozen=True, kw_only=True):
-    """One symbol: signed quantities in the broker's units; `instrument` None for one that none of ours is traded as."""
+    """One symbol: signed quantities in the broker's units; `instrument` None for one that none of ours is traded as.
+
+    `accepted` is what the operator has accepted that the broker holds besides ours: the two match where broker = ours + it.
+    """
 
     kind: FindingKind
     symbol: str
@@ -39,13 +32,16 @@ class Finding(Struct, frozen=True, kw_only=True):
     instrument: str | None
     ours: Decimal
     broker: Decimal
+    accepted: Decimal = ZERO
 
 
 def compare(portfolio: Portfolio, held: Iterable[BrokerPosition], markets: Mapping[str, Market]) -> tuple[Finding, ...]:
-    """A finding for each symbol that either side holds, by symbol; a position without a market counts as missing."""
+    """A finding for each symbol that either side holds, or should, by symbol; a position without a market counts as missing."""
     instruments = {(market.symbol, market.exchange): name for name, market in markets.items()}
     ours: dict[tuple[str, str], Decimal] = {}
-    for instrument in portfolio.by_instrument:
+    # What was accepted and is gone is told too.
+    accepted = (name for name, row in portfolio.pyramiding.items() if row.accepted_difference is not None)
+    for instrument in {*portfolio.by_instrument, *accepted}:
         market = markets.get(instrument)
         key = (instrument, "") if market is None else (market.symbol, market.exchange)
         instruments.setdefault(key, instrument)
@@ -53,9 +49,9 @@ def compare(portfolio: Portfolio, held: Iterable[BrokerPosition], markets: Mappi
     broker: dict[tuple[str, str], Decimal] = {}
     for position in held:
         key = (position.symbol, position.exchange)
-        broker[key] = broker.get(key, Decimal(0)) + position.quantity
+        broker[key] = broker.get(key, ZERO) + position.quantity
     return tuple(
-        _finding(portfolio, key, instruments.get(key), ours.get(key, Decimal(0)), broker.get(key, Decimal(0)))
+        _finding(portfolio, key, instruments.get(key), ours.get(key, ZERO), broker.get(key, ZERO))
         for key in sorted(ours.keys() | broker.keys())
     )
 
@@ -66,7 +62,7 @@ def _signed_quantity(portfolio: Portfolio, instrument: str, market: Market | Non
             position.side.sign * position.lots * (position.lot_size if market is None else market.units_per_lot)
             for position in portfolio.positions_of(instrument)
         ),
-        Decimal(0),
+        ZERO,
     )
 
 
@@ -74,15 +70,16 @@ def _finding(
     portfolio: Portfolio, key: tuple[str, str], instrument: str | None, ours: Decimal, broker: Decimal
 ) -> Finding:
     symbol, exchange = key
-    kind = _kind(ours, broker)
+    accepted = (None if instrument is None else portfolio.pyramiding_of(instrument).accepted_difference) or ZERO
+    kind = FindingKind.MATCHED if ours + accepted == broker else _kind_of_mismatch(ours, broker)
     if kind is not FindingKind.MATCHED and instrument is not None and portfolio.orders_of(instrument):
         kind = FindingKind.IN_FLIGHT
-    return Finding(kind=kind, symbol=symbol, exchange=exchange, instrument=instrument, ours=ours, broker=broker)
+    return Finding(
+        kind=kind, symbol=symbol, exchange=exchange, instrument=instrument, ours=ours, broker=broker, accepted=accepted
+    )
 
 
-def _kind(ours: Decimal, broker: Decimal) -> FindingKind:
-    if ours == broker:
-        return FindingKind.MATCHED
+def _kind_of_mismatch(ours: Decimal, broker: Decimal) -> FindingKind:
     if broker == 0:
         return FindingKind.MISSING
     return FindingKind.UNKNOWN if ours == 0 else FindingKind.DIFFERS
@@ -128,6 +125,7 @@ class Reconciler:
 
     def _freeze(self, finding: Finding) -> None:
         told = f"{finding.kind.value}: {finding.symbol}, ours {finding.ours:f}, the broker's {finding.broker:f}"
+        told += f", accepted besides ours {finding.accepted:f}" if finding.accepted else ""
         instrument = finding.instrument
         if instrument is None:
             log.error("the broker holds what is none of ours", symbol=finding.symbol, quantity=str(finding.broker))

@@ -17,15 +17,18 @@ from core.decide.command import (
 from core.decide.decision import Decision, Outcome, failed
 from core.decide.entry import decide_base_entry
 from core.decide.exit import decide_exit
+from core.decide.findings import decide_finding
 from core.decide.pyramid import decide_pyramid
 from core.decide.report import decide_report
 from core.decide.timing import timing_refusal
 from core.inputs import (
+    AdoptPosition,
     ChangeSettings,
     ClosePositions,
     Command,
     Freeze,
     Halt,
+    IgnoreFinding,
     Input,
     MoveCapital,
     OrderReport,
@@ -34,6 +37,7 @@ from core.inputs import (
     SignalInput,
     StartPortfolio,
     StartTerm,
+    WriteOff,
 )
 from core.models import SignalType, Status
 from core.numbers import exactly
@@ -48,7 +52,16 @@ def decide(portfolio: Portfolio, given: Input, now: datetime) -> Decision:
     match given:
         case SignalInput():
             return _decide_signal(portfolio, given, now)
-        case Halt() | Resume() | Freeze() | ClosePositions() | MoveCapital():
+        case (
+            Halt()
+            | Resume()
+            | Freeze()
+            | ClosePositions()
+            | MoveCapital()
+            | AdoptPosition()
+            | WriteOff()
+            | IgnoreFinding()
+        ):
             return _decide_command(portfolio, given, now)
         case StartPortfolio():
             return decide_start(portfolio, given)
@@ -76,6 +89,8 @@ def _decide_command(portfolio: Portfolio, given: Command, now: datetime) -> Deci
             return decide_close(portfolio, given, now)
         case MoveCapital():
             return decide_capital(portfolio, given)
+        case AdoptPosition() | WriteOff() | IgnoreFinding():
+            return decide_finding(portfolio, given, now)
         case _:
             assert_never(given)
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from core.decide import Decision, decide, failed
 from core.events import (
+    DifferenceAccepted,
     EntriesFrozen,
     EntriesUnfrozen,
     Event,
@@ -26,7 +27,19 @@ from core.events import (
     StateSaved,
 )
 from core.evolve import evolve
-from core.inputs import ChangeSettings, Halt, Input, MoveCapital, SaveRow, SignalInput, StartPortfolio, StartTerm
+from core.inputs import (
+    AdoptPosition,
+    ChangeSettings,
+    Halt,
+    IgnoreFinding,
+    Input,
+    MoveCapital,
+    SaveRow,
+    SignalInput,
+    StartPortfolio,
+    StartTerm,
+    WriteOff,
+)
 from core.journal import (
     Batch,
     Entry,
@@ -298,6 +311,9 @@ def test_the_rarer_inputs_and_events_survive_the_journal_too() -> None:
         SaveRow(state=state),
         SaveRow(pyramiding=row),
         ChangeSettings(settings=portfolio.settings.model_dump(mode="json")),
+        AdoptPosition(request_id="r", instrument="COPPER", layer="Long_1", lots=2, price=Decimal("830.50")),
+        WriteOff(position_id="p", price=Decimal("830.5"), lots=None),
+        IgnoreFinding(instrument="COPPER", difference=Decimal("-2500.0")),
     ]
     events: list[Event] = [
         PositionSaved(position=a_position()),
@@ -305,6 +321,8 @@ def test_the_rarer_inputs_and_events_survive_the_journal_too() -> None:
         PyramidingSaved(pyramiding=row),
         EntriesFrozen(instrument="COPPER", reason="boom"),
         EntriesUnfrozen(instrument="COPPER"),
+        DifferenceAccepted(instrument="COPPER", difference=Decimal("-2500.00000000")),
+        DifferenceAccepted(instrument="COPPER", difference=None),
         PortfolioMeasured(
             equity_high=Decimal("1.0000"),
             total_risk_amount=Decimal(0),

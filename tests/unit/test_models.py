@@ -204,6 +204,12 @@ def test_a_pyramiding_rows_price_fits_its_column(value: Decimal) -> None:
         PyramidingState(instrument="COPPER", last_pyramid_price=value)
 
 
+@pytest.mark.parametrize("value", [Decimal(10) ** 12, Decimal("0.123456789"), Decimal("NaN")])
+def test_an_accepted_difference_fits_its_column(value: Decimal) -> None:
+    with pytest.raises(ValueError, match=r"PyramidingState\.accepted_difference"):
+        PyramidingState(instrument="COPPER", accepted_difference=value)
+
+
 def test_what_is_frozen_stays_as_it_is() -> None:
     for thing in (a_signal(), a_position(), a_portfolio().state, PyramidingState(instrument="COPPER")):
         with pytest.raises(AttributeError):

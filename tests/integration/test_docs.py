@@ -944,7 +944,7 @@ def test_the_brokers_guides_configuration_is_valid(tmp_path: Path, monkeypatch: 
 
 def test_the_brokers_guides_commands_are_understood() -> None:
     commands = [found.text for found in blocks_of("docs/brokers.md") if found.language == "bash"]
-    assert len(commands) == 2
+    assert len(commands) == 5
     for command in commands:
         result = run(*shlex.split(command)[2:], "--url", "http://127.0.0.1:9", "--token", "t" * 20)
         assert result.exit_code == 1

@@ -137,6 +137,13 @@ class DifferenceAccepted(_Event, frozen=True, kw_only=True, tag="difference_acce
     difference: Decimal | None
 
 
+class AlertSeen(_Event, frozen=True, kw_only=True, tag="alert_seen"):
+    """The instrument's alerts have come up to this number."""
+
+    instrument: str
+    seq: int
+
+
 class CapitalMoved(_Event, frozen=True, kw_only=True, tag="capital_moved"):
     """A deposit (positive) or withdrawal (negative), in money."""
 
@@ -196,6 +203,7 @@ Event = (
     | EntriesFrozen
     | EntriesUnfrozen
     | DifferenceAccepted
+    | AlertSeen
     | CapitalMoved
     | TradingHalted
     | TradingResumed

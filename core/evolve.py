@@ -5,6 +5,7 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from core.events import (
+    AlertSeen,
     CapitalMoved,
     DifferenceAccepted,
     EntriesFrozen,
@@ -33,7 +34,9 @@ from core.orders import Order
 from core.portfolio import Portfolio
 from core.settings import Settings
 
-_PyramidingEvent = PyramidingChanged | EntriesFrozen | EntriesUnfrozen | DifferenceAccepted | PyramidingSaved
+_PyramidingEvent = (
+    PyramidingChanged | EntriesFrozen | EntriesUnfrozen | DifferenceAccepted | AlertSeen | PyramidingSaved
+)
 
 
 @exactly
@@ -44,7 +47,14 @@ def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
             return _evolve_position(portfolio, event)
         case OrderIntended() | OrderReported() | OrderCancelAsked():
             return portfolio.with_order(_evolve_order(portfolio, event))
-        case PyramidingChanged() | EntriesFrozen() | EntriesUnfrozen() | DifferenceAccepted() | PyramidingSaved():
+        case (
+            PyramidingChanged()
+            | EntriesFrozen()
+            | EntriesUnfrozen()
+            | DifferenceAccepted()
+            | AlertSeen()
+            | PyramidingSaved()
+        ):
             row = _evolve_pyramiding(portfolio.pyramiding_of(_instrument_of(event)), event)
             return replace(portfolio, pyramiding=portfolio.pyramiding.set(row.instrument, row))
         case SettingsChanged():
@@ -194,6 +204,8 @@ def _evolve_pyramiding(row: PyramidingState, event: _PyramidingEvent) -> Pyramid
             return replace(row, frozen_reason=None)
         case DifferenceAccepted():
             return replace(row, accepted_difference=event.difference)
+        case AlertSeen():
+            return replace(row, last_alert_seq=event.seq)
         case PyramidingSaved():
             return event.pyramiding
         case _:

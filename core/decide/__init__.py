@@ -18,6 +18,7 @@ from core.decide.decision import Decision, Outcome, failed
 from core.decide.entry import decide_base_entry
 from core.decide.exit import decide_exit
 from core.decide.findings import decide_finding
+from core.decide.missed import beside_its_strategy
 from core.decide.pyramid import decide_pyramid
 from core.decide.report import decide_report
 from core.decide.timing import timing_refusal
@@ -96,6 +97,10 @@ def _decide_command(portfolio: Portfolio, given: Command, now: datetime) -> Deci
 
 
 def _decide_signal(portfolio: Portfolio, given: SignalInput, now: datetime) -> Decision:
+    return beside_its_strategy(portfolio, given.signal, lambda current: _decide_alone(current, given, now))
+
+
+def _decide_alone(portfolio: Portfolio, given: SignalInput, now: datetime) -> Decision:
     signal = given.signal
     refusal = timing_refusal(portfolio, given, now)
     if refusal is not None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from core.decide import Decision, decide, failed
 from core.events import (
+    AlertSeen,
     DifferenceAccepted,
     EntriesFrozen,
     EntriesUnfrozen,
@@ -50,7 +51,7 @@ from core.journal import (
     signals_of,
     touched_positions,
 )
-from core.models import PositionStatus, Signal, Status
+from core.models import MarketPosition, PositionStatus, Signal, Status
 from core.portfolio import Portfolio, portfolio_from_rows
 from core.settings import Settings
 from tests.builders import (
@@ -314,6 +315,7 @@ def test_the_rarer_inputs_and_events_survive_the_journal_too() -> None:
         AdoptPosition(request_id="r", instrument="COPPER", layer="Long_1", lots=2, price=Decimal("830.50")),
         WriteOff(position_id="p", price=Decimal("830.5"), lots=None),
         IgnoreFinding(instrument="COPPER", difference=Decimal("-2500.0")),
+        given(a_signal(seq=7, position_size=Decimal("-2.50"), market_position=MarketPosition.SHORT)),
     ]
     events: list[Event] = [
         PositionSaved(position=a_position()),
@@ -323,6 +325,7 @@ def test_the_rarer_inputs_and_events_survive_the_journal_too() -> None:
         EntriesUnfrozen(instrument="COPPER"),
         DifferenceAccepted(instrument="COPPER", difference=Decimal("-2500.00000000")),
         DifferenceAccepted(instrument="COPPER", difference=None),
+        AlertSeen(instrument="COPPER", seq=10**15 - 1),
         PortfolioMeasured(
             equity_high=Decimal("1.0000"),
             total_risk_amount=Decimal(0),

@@ -240,11 +240,14 @@ def test_while_an_order_of_it_is_not_settled_nothing_is_written_off() -> None:
     assert carried_out(book.portfolio, given).outcome.lots == 2
 
 
-def test_an_order_of_another_position_does_not_keep_it_from_being_written_off() -> None:
+def test_an_order_of_another_layer_does_not_keep_it_from_being_written_off() -> None:
     book = Book()
-    book.enter(lots=0)
-    portfolio = holding(book.portfolio, a_position())
-    assert carried_out(portfolio, WriteOff(position_id=GOLD, price=Decimal(72000))).outcome.lots == 2
+    book.enter()
+    for order in list(book.portfolio.orders.values()):
+        book.report(order, None, settled=True)
+    (position_id,) = book.portfolio.positions
+    intended(book.take(a_signal("PYRAMID", price=53000, stop=52900, atr=100, timestamp=minutes(1))))
+    assert carried_out(book.portfolio, WriteOff(position_id=position_id, price=Decimal(52000))).outcome.lots == 5
 
 
 # --- accepted -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Alerts that never came: a gap in their numbers, or a strategy that is not where we are."""
 
 from decimal import Decimal
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from core.decide import Decision, decide
-from core.events import AlertSeen, EntriesFrozen, EntriesUnfrozen
+from core.events import AlertSeen, EntriesFrozen, EntriesUnfrozen, OrderIntended, PositionMarked
+from core.evolve import evolve
 from core.inputs import Freeze, Resume
 from core.models import MarketPosition, Side, Status
 from core.portfolio import Portfolio
@@ -69,6 +71,7 @@ def test_a_bar_and_an_exit_go_on_over_a_gap() -> None:
     portfolio = after(a_portfolio(), a_signal(seq=4))
     bar = told(portfolio, a_bar(seq=6, price=52100))
     assert (bar.outcome.status, bar.outcome.sizing["marked"]) == (Status.EXECUTED, 1)
+    assert [type(event) for event in bar.events[:3]] == [EntriesFrozen, AlertSeen, PositionMarked]
     left = told(bar.portfolio, a_signal("EXIT", seq=9, price=52200, timestamp=minutes(15)))
     assert (left.outcome.status, left.outcome.lots) == (Status.EXECUTED, 2)
     assert (frozen(left.portfolio), last_of(left.portfolio)) == ("missed alerts: seq 6 after 4", 9)
@@ -137,6 +140,7 @@ def test_an_entry_whose_missing_alert_may_be_the_exit_of_its_bar_is_told_to_wait
     entry = a_signal(seq=6, timestamp=minutes(15))
     decision = told(portfolio, entry)
     assert (decision.outcome.status, decision.outcome.reason) == (Status.REJECTED, "base position already open")
+    assert reduce(evolve, decision.events, portfolio) == decision.portfolio
     assert frozen(decision.portfolio) == "missed alerts: seq 6 after 4"
     left = told(portfolio, a_signal("EXIT", seq=5, timestamp=minutes(15)))
     assert told(left.portfolio, entry).outcome.status is Status.EXECUTED
@@ -225,6 +229,15 @@ def test_lots_that_an_order_sells_already_are_as_good_as_gone_and_those_of_a_res
     assert frozen(book.portfolio) is None
     book.report(leaving, "cancelled", settled=True)
     book.take(a_bar(7, price=52500, market_position=MarketPosition.FLAT))
+    assert frozen(book.portfolio) == "the strategy is flat, we hold Long_1"
+
+
+def test_lots_of_which_an_order_sells_only_a_part_are_held() -> None:
+    book = Book()
+    book.enter()
+    peeled = book.take(a_bar(5, price=52000, atr=700))
+    assert [event.order.lots < 5 for event in peeled.events if isinstance(event, OrderIntended)] == [True]
+    book.take(a_bar(6, price=52000, market_position=MarketPosition.FLAT))
     assert frozen(book.portfolio) == "the strategy is flat, we hold Long_1"
 
 

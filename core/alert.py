@@ -9,7 +9,16 @@ from difflib import SequenceMatcher
 from functools import partial
 from typing import Any, Never, TypeVar
 
-from core.models import ALL_LAYERS, ENTRIES, PRICE_LIMIT, Signal, SignalType, layer_number
+from core.models import (
+    ALL_LAYERS,
+    ENTRIES,
+    PRICE_LIMIT,
+    MarketPosition,
+    Signal,
+    SignalType,
+    layer_number,
+    market_position_of,
+)
 from core.numbers import price as rounded_price
 from core.strict_json import (
     MAX_BODY_BYTES,
@@ -70,6 +79,7 @@ _TIME = re.compile(
     r" ?(?:([Zz])|([+-])([01]\d|2[0-3])(?::?([0-5]\d))?)?",
     re.ASCII,
 )
+_SIZES = {MarketPosition.LONG: "above 0", MarketPosition.SHORT: "below 0", MarketPosition.FLAT: "0"}
 _PRICE_DIGITS = 10  # before the point: NUMERIC(18,8)
 _SAFE_INTEGER_LENGTH = 15
 _SUGGESTIONS_FROM = 50
@@ -123,22 +133,16 @@ def parse_alert(
     signal = _signal(signal_type, fields, instruments=instruments, zone=naive_timezone, max_layers=max_layers)
     secret = _secret(given.get("secret"))
     portfolio = fields.optional("portfolio", _portfolio)
-    extras = {
-        "portfolio": portfolio,
-        "seq": fields.optional("seq", partial(_whole, most=MAX_SEQUENCE)),
-        "position_size": fields.optional("position_size", _number),
-        "market_position": fields.optional("market_position", _text),
-    }
     return Alert(
         signal=signal,
         portfolio=portfolio,
         secret=secret,
-        payload=canonical_payload(signal, extras) | _kept({name: given[name] for name in unknown}),
+        payload=canonical_payload(signal, portfolio) | _kept({name: given[name] for name in unknown}),
         warnings=unknown,
     )
 
 
-def canonical_payload(signal: Signal, extras: Mapping[str, Decimal | str | int | None] | None = None) -> dict[str, Any]:
+def canonical_payload(signal: Signal, portfolio: str | None = None) -> dict[str, Any]:
     """The known fields as they are kept: decimals as plain strings without surplus zeros, times UTC, nothing null."""
     values = {
         "type": signal.type.value,
@@ -155,7 +159,11 @@ def canonical_payload(signal: Signal, extras: Mapping[str, Decimal | str | int |
         "timestamp": signal.timestamp,
         "bar_time": signal.bar_time,
         "trade_number": signal.trade_number,
-    } | dict(extras or {})
+        "portfolio": portfolio,
+        "seq": signal.seq,
+        "position_size": signal.position_size,
+        "market_position": None if signal.market_position is None else signal.market_position.value,
+    }
     return {name: _canonical(value) for name, value in values.items() if value is not None}
 
 
@@ -224,6 +232,7 @@ def _signal(
     bar_time = fields.optional("bar_time", partial(_time, zone=zone))
     if timestamp is None and bar_time is None:
         fields.missing("timestamp", "bar_time")
+    position_size, market_position = _strategy_position(fields)
     return Signal(
         type=signal_type,
         instrument=instrument,
@@ -239,7 +248,17 @@ def _signal(
         timestamp=timestamp,
         bar_time=bar_time,
         trade_number=fields.optional("trade_number", partial(_whole, most=MAX_LOTS)),
+        seq=fields.optional("seq", partial(_whole, most=MAX_SEQUENCE)),
+        position_size=position_size,
+        market_position=market_position,
     )
+
+
+def _strategy_position(fields: _Fields) -> tuple[Decimal | None, MarketPosition | None]:
+    size, told = fields.optional("position_size", _number), fields.optional("market_position", _market_position)
+    if size is not None and told is not None and market_position_of(size) is not told:
+        _refuse("position_size", f"{_SIZES[told]} where `market_position` is {told}", fields.given["position_size"])
+    return size, told
 
 
 def _layer_of(signal_type: SignalType, fields: _Fields, max_layers: int) -> str:
@@ -254,6 +273,13 @@ def _type(name: str, value: Any) -> SignalType:
     if not text.isascii() or text.upper() not in SignalType.__members__:
         _refuse(name, f"one of {', '.join(SignalType)}", value)
     return SignalType[text.upper()]
+
+
+def _market_position(name: str, value: Any) -> MarketPosition:
+    text = _text(name, value)
+    if not text.isascii() or text.upper() not in MarketPosition.__members__:
+        _refuse(name, f"one of {', '.join(MarketPosition)}", value)
+    return MarketPosition[text.upper()]
 
 
 def _instrument(name: str, value: Any, *, known: Collection[str]) -> str:

@@ -294,9 +294,11 @@ class DatabaseStateManager:
     def save_pyramiding_state(
         self, instrument: str, last_pyramid_price: Any, base_position_id: str | None, frozen_reason: str | None = None
     ) -> bool:
-        """Write an instrument's pyramiding row, journalled as `manual`."""
-        row = PyramidingState(
-            instrument=instrument,
+        """Write these columns of an instrument's pyramiding row, journalled as `manual`; the others stay."""
+        if not self.cache.loaded:
+            self.load()
+        row = replace(
+            self.cache.current.pyramiding.get(instrument) or PyramidingState(instrument=instrument),
             last_pyramid_price=last_pyramid_price,
             base_position_id=base_position_id,
             frozen_reason=frozen_reason,

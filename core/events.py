@@ -162,6 +162,20 @@ class EntriesUnfrozen(_Event, frozen=True, kw_only=True, tag="entries_unfrozen")
     instrument: str
 
 
+class DifferenceAccepted(_Event, frozen=True, kw_only=True, tag="difference_accepted"):
+    """The broker's quantity minus ours that an operator has accepted, in the broker's units; None: none any more."""
+
+    instrument: str
+    difference: Decimal | None
+
+
+class AlertSeen(_Event, frozen=True, kw_only=True, tag="alert_seen"):
+    """The instrument's alerts have come up to this number."""
+
+    instrument: str
+    seq: int
+
+
 class CapitalMoved(_Event, frozen=True, kw_only=True, tag="capital_moved"):
     """A deposit (positive) or withdrawal (negative), in money."""
 
@@ -225,6 +239,8 @@ Event = (
     | PyramidingChanged
     | EntriesFrozen
     | EntriesUnfrozen
+    | DifferenceAccepted
+    | AlertSeen
     | CapitalMoved
     | TradingHalted
     | TradingResumed

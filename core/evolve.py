@@ -5,8 +5,10 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from core.events import (
+    AlertSeen,
     CapitalMoved,
     ContractsSet,
+    DifferenceAccepted,
     EntriesFrozen,
     EntriesUnfrozen,
     Event,
@@ -38,6 +40,10 @@ from core.orders import Order, OrderState
 from core.portfolio import Portfolio
 from core.settings import Settings
 
+_PyramidingEvent = (
+    PyramidingChanged | EntriesFrozen | EntriesUnfrozen | DifferenceAccepted | AlertSeen | PyramidingSaved
+)
+
 
 @exactly
 def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
@@ -47,7 +53,14 @@ def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
             return _evolve_position(portfolio, event)
         case OrderIntended() | OrderReported() | OrderSent() | OrderTryEnded() | OrderMoved() | OrderCancelAsked():
             return portfolio.with_order(_evolve_order(portfolio, event))
-        case PyramidingChanged() | EntriesFrozen() | EntriesUnfrozen() | PyramidingSaved():
+        case (
+            PyramidingChanged()
+            | EntriesFrozen()
+            | EntriesUnfrozen()
+            | DifferenceAccepted()
+            | AlertSeen()
+            | PyramidingSaved()
+        ):
             row = _evolve_pyramiding(portfolio.pyramiding_of(_instrument_of(event)), event)
             return replace(portfolio, pyramiding=portfolio.pyramiding.set(row.instrument, row))
         case SettingsChanged():
@@ -201,13 +214,11 @@ def _counted(statistics: Statistics, position: Position, event: PositionExited) 
     )
 
 
-def _instrument_of(event: PyramidingChanged | EntriesFrozen | EntriesUnfrozen | PyramidingSaved) -> str:
+def _instrument_of(event: _PyramidingEvent) -> str:
     return event.pyramiding.instrument if isinstance(event, PyramidingSaved) else event.instrument
 
 
-def _evolve_pyramiding(
-    row: PyramidingState, event: PyramidingChanged | EntriesFrozen | EntriesUnfrozen | PyramidingSaved
-) -> PyramidingState:
+def _evolve_pyramiding(row: PyramidingState, event: _PyramidingEvent) -> PyramidingState:
     match event:
         case PyramidingChanged():
             return replace(row, last_pyramid_price=event.last_pyramid_price, base_position_id=event.base_position_id)
@@ -215,6 +226,10 @@ def _evolve_pyramiding(
             return replace(row, frozen_reason=event.reason)
         case EntriesUnfrozen():
             return replace(row, frozen_reason=None)
+        case DifferenceAccepted():
+            return replace(row, accepted_difference=event.difference)
+        case AlertSeen():
+            return replace(row, last_alert_seq=event.seq)
         case PyramidingSaved():
             return event.pyramiding
         case _:

@@ -64,6 +64,37 @@ class MoveCapital(_Input, frozen=True, kw_only=True, tag="capital"):
     note: str | None = None
 
 
+class AdoptPosition(_Input, frozen=True, kw_only=True, tag="adopt"):
+    """Operator: lots that the broker holds and we do not are a layer of ours from now on, entered at `price` (points)."""
+
+    request_id: str | None = None
+    instrument: str
+    layer: str
+    lots: int
+    price: Decimal
+    stop: Decimal | None = None
+    atr: Decimal | None = None
+    symbol: str | None = None
+
+
+class WriteOff(_Input, frozen=True, kw_only=True, tag="write_off"):
+    """Operator: lots of ours (None: all) that the broker no longer holds are booked as sold at `price`, without an order."""
+
+    request_id: str | None = None
+    position_id: str
+    lots: int | None = None
+    price: Decimal
+    reason: str = "WRITTEN_OFF"
+
+
+class IgnoreFinding(_Input, frozen=True, kw_only=True, tag="ignore"):
+    """Operator: the broker's quantity minus ours, in its units, is none of ours and stays; 0 forgets what was accepted."""
+
+    request_id: str | None = None
+    instrument: str
+    difference: Decimal
+
+
 class StartPortfolio(_Input, frozen=True, kw_only=True, tag="genesis"):
     """The first input of all."""
 
@@ -127,5 +158,6 @@ class EndTry(_Input, frozen=True, kw_only=True, tag="try_over"):
 
 
 OrderInput = OrderReport | SendOrder | EndTry
-Command = Halt | Resume | Freeze | ClosePositions | MoveCapital
+FindingCommand = AdoptPosition | WriteOff | IgnoreFinding
+Command = Halt | Resume | Freeze | ClosePositions | MoveCapital | FindingCommand
 Input = SignalInput | Command | StartPortfolio | ChangeSettings | SetContracts | StartTerm | SaveRow | OrderInput

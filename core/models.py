@@ -16,6 +16,7 @@ from core.numbers import price as canonical_price
 MONEY_LIMIT = Decimal(10) ** 16  # NUMERIC(20,4)
 PRICE_LIMIT = Decimal(10) ** 10  # NUMERIC(18,8)
 PERCENT_LIMIT = Decimal(10) ** 6  # NUMERIC(12,6)
+QUANTITY_LIMIT = Decimal(10) ** 12  # NUMERIC(20,8)
 MOST_LOTS = 2**31 - 1  # INTEGER
 
 
@@ -41,6 +42,21 @@ class Side(StrEnum):
     def sign(self) -> int:
         """+1 long, -1 short."""
         return 1 if self is Side.LONG else -1
+
+
+class MarketPosition(StrEnum):
+    """Where a strategy says that it is after its alert."""
+
+    LONG = "long"
+    SHORT = "short"
+    FLAT = "flat"
+
+
+def market_position_of(size: Decimal) -> MarketPosition:
+    """What a signed position size says: long above 0, short below it."""
+    if size == 0:
+        return MarketPosition.FLAT
+    return MarketPosition.LONG if size > 0 else MarketPosition.SHORT
 
 
 class PositionStatus(StrEnum):
@@ -117,7 +133,8 @@ def require_exact(owner: Any, names: Iterable[str], scale: int, limit: Decimal) 
 class Signal(Struct, frozen=True, kw_only=True):
     """One alert in canonical form. Prices, stop, ATR in points; times aware UTC; `layer` is `` for MARKET_DATA.
 
-    `trade_number` is the listed trade that an as-listed EXIT closes a part of.
+    `trade_number` is the listed trade that an as-listed EXIT closes a part of. `seq` is the alert's number, rising by one an
+    instrument; `position_size` (signed) and `market_position` are the strategy's own position after this alert.
     """
 
     type: SignalType
@@ -134,6 +151,9 @@ class Signal(Struct, frozen=True, kw_only=True):
     timestamp: datetime | None = None
     bar_time: datetime | None = None
     trade_number: int | None = None
+    seq: int | None = None
+    position_size: Decimal | None = None
+    market_position: MarketPosition | None = None
 
     def __post_init__(self) -> None:
         require_utc("Signal", timestamp=self.timestamp, bar_time=self.bar_time)
@@ -148,11 +168,18 @@ class Signal(Struct, frozen=True, kw_only=True):
             raise ValueError(f"Signal.er must be 0..1, not {self.er}")
         if not _LAYERS[self.type].fullmatch(self.layer):
             raise ValueError(f"Signal.layer {self.layer!r} is none of {self.type}")
+        self._require_strategy()
         # Written as the columns write them: what is journalled reads the same before and after a restart.
         for name in SIGNAL_NUMBERS:
             value = getattr(self, name)
             if value is not None:
                 force_setattr(self, name, canonical_price(value))
+
+    def _require_strategy(self) -> None:
+        if self.seq is not None and self.seq < 0:
+            raise ValueError(f"Signal.seq must be 0 or above, not {self.seq}")
+        if self.position_size is not None and self.strategy_position is not market_position_of(self.position_size):
+            raise ValueError(f"Signal.position_size {self.position_size} is not {self.market_position}")
 
     @property
     def bar(self) -> datetime:
@@ -171,8 +198,15 @@ class Signal(Struct, frozen=True, kw_only=True):
         """The side of its layer; meaningless for `ALL` and MARKET_DATA."""
         return layer_side(self.layer)
 
+    @property
+    def strategy_position(self) -> MarketPosition | None:
+        """Where the strategy is after this alert; None where the alert does not tell."""
+        if self.market_position is not None or self.position_size is None:
+            return self.market_position
+        return market_position_of(self.position_size)
 
-SIGNAL_NUMBERS = ("price", "stop", "atr", "er", "supertrend", "roc")
+
+SIGNAL_NUMBERS = ("price", "stop", "atr", "er", "supertrend", "roc", "position_size")
 
 
 class Position(Struct, frozen=True, kw_only=True):
@@ -347,12 +381,19 @@ STATE_MONEY = (
 
 
 class PyramidingState(Struct, frozen=True, kw_only=True):
-    """What an instrument's next pyramid is measured against, and whether its entries are frozen."""
+    """What an instrument's next pyramid is measured against, and whether its entries are frozen.
+
+    `accepted_difference` is what the broker holds besides ours and an operator has accepted: its quantity minus ours, in its
+    units. `last_alert_seq` is the number of the last alert that was seen.
+    """
 
     instrument: str
     last_pyramid_price: Decimal | None = None
     base_position_id: str | None = None
     frozen_reason: str | None = None
+    accepted_difference: Decimal | None = None
+    last_alert_seq: int | None = None
 
     def __post_init__(self) -> None:
         require_exact(self, ("last_pyramid_price",), PRICE_SCALE, PRICE_LIMIT)
+        require_exact(self, ("accepted_difference",), PRICE_SCALE, QUANTITY_LIMIT)

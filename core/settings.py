@@ -85,6 +85,7 @@ class Execution(Settled):
     A broker's entry is tried `tries` times for `seconds_per_try` with a limit `limit_percent` beyond the quote, by
     `step_percent` more at each try, then at market. Not at all where the quote is further from the signal's price than the
     divergence; where risk per lot has grown by more than `risk_growth_percent`, a base is cut and a pyramid refused.
+    With `legs` a synthetic future that is traded by contract is two options, else one future.
     What is open is protected by a stop at the broker, `stop_atr` ATR beyond ours; None: by none.
     """
 
@@ -96,6 +97,7 @@ class Execution(Settled):
     base_divergence_percent: Percent = Decimal(2)
     pyramid_divergence_percent: Percent = Decimal(1)
     risk_growth_percent: Percent = Decimal(20)
+    legs: bool = True
     stop_atr: Annotated[Decimal, Field(gt=0, le=100, allow_inf_nan=False)] | None = Decimal(1)
 
 

@@ -20,15 +20,25 @@ class ContractMarkets:
         """Where an order of a contract is traded; None for one of no contract."""
         return self._market(order.instrument, order.symbol, order.lot_size)
 
-    def of_position(self, position: Position) -> Market | None:
-        """Where a position in a contract is traded; None for one in none."""
-        return self._market(position.instrument, position.futures_symbol, position.lot_size)
+    def has(self, position: Position) -> bool:
+        """Whether a position is in a contract."""
+        return self._exchanges.get(position.instrument) is not None and bool(_symbols_of(position))
+
+    def held_as(self, position: Position) -> Iterator[tuple[Market, int]]:
+        """The markets that a position in a contract is in: of a synthetic future the call's, and the put's with sign -1."""
+        for symbol, sign in _symbols_of(position):
+            market = self._market(position.instrument, symbol, position.lot_size)
+            if market is not None:
+                yield market, sign
 
     def in_use(self, portfolio: Portfolio, instrument: str) -> Iterator[Market]:
         """The markets of an instrument's open positions and of its orders of which more may come; some may come twice."""
-        markets = [self.of_position(position) for position in portfolio.positions_of(instrument)]
-        markets += [self.of_order(order) for order in portfolio.orders_of(instrument)]
-        return (market for market in markets if market is not None)
+        for position in portfolio.positions_of(instrument):
+            yield from (market for market, _ in self.held_as(position))
+        for order in portfolio.orders_of(instrument):
+            market = self.of_order(order)
+            if market is not None:
+                yield market
 
     def instruments(self, portfolio: Portfolio) -> dict[tuple[str, str], str]:
         """Whose contract a symbol and its exchange are, of all contracts that are known."""
@@ -45,6 +55,12 @@ class ContractMarkets:
             return None
         units = Decimal(1) if self._counts_lots(exchange) else lot_size
         return Market(symbol=symbol, exchange=exchange, units_per_lot=units)
+
+
+def _symbols_of(position: Position) -> list[tuple[str, int]]:
+    if position.ce_symbol is not None and position.pe_symbol is not None:
+        return [(position.ce_symbol, 1), (position.pe_symbol, -1)]
+    return [] if position.futures_symbol is None else [(position.futures_symbol, 1)]
 
 
 NO_CONTRACT_MARKETS = ContractMarkets({}, lambda _: False)

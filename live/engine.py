@@ -26,6 +26,7 @@ from live.answers import Answer, AnswerKind
 from live.contracts_desk import DailyContracts
 from live.counting import DeliveryCounter
 from live.deliveries import Delivery, Waiting, first_of_each, in_order
+from live.freezes import tell_freezes
 from live.inbox import Inbox
 from live.keeping import NOT_KEPT, SILENT_FOR_SECONDS, Keeping
 from live.margin import tell_margin
@@ -347,6 +348,7 @@ class LiveTradingEngine:
 
     def _committed(self, batch: Batch) -> None:
         tell_margin(batch)
+        tell_freezes(batch)
         self.on_commit(batch)
 
     def _run(self) -> None:

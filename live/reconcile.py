@@ -2,38 +2,33 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from enum import StrEnum
 
 import structlog
 from msgspec import Struct
 
+from core.findings import MISMATCHES, FindingKind
 from core.inputs import Freeze
 from core.models import Position
+from core.numbers import ZERO
 from core.portfolio import Portfolio
 from live.answers import Answer
 from live.books import Market
 from live.brokers.port import Broker, BrokerPosition
 from live.contract_markets import NO_CONTRACT_MARKETS, ContractMarkets
 
+__all__ = ["MISMATCHES", "Finding", "FindingKind", "Reconciler", "compare"]
+
 log = structlog.get_logger(__name__)
 TRIES = 3
-
-
-class FindingKind(StrEnum):
-    """in_flight: an order of the instrument that does more than wait is not settled: neither figure is the last word."""
-
-    MATCHED = "matched"
-    MISSING = "missing at broker"
-    UNKNOWN = "unknown at broker"
-    DIFFERS = "quantity differs"
-    IN_FLIGHT = "in flight"
-
-
-MISMATCHES = (FindingKind.MISSING, FindingKind.UNKNOWN, FindingKind.DIFFERS)
+# A symbol and the exchange that it is traded at.
+Key = tuple[str, str]
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One symbol: signed quantities in the broker's units; `instrument` None for one that none of ours is traded as."""
+    """One symbol: signed quantities in the broker's units; `instrument` None for one that none of ours is traded as.
+
+    `accepted` is what the operator has accepted that the broker holds besides ours: the two match where broker = ours + it.
+    """
 
     kind: FindingKind
     symbol: str
@@ -41,6 +36,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     instrument: str | None
     ours: Decimal
     broker: Decimal
+    accepted: Decimal = ZERO
 
 
 def compare(
@@ -49,52 +45,93 @@ def compare(
     markets: Mapping[str, Market],
     by_contract: ContractMarkets = NO_CONTRACT_MARKETS,
 ) -> tuple[Finding, ...]:
-    """A finding for each symbol that either side holds, by symbol; a position without a market counts as missing.
+    """A finding for each symbol that either side holds, or should, by symbol; a position without a market counts as missing.
 
-    An instrument's positions in two contracts are two symbols.
+    An instrument's positions in two contracts are two symbols, and so are the two options of a synthetic future.
     """
     instruments = {(market.symbol, market.exchange): name for name, market in markets.items()}
     instruments |= by_contract.instruments(portfolio)
-    ours: dict[tuple[str, str], Decimal] = {}
+    ours: dict[Key, Decimal] = {}
     for position in portfolio.positions.values():
-        key, quantity = _held_as(position, by_contract.of_position(position) or markets.get(position.instrument))
-        instruments.setdefault(key, position.instrument)
-        ours[key] = ours.get(key, Decimal(0)) + quantity
-    broker: dict[tuple[str, str], Decimal] = {}
+        for key, quantity in _held_as(position, markets, by_contract):
+            instruments.setdefault(key, position.instrument)
+            ours[key] = ours.get(key, ZERO) + quantity
+    broker: dict[Key, Decimal] = {}
     for held_there in held:
         key = (held_there.symbol, held_there.exchange)
-        broker[key] = broker.get(key, Decimal(0)) + held_there.quantity
+        broker[key] = broker.get(key, ZERO) + held_there.quantity
+    accepted = _accepted(portfolio, markets, instruments, ours, broker)
     return tuple(
-        _finding(portfolio, key, instruments.get(key), ours.get(key, Decimal(0)), broker.get(key, Decimal(0)))
-        for key in sorted(ours.keys() | broker.keys())
+        _finding(portfolio, key, instruments.get(key), ours.get(key, ZERO), broker.get(key, ZERO), accepted)
+        for key in sorted(ours.keys() | broker.keys() | accepted.keys())
     )
 
 
-def _held_as(position: Position, market: Market | None) -> tuple[tuple[str, str], Decimal]:
-    """The symbol and exchange under which the broker should hold a position, and how much of it, signed."""
+def _held_as(
+    position: Position, markets: Mapping[str, Market], by_contract: ContractMarkets
+) -> Iterable[tuple[Key, Decimal]]:
+    """The symbols and exchanges under which the broker should hold a position, and how much of each, signed."""
     lots = position.side.sign * position.lots
+    for contract, sign in by_contract.held_as(position):
+        yield (contract.symbol, contract.exchange), sign * lots * contract.units_per_lot
+    if by_contract.has(position):
+        return
+    market = markets.get(position.instrument)
     if market is None:
-        return (position.instrument, ""), lots * position.lot_size
-    return (market.symbol, market.exchange), lots * market.units_per_lot
+        yield (position.instrument, ""), lots * position.lot_size
+    else:
+        yield (market.symbol, market.exchange), lots * market.units_per_lot
+
+
+def _accepted(
+    portfolio: Portfolio,
+    markets: Mapping[str, Market],
+    instruments: dict[Key, str],
+    ours: Mapping[Key, Decimal],
+    broker: Mapping[Key, Decimal],
+) -> dict[Key, Decimal]:
+    """Which symbol each accepted difference is of: the one that differs by it, else one that differs at all.
+
+    What was accepted and is gone is told of too.
+    """
+    found = {}
+    for name, row in portfolio.pyramiding.items():
+        if row.accepted_difference is None:
+            continue
+        market = markets.get(name)
+        alone = (name, "") if market is None else (market.symbol, market.exchange)
+        instruments.setdefault(alone, name)
+        keys = sorted(key for key in ours.keys() | broker.keys() if instruments.get(key) == name)
+        apart = {key: broker.get(key, ZERO) - ours.get(key, ZERO) for key in keys}
+        same = [key for key in keys if apart[key] == row.accepted_difference]
+        key = next(iter([*same, *(key for key in keys if apart[key]), *keys]), alone)
+        found[key] = row.accepted_difference
+    return found
 
 
 def _finding(
-    portfolio: Portfolio, key: tuple[str, str], instrument: str | None, ours: Decimal, broker: Decimal
+    portfolio: Portfolio,
+    key: Key,
+    instrument: str | None,
+    ours: Decimal,
+    broker: Decimal,
+    accepted_of: Mapping[Key, Decimal],
 ) -> Finding:
     symbol, exchange = key
-    kind = _kind(ours, broker)
+    accepted = accepted_of.get(key, ZERO)
+    kind = FindingKind.MATCHED if ours + accepted == broker else _kind_of_mismatch(ours, broker)
     if kind is not FindingKind.MATCHED and instrument is not None and _moves(portfolio, instrument):
         kind = FindingKind.IN_FLIGHT
-    return Finding(kind=kind, symbol=symbol, exchange=exchange, instrument=instrument, ours=ours, broker=broker)
+    return Finding(
+        kind=kind, symbol=symbol, exchange=exchange, instrument=instrument, ours=ours, broker=broker, accepted=accepted
+    )
 
 
 def _moves(portfolio: Portfolio, instrument: str) -> bool:
     return any(not order.rests for order in portfolio.orders_of(instrument))
 
 
-def _kind(ours: Decimal, broker: Decimal) -> FindingKind:
-    if ours == broker:
-        return FindingKind.MATCHED
+def _kind_of_mismatch(ours: Decimal, broker: Decimal) -> FindingKind:
     if broker == 0:
         return FindingKind.MISSING
     return FindingKind.UNKNOWN if ours == 0 else FindingKind.DIFFERS
@@ -142,6 +179,7 @@ class Reconciler:
 
     def _freeze(self, finding: Finding) -> None:
         told = f"{finding.kind.value}: {finding.symbol}, ours {finding.ours:f}, the broker's {finding.broker:f}"
+        told += f", accepted besides ours {finding.accepted:f}" if finding.accepted else ""
         instrument = finding.instrument
         if instrument is None:
             log.error("the broker holds what is none of ours", symbol=finding.symbol, quantity=str(finding.broker))

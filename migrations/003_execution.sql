@@ -1,4 +1,5 @@
--- How an order is executed: its contract, its type and prices, its tries, the legs of a synthetic future. Idempotent.
+-- How an order is executed: its contract, its type and prices, its tries, the legs of a synthetic future; what an operator
+-- makes of a difference with the broker, and how far alerts were seen. Idempotent.
 
 ALTER TABLE orders ADD COLUMN IF NOT EXISTS leg VARCHAR(2);
 ALTER TABLE orders ADD COLUMN IF NOT EXISTS symbol VARCHAR(50);
@@ -66,6 +67,10 @@ BEGIN
     RETURN NEW;
 END
 $$;
+
+-- The broker's units that are none of ours, signed (its minus ours); and the last `seq` of an alert.
+ALTER TABLE pyramiding_state ADD COLUMN IF NOT EXISTS accepted_difference NUMERIC(20, 8);
+ALTER TABLE pyramiding_state ADD COLUMN IF NOT EXISTS last_alert_seq BIGINT;
 
 ALTER TABLE decision_journal DROP CONSTRAINT IF EXISTS ck_decision_journal_kind;
 ALTER TABLE decision_journal ADD CONSTRAINT ck_decision_journal_kind CHECK (

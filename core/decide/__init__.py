@@ -18,17 +18,21 @@ from core.decide.command import (
 from core.decide.decision import Decision, Outcome, failed
 from core.decide.entry import decide_base_entry
 from core.decide.exit import decide_exit
+from core.decide.findings import decide_finding
+from core.decide.missed import beside_its_strategy
 from core.decide.pyramid import decide_pyramid
 from core.decide.report import decide_report
 from core.decide.send import decide_send, decide_try_over
 from core.decide.timing import timing_refusal
 from core.inputs import (
+    AdoptPosition,
     ChangeSettings,
     ClosePositions,
     Command,
     EndTry,
     Freeze,
     Halt,
+    IgnoreFinding,
     Input,
     MoveCapital,
     OrderInput,
@@ -40,6 +44,7 @@ from core.inputs import (
     SignalInput,
     StartPortfolio,
     StartTerm,
+    WriteOff,
 )
 from core.models import SignalType, Status
 from core.numbers import exactly
@@ -54,7 +59,16 @@ def decide(portfolio: Portfolio, given: Input, now: datetime) -> Decision:
     match given:
         case SignalInput():
             return _decide_signal(portfolio, given, now)
-        case Halt() | Resume() | Freeze() | ClosePositions() | MoveCapital():
+        case (
+            Halt()
+            | Resume()
+            | Freeze()
+            | ClosePositions()
+            | MoveCapital()
+            | AdoptPosition()
+            | WriteOff()
+            | IgnoreFinding()
+        ):
             return _decide_command(portfolio, given, now)
         case StartPortfolio() | ChangeSettings() | SetContracts():
             return _decide_basis(portfolio, given)
@@ -105,11 +119,17 @@ def _decide_command(portfolio: Portfolio, given: Command, now: datetime) -> Deci
             return decide_close(portfolio, given, now)
         case MoveCapital():
             return decide_capital(portfolio, given)
+        case AdoptPosition() | WriteOff() | IgnoreFinding():
+            return decide_finding(portfolio, given, now)
         case _:
             assert_never(given)
 
 
 def _decide_signal(portfolio: Portfolio, given: SignalInput, now: datetime) -> Decision:
+    return beside_its_strategy(portfolio, given.signal, lambda current: _decide_alone(current, given, now))
+
+
+def _decide_alone(portfolio: Portfolio, given: SignalInput, now: datetime) -> Decision:
     signal = given.signal
     refusal = timing_refusal(portfolio, given, now)
     if refusal is not None:

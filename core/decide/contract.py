@@ -56,8 +56,8 @@ def entry_terms(portfolio: Portfolio, signal: Signal) -> EntryTerms | BeyondRule
 
 def traded_pair(portfolio: Portfolio, contract: Contract, level: Decimal) -> Pair | None:
     """The options that a synthetic future near `level` (points) is made of at a broker; None for a plain future."""
-    kind = portfolio.settings.instruments[contract.instrument].kind
-    if kind != "synthetic_future" or portfolio.settings.execution.fills != "broker":
+    execution, kind = portfolio.settings.execution, portfolio.settings.instruments[contract.instrument].kind
+    if kind != "synthetic_future" or execution.fills != "broker" or not execution.legs:
         return None
     return pair_near(contract, level)
 

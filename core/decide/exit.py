@@ -24,7 +24,7 @@ def decide_exit(portfolio: Portfolio, signal: Signal) -> Decision:
     if not named and not working:
         return rejected(portfolio, NO_OPEN_POSITION)
     intrabar = portfolio.settings.timing.intrabar_exits
-    older = [p for p in named if _entered_before(p.entry_timestamp, p.entry_bar_time, signal, intrabar=intrabar)]
+    older = [p for p in named if entered_before(p.entry_timestamp, p.entry_bar_time, signal, intrabar=intrabar)]
     unwanted = {o.position_id for o in working if o.plan and _planned_before(o.plan, signal, intrabar=intrabar)}
     if not older and not unwanted:
         return rejected(portfolio, EXIT_PREDATES)
@@ -99,10 +99,11 @@ def clear_if_flat(draft: Draft, instrument: str) -> None:
 
 
 def _planned_before(plan: EntryPlan, signal: Signal, *, intrabar: bool) -> bool:
-    return _entered_before(plan.entry_timestamp, plan.entry_bar_time, signal, intrabar=intrabar)
+    return entered_before(plan.entry_timestamp, plan.entry_bar_time, signal, intrabar=intrabar)
 
 
-def _entered_before(entered: datetime, bar_time: datetime | None, signal: Signal, *, intrabar: bool) -> bool:
+def entered_before(entered: datetime, bar_time: datetime | None, signal: Signal, *, intrabar: bool) -> bool:
+    """Whether what was entered then is what this signal speaks of, and not a later trade of the same name."""
     if bar_time is not None and signal.bar_time is not None:
         return bar_time <= signal.bar_time if intrabar else bar_time < signal.bar_time
     return entered <= signal.time

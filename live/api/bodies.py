@@ -2,16 +2,20 @@
 
 import re
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import request
 
-from core.numbers import decimals_of
+from core.models import PRICE_LIMIT
+from core.numbers import PRICE_SCALE, decimals_of
+from core.numbers import price as to_price
 from core.strict_json import MAX_BODY_BYTES, BodyRefused, exact_number, quoted, read_object, shown
 
 _MAX_DIGITS = 60  # more than any column holds, few enough for decimals_of to be exact
 _INSTRUMENT = re.compile(r"[A-Za-z0-9_]{1,29}", re.ASCII)
 _REQUEST_ID_LENGTH = 100  # decision_journal.request_id VARCHAR(100)
+
+_Value = TypeVar("_Value")
 
 
 def read_body() -> bytes:
@@ -86,10 +90,22 @@ class CommandBody:
 
     def required_number(self, name: str, *, scale: int, limit: Decimal) -> Decimal:
         """The same; refused where it is absent."""
-        number = self.number(name, scale=scale, limit=limit)
-        if number is None:
+        return self.required(name, self.number(name, scale=scale, limit=limit))
+
+    def price(self, name: str) -> Decimal | None:
+        """A price, stop or ATR above 0, at the scale of the columns; None where it is absent."""
+        value = self.number(name, scale=PRICE_SCALE, limit=PRICE_LIMIT)
+        if value is None:
+            return None
+        if value <= 0:
+            raise BodyRefused(f"`{name}` must be above 0", field=name)
+        return to_price(value)
+
+    def required(self, name: str, value: _Value | None) -> _Value:
+        """What was read of a field; refused where it is absent."""
+        if value is None:
             raise BodyRefused(f"`{name}` is required", field=name)
-        return number
+        return value
 
 
 def _refused(name: str, rule: str, value: Any) -> BodyRefused:

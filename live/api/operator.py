@@ -1,22 +1,22 @@
-"""POST /halt, /resume, /positions/<id>/close and /capital: the operator's commands, with his token."""
+"""The operator's commands, with his token: POST /halt, /resume, /capital, /reconcile and what settles a finding of it, and
+below /positions and /orders."""
 
 import hmac
-from decimal import Decimal
+from collections.abc import Callable
 
 import structlog
 from flask import Blueprint, Response, request
 from msgspec.structs import asdict
 
-from core.inputs import ClosePositions, Command, Freeze, Halt, MoveCapital, Resume
+from core.inputs import ClosePositions, Command, FindingCommand, Freeze, Halt, MoveCapital, Resume
 from core.models import ALL_LAYERS, MONEY_LIMIT, PRICE_LIMIT
-from core.numbers import MONEY_SCALE, PRICE_SCALE, money
-from core.numbers import price as to_price
+from core.numbers import MONEY_SCALE, money
 from core.orders import OrderState
-from core.strict_json import BodyRefused
 from live.answers import Answer, AnswerKind
 from live.api.bodies import CommandBody
 from live.api.encoding import respond
 from live.api.errors import HttpRefused, malformed
+from live.api.findings import REASON_LENGTH, SETTLED_BY
 from live.api.positions import find_position
 from live.api.queries import Query
 from live.api.told import told
@@ -26,7 +26,6 @@ from live.reconcile import MISMATCHES
 
 log = structlog.get_logger("live.operator")
 
-REASON_LENGTH = 200
 _RESOLUTIONS = ("cancelled", "rejected", "filled")
 NOTE_LENGTH = 500  # capital_flows.note VARCHAR(500)
 _TOLD = ("reason", "position_id", "positions", "lots", "sizing")
@@ -48,6 +47,8 @@ class Operator:
         blueprint.post("/positions/<position_id>/close")(self.close)
         blueprint.post("/capital")(self.capital)
         blueprint.post("/reconcile")(self.reconcile)
+        for name, read in SETTLED_BY.items():
+            blueprint.post(f"/reconcile/{name}", endpoint=name)(self._settle(read))
         blueprint.post("/orders/<client_order_id>/resolve")(self.resolve)
         return blueprint
 
@@ -68,7 +69,7 @@ class Operator:
     def close(self, position_id: str) -> Response:
         """Close one position, or `ALL`, at the given price or at the marks."""
         body = CommandBody("price", "reason", "request_id")
-        request_id, price = body.request_id(), _price_of(body)
+        request_id, price = body.request_id(), body.price("price")
         reason = body.text("reason", REASON_LENGTH) or "OPERATOR"
         if position_id != ALL_LAYERS:
             find_position(self._engine, position_id)
@@ -102,6 +103,9 @@ class Operator:
             }
         )
 
+    def _settle(self, read: Callable[[], FindingCommand]) -> Callable[[], Response]:
+        return lambda: self._carry_out(read())
+
     def resolve(self, client_order_id: str) -> Response:
         """What became of an order that nobody knows of, as the operator saw it at the broker: the end of it.
 
@@ -111,7 +115,7 @@ class Operator:
         state = body.text("state", 20)
         if state not in _RESOLUTIONS:
             raise malformed(f"`state` must be one of {', '.join(_RESOLUTIONS)}", "state")
-        lots, price = body.number("lots", scale=0, limit=PRICE_LIMIT), _price_of(body)
+        lots, price = body.number("lots", scale=0, limit=PRICE_LIMIT), body.price("price")
         if (lots is None) != (price is None) or (lots is not None and lots <= 0):
             raise malformed("`lots` (above 0) and `price` come together", "lots")
         if state == OrderState.FILLED and lots is None:
@@ -166,12 +170,3 @@ class Operator:
                 "unknown: it may have been done; see GET /journal first, and give a `request_id` next time",
             )
         return self._told(answer, type(command).__name__, command.request_id)
-
-
-def _price_of(body: CommandBody) -> Decimal | None:
-    price = body.number("price", scale=PRICE_SCALE, limit=PRICE_LIMIT)
-    if price is None:
-        return None
-    if price <= 0:
-        raise BodyRefused("`price` must be above 0", field="price")
-    return to_price(price)

@@ -26,7 +26,10 @@ _COMMANDS = {
     "halt": "live.cli.operate:halt",
     "resume": "live.cli.operate:resume",
     "resolve": "live.cli.operate:resolve",
-    "reconcile": "live.cli.operate:reconcile",
+    "reconcile": "live.cli.findings:reconcile",
+    "adopt": "live.cli.findings:adopt",
+    "write-off": "live.cli.findings:write_off",
+    "ignore": "live.cli.findings:ignore",
 }
 
 

@@ -1,4 +1,4 @@
-"""`close`, `close-all`, `capital`, `halt`, `resume`, `resolve`, `reconcile`: the operator's commands, over HTTP."""
+"""`close`, `close-all`, `capital`, `halt`, `resume`, `resolve`: the operator's commands, over HTTP."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import click
 
 from core.errors import ConfigurationError, PortfolioError
 from live.cli.options import Money, Price, data_dir_option, json_option, portfolio_option, url_option
-from live.cli.output import Column, note, number, print_json, print_table, say
+from live.cli.output import note, print_json, say
 
 _DONE = ("executed", "accepted")
 _UNAUTHORIZED = 401
@@ -73,7 +73,7 @@ class Operator:
             ) from error
 
 
-def _operator_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def operator_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--url, --token, --data-dir, --portfolio, --request-id, --json as `operator`."""
 
     @wraps(function)
@@ -112,7 +112,7 @@ def _operator_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("position_id")
 @click.option("--price", type=Price(), help="Exit price. [default: the position's mark]")
 @click.option("--reason", help="Kept as the position's exit reason. [default: OPERATOR]")
-@_operator_options
+@operator_options
 def close(*, operator: Operator, position_id: str, price: Decimal | None, reason: str | None) -> None:
     """Close the position POSITION_ID whole, at its mark or at --price. Needs `live` running.
 
@@ -124,7 +124,7 @@ def close(*, operator: Operator, position_id: str, price: Decimal | None, reason
     if position_id.upper() == "ALL":
         raise click.UsageError("to close every position there is `close-all`")
     operator.carry_out(
-        f"/positions/{quote(position_id, safe='')}/close", f"close {position_id}", price=_plain(price), reason=reason
+        f"/positions/{quote(position_id, safe='')}/close", f"close {position_id}", price=plain(price), reason=reason
     )
 
 
@@ -132,7 +132,7 @@ def close(*, operator: Operator, position_id: str, price: Decimal | None, reason
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 @click.option("--price", type=Price(), help="Exit price, where only one instrument is open. [default: the marks]")
 @click.option("--reason", help="Kept as the positions' exit reason. [default: OPERATOR]")
-@_operator_options
+@operator_options
 def close_all(*, operator: Operator, yes: bool, price: Decimal | None, reason: str | None) -> None:
     """Close every open position of the portfolio, at its mark. Asks first. Needs `live` running.
 
@@ -144,13 +144,13 @@ def close_all(*, operator: Operator, yes: bool, price: Decimal | None, reason: s
     if not yes:
         question = f"Close every open position of portfolio {operator.portfolio} at {operator.url}?"
         click.confirm(question, abort=True, err=True)
-    operator.carry_out("/positions/ALL/close", "close-all", price=_plain(price), reason=reason)
+    operator.carry_out("/positions/ALL/close", "close-all", price=plain(price), reason=reason)
 
 
 @click.command(short_help="Deposit or withdraw.", context_settings={"ignore_unknown_options": True})
 @click.argument("amount", type=Money(positive=False))
 @click.option("--note", "remark", help="Kept with the flow.")
-@_operator_options
+@operator_options
 def capital(*, operator: Operator, amount: Decimal, remark: str | None) -> None:
     """Move AMOUNT into the portfolio; a negative one is a withdrawal. Needs `live` running.
 
@@ -161,13 +161,13 @@ def capital(*, operator: Operator, amount: Decimal, remark: str | None) -> None:
     """
     if amount == 0:
         raise click.BadParameter("0 moves nothing", param_hint="AMOUNT")
-    operator.carry_out("/capital", f"capital {amount:,f}", amount=_plain(amount), note=remark)
+    operator.carry_out("/capital", f"capital {amount:,f}", amount=plain(amount), note=remark)
 
 
 @click.command(short_help="Stop entries; exits go on.")
 @click.option("--instrument", help="Only freeze this instrument's entries.")
 @click.option("--reason", help="Kept in the journal.")
-@_operator_options
+@operator_options
 def halt(*, operator: Operator, instrument: str | None, reason: str | None) -> None:
     """Block every entry until `resume`, across restarts too; exits go on. Needs `live` running.
 
@@ -182,7 +182,7 @@ def halt(*, operator: Operator, instrument: str | None, reason: str | None) -> N
 
 @click.command(short_help="Allow entries again.")
 @click.option("--instrument", help="Only lift this instrument's freeze.")
-@_operator_options
+@operator_options
 def resume(*, operator: Operator, instrument: str | None) -> None:
     """Allow entries again after `halt`; with --instrument, end that instrument's freeze. Needs `live` running.
 
@@ -205,7 +205,7 @@ def resume(*, operator: Operator, instrument: str | None) -> None:
 )
 @click.option("--lots", type=click.IntRange(min=1), help="Lots that were filled and are not booked yet.")
 @click.option("--price", type=Price(), help="Their price; with --lots.")
-@_operator_options
+@operator_options
 def resolve(*, operator: Operator, client_order_id: str, state: str, lots: int | None, price: Decimal | None) -> None:
     """End an order that is in doubt, as you saw it at the broker; what was filled is booked. Needs `live` running.
 
@@ -216,38 +216,8 @@ def resolve(*, operator: Operator, client_order_id: str, state: str, lots: int |
     """
     if (lots is None) != (price is None):
         raise click.UsageError("--lots and --price come together")
-    fields = {"state": state, "lots": None if lots is None else str(lots), "price": _plain(price)}
+    fields = {"state": state, "lots": None if lots is None else str(lots), "price": plain(price)}
     operator.carry_out(f"/orders/{quote(client_order_id, safe='')}/resolve", f"resolve {client_order_id}", **fields)
-
-
-@click.command(short_help="Compare our positions with the broker's.")
-@_operator_options
-def reconcile(*, operator: Operator) -> None:
-    """Show ours beside the broker's positions; exit code 1 where they differ. Needs `live` running.
-
-    What differs twice in a row freezes the instrument's entries; `resume --instrument` ends that.
-
-    \b
-    Example:
-      python portfolio_manager.py reconcile
-    """
-    answer = operator.ask("/reconcile")
-    if operator.as_json:
-        print_json(answer)
-    else:
-        print_table(_FINDING_COLUMNS, answer["findings"], none="nothing is held on either side")
-    if answer["mismatches"]:
-        raise click.exceptions.Exit(1)
-
-
-_FINDING_COLUMNS = (
-    Column("symbol", lambda row: row["symbol"]),
-    Column("exchange", lambda row: row["exchange"]),
-    Column("instrument", lambda row: row["instrument"] or "-"),
-    Column("ours", lambda row: number(Decimal(row["ours"])), right=True),
-    Column("broker", lambda row: number(Decimal(row["broker"])), right=True),
-    Column("finding", lambda row: row["kind"]),
-)
 
 
 def _tell(answer: Mapping[str, Any], what: str, operator: Operator) -> None:
@@ -267,6 +237,9 @@ def _tell(answer: Mapping[str, Any], what: str, operator: Operator) -> None:
     if operator.as_json:
         return
     say(f"{what}: done{_closed(outcome)} (journal entry {answer.get('journal_seq')})")
+    frozen = (outcome.get("sizing") or {}).get("frozen_reason")
+    if frozen is not None:
+        note(f"entries of the instrument stay frozen until `resume --instrument`: {frozen}")
     if repeated:
         note("it had been carried out before: nothing changed now")
 
@@ -276,5 +249,6 @@ def _closed(outcome: Mapping[str, Any]) -> str:
     return f", closed {outcome.get('lots')} lots: {', '.join(map(str, closed))}" if closed else ""
 
 
-def _plain(value: Decimal | None) -> str | None:
+def plain(value: Decimal | None) -> str | None:
+    """The number as it is posted."""
     return None if value is None else f"{value:f}"

@@ -61,6 +61,17 @@ class Money(_Exact):
     digits = 16
 
 
+class Quantity(_Exact):
+    """A quantity in a broker's units, either way: NUMERIC(20,8)."""
+
+    name = "quantity"
+    decimals = PRICE_SCALE
+    digits = 12
+
+    def __init__(self) -> None:
+        super().__init__(positive=False)
+
+
 class Price(_Exact):
     """A price: NUMERIC(18,8)."""
 

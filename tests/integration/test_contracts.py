@@ -40,7 +40,7 @@ from tests.simulated_exchange import Resting
 from tests.waiting import eventually
 
 JAN, FEB = "BANKNIFTY27JAN26FUT", "BANKNIFTY24FEB26FUT"
-BY_BROKER = without_waiting(settings_with(execution={"fills": "broker", "stop_atr": None}))
+BY_BROKER = without_waiting(settings_with(execution={"fills": "broker", "stop_atr": None, "legs": False}))
 MARKETS = {"BANK_NIFTY": {"exchange": "NFO", "contracts": True}}
 # The first day on which January is due to be rolled, at noon in Kolkata.
 ROLL_DAY = datetime(2026, 1, 21, 6, 30, tzinfo=UTC)

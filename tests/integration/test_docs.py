@@ -961,7 +961,7 @@ def test_the_brokers_guides_corrections_make_contracts(tmp_path: Path) -> None:
 
 def test_the_brokers_guides_commands_are_understood() -> None:
     commands = [found.text for found in blocks_of("docs/brokers.md") if found.language == "bash"]
-    assert len(commands) == 2
+    assert len(commands) == 5
     for command in commands:
         result = run(*shlex.split(command)[2:], "--url", "http://127.0.0.1:9", "--token", "t" * 20)
         assert result.exit_code == 1

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from core.alert import KNOWN_FIELDS, MAX_BODY_BYTES, Alert, AlertRefused, canonical_payload, parse_alert
 from core.errors import Refused
 from core.fingerprint import fingerprint_of
-from core.models import Signal, SignalType
+from core.models import MarketPosition, Signal, SignalType
 
 INSTRUMENTS = frozenset({"BANK_NIFTY", "GOLD_MINI", "SILVER_MINI", "COPPER"})
 KOLKATA = ZoneInfo("Asia/Kolkata")
@@ -744,15 +744,44 @@ def test_a_reason_is_text() -> None:
     assert str(refusal_of(EXIT, reason=True)) == "`reason` must be a string, not true"
 
 
-# --- the fields that are only kept --------------------------------------------------------------------------------
+# --- what the strategy tells of itself ----------------------------------------------------------------------------
 
 
-def test_sequence_and_strategy_fields_are_known_and_kept() -> None:
-    alert = an_alert(seq="7", position_size=-3.50, market_position=" long ")
+def test_number_and_position_of_the_strategy_are_read_and_kept() -> None:
+    alert = an_alert(seq="7", position_size=-3.50, market_position=" Short ")
     assert alert.warnings == ()
+    assert (alert.signal.seq, alert.signal.position_size) == (7, Decimal("-3.5"))
+    assert alert.signal.market_position is alert.signal.strategy_position is MarketPosition.SHORT
     kept = {name: alert.payload[name] for name in ("seq", "position_size", "market_position")}
-    assert kept == {"seq": 7, "position_size": "-3.5", "market_position": "long"}
-    assert "seq" not in an_alert(seq=None).payload
+    assert kept == {"seq": 7, "position_size": "-3.5", "market_position": "short"}
+    assert parse(body_of(json.dumps(alert.payload))).signal == alert.signal
+    for name in ("seq", "position_size", "market_position"):
+        assert name not in an_alert(**{name: None}).payload
+        assert getattr(an_alert(**{name: " "}).signal, name) is None
+
+
+@pytest.mark.parametrize(
+    "size, position",
+    [("3", "long"), (0.00000001, "LONG"), ("-2.5", "Short"), (0, "flat"), ("-0.0", "FLAT"), (0.000000001, "flat")],
+)
+def test_a_size_and_a_position_that_agree_are_taken(size: Any, position: str) -> None:
+    signal = an_alert(position_size=size, market_position=position).signal
+    assert signal.strategy_position is signal.market_position is MarketPosition(position.lower())
+    assert an_alert(position_size=size).signal.strategy_position is signal.market_position
+
+
+@pytest.mark.parametrize(
+    "size, position, rule",
+    [
+        (3, "short", "`position_size` must be below 0 where `market_position` is short, not 3"),
+        (-3, "long", "`position_size` must be above 0 where `market_position` is long, not -3"),
+        (0, "long", "`position_size` must be above 0 where `market_position` is long, not 0"),
+        ("1", "flat", "`position_size` must be 0 where `market_position` is flat, not '1'"),
+    ],
+)
+def test_a_size_and_a_position_that_contradict_each_other_are_refused(size: Any, position: str, rule: str) -> None:
+    error = refusal_of(EXIT, position_size=size, market_position=position)
+    assert (error.field, str(error)) == ("position_size", rule)
 
 
 @pytest.mark.parametrize(
@@ -762,13 +791,19 @@ def test_sequence_and_strategy_fields_are_known_and_kept() -> None:
         ("seq", 1.5),
         ("seq", 10**15),
         ("seq", True),
+        ("seq", "next"),
         ("position_size", "x"),
         ("position_size", "1e999"),
+        ("position_size", []),
         ("market_position", 5),
+        ("market_position", "buy"),
+        ("market_position", "long short"),
+        ("market_position", "\u017fhort"),
     ],
 )
 def test_they_have_rules_of_their_own(name: str, value: Any) -> None:
     assert refusal_of(**{name: value}).field == name
+    assert refusal_of(EXIT, **{name: value}).field == name
 
 
 def test_a_portfolio_is_told_and_made_lower_case() -> None:

@@ -1,5 +1,6 @@
 """The JSON API: lists, status, the operator's commands, and the form of every answer."""
 
+import json
 import os
 import stat
 import threading
@@ -19,7 +20,7 @@ from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from core.errors import ConfigurationError, DatabaseAway
-from core.inputs import ClosePositions, Freeze, Halt, MoveCapital, Resume
+from core.inputs import AdoptPosition, ClosePositions, Freeze, Halt, IgnoreFinding, MoveCapital, Resume, WriteOff
 from core.orders import OrderState
 from live.answers import Answer, AnswerKind
 from live.api.encoding import decimal_text, encode
@@ -33,6 +34,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 GETS = ["/positions", "/positions/GOLD_MINI-Long_1-abc", "/orders", "/signals", "/journal", "/webhook/stats"]
 GETS += ["/status", "/db/status", "/health", "/ready"]
 POSTS = ["/halt", "/resume", "/positions/ALL/close", "/positions/GOLD_MINI-Long_1-abc/close", "/capital"]
+POSTS += ["/reconcile/adopt", "/reconcile/write-off", "/reconcile/ignore"]
 
 
 @pytest.fixture
@@ -47,6 +49,10 @@ def client(engine: FakeEngine) -> FlaskClient:
 
 def post(client: FlaskClient, path: str, body: bytes | str = b"", **headers: str) -> TestResponse:
     return client.post(path, data=body, headers={**BEARER, **headers})
+
+
+def _adoption(**changes: Any) -> str:
+    return json.dumps({"instrument": "GOLD_MINI", "layer": "Long_1", "lots": 2, "price": 72000, **changes})
 
 
 # --- the form of answers ------------------------------------------------------------------------------------------
@@ -418,6 +424,46 @@ def test_the_scheme_may_be_written_in_any_case(client: FlaskClient) -> None:
         ("/capital", '{"amount":"-0.0001","note":"fee"}', MoveCapital(amount=Decimal("-0.0001"), note="fee")),
         ("/capital", '{"amount":1.50000}', MoveCapital(amount=Decimal("1.5"))),
         ("/capital", '{"amount":9999999999999999.9999}', MoveCapital(amount=Decimal("9999999999999999.9999"))),
+        (
+            "/reconcile/adopt",
+            _adoption(instrument="gold_mini", layer="long_1", lots="2", price="72000.50", stop=71500, atr="500")[:-1]
+            + ',"symbol":" GOLDM05FEB26FUT ","request_id":"r"}',
+            AdoptPosition(
+                request_id="r",
+                instrument="GOLD_MINI",
+                layer="Long_1",
+                lots=2,
+                price=Decimal("72000.5"),
+                stop=Decimal(71500),
+                atr=Decimal(500),
+                symbol="GOLDM05FEB26FUT",
+            ),
+        ),
+        (
+            "/reconcile/adopt",
+            '{"instrument":"COPPER","layer":"SHORT_6","lots":1,"price":830}',
+            AdoptPosition(instrument="COPPER", layer="Short_6", lots=1, price=Decimal(830)),
+        ),
+        (
+            "/reconcile/write-off",
+            '{"position_id":"GOLD_MINI-Long_1-abc","price":71800}',
+            WriteOff(position_id="GOLD_MINI-Long_1-abc", price=Decimal(71800)),
+        ),
+        (
+            "/reconcile/write-off",
+            '{"position_id":"p","lots":1,"price":"0.00000001","reason":"by hand","request_id":"r"}',
+            WriteOff(request_id="r", position_id="p", lots=1, price=Decimal("1e-8"), reason="by hand"),
+        ),
+        (
+            "/reconcile/ignore",
+            '{"instrument":"gold_mini","difference":"-250.5"}',
+            IgnoreFinding(instrument="GOLD_MINI", difference=Decimal("-250.5")),
+        ),
+        (
+            "/reconcile/ignore",
+            '{"instrument":"COPPER","difference":0,"request_id":"r"}',
+            IgnoreFinding(request_id="r", instrument="COPPER", difference=Decimal(0)),
+        ),
     ],
 )
 def test_a_command_is_carried_out_as_given(
@@ -464,6 +510,39 @@ def test_a_command_is_carried_out_as_given(
         ("/capital", '{"amount":1e16}', "amount", "too many digits"),
         ("/capital", '{"amount":-1e999}', "amount", "too many digits"),
         ("/capital", '{"amount":1,"note":"' + "x" * 501 + '"}', "note", "longer than 500"),
+        *(
+            ("/reconcile/adopt", _adoption(**{name: None}), name, "required")
+            for name in ("instrument", "layer", "lots")
+        ),
+        ("/reconcile/adopt", _adoption(price=None), "price", "required"),
+        ("/reconcile/adopt", _adoption(instrument="A-B"), "instrument", "1 to 29 letters"),
+        *(
+            ("/reconcile/adopt", _adoption(layer=layer), "layer", "Long_1 to Long_6")
+            for layer in ("ALL", "Long_7", "Long")
+        ),
+        *(("/reconcile/adopt", _adoption(lots=lots), "lots", "1 to 2147483647") for lots in (0, -1, 2**31)),
+        ("/reconcile/adopt", _adoption(lots=1.5), "lots", "more than 0 decimals"),
+        *(("/reconcile/adopt", _adoption(**{name: 0}), name, "above 0") for name in ("price", "stop", "atr")),
+        ("/reconcile/adopt", _adoption(stop="none"), "stop", "a number"),
+        ("/reconcile/adopt", _adoption(atr="1e10"), "atr", "too many digits"),
+        ("/reconcile/adopt", _adoption(symbol="x" * 51), "symbol", "longer than 50"),
+        ("/reconcile/adopt", _adoption(side="long"), "side", "not a field"),
+        ("/reconcile/write-off", '{"price":1}', "position_id", "required"),
+        ("/reconcile/write-off", '{"position_id":"' + "x" * 51 + '","price":1}', "position_id", "longer than 50"),
+        ("/reconcile/write-off", '{"position_id":"p"}', "price", "required"),
+        ("/reconcile/write-off", '{"position_id":"p","price":-1}', "price", "above 0"),
+        ("/reconcile/write-off", '{"position_id":"p","price":1,"lots":0}', "lots", "1 to 2147483647"),
+        (
+            "/reconcile/write-off",
+            '{"position_id":"p","price":1,"reason":"' + "x" * 201 + '"}',
+            "reason",
+            "longer than 200",
+        ),
+        ("/reconcile/ignore", '{"difference":1}', "instrument", "required"),
+        ("/reconcile/ignore", '{"instrument":"COPPER"}', "difference", "required"),
+        ("/reconcile/ignore", '{"instrument":"COPPER","difference":"all"}', "difference", "a number"),
+        ("/reconcile/ignore", '{"instrument":"COPPER","difference":1e12}', "difference", "too many digits"),
+        ("/reconcile/ignore", '{"instrument":"COPPER","difference":1e-9}', "difference", "more than 8 decimals"),
     ],
 )
 def test_a_bad_command_is_refused_by_field_and_rule(
@@ -563,6 +642,7 @@ def test_findings_are_told_with_how_many_differ(client: FlaskClient, engine: Fak
         "instrument": "BANK_NIFTY",
         "ours": "60",
         "broker": "30",
+        "accepted": "0",
     }
 
 

@@ -42,6 +42,39 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
             {"price": "72000.5", "reason": "news"},
         ),
         (("close-all", "--yes"), "/positions/ALL/close", {}),
+        (
+            ("adopt", "gold_mini", "Long_1", "--lots", "2", "--price", "72000.5"),
+            "/reconcile/adopt",
+            {"instrument": "GOLD_MINI", "layer": "Long_1", "lots": "2", "price": "72000.5"},
+        ),
+        (
+            (
+                "adopt",
+                "COPPER",
+                "Short_2",
+                "--lots",
+                "1",
+                "--price",
+                "8e2",
+                "--stop",
+                "850",
+                "--atr",
+                "9",
+                "--symbol",
+                "X",
+            ),
+            "/reconcile/adopt",
+            {"instrument": "COPPER", "layer": "Short_2", "lots": "1", "price": "800", "stop": "850", "atr": "9"}
+            | {"symbol": "X"},
+        ),
+        (("write-off", "p/1", "--price", "71800"), "/reconcile/write-off", {"position_id": "p/1", "price": "71800"}),
+        (
+            ("write-off", "p", "--price", "1", "--lots", "1", "--reason", "sold by hand"),
+            "/reconcile/write-off",
+            {"position_id": "p", "price": "1", "lots": "1", "reason": "sold by hand"},
+        ),
+        (("ignore", "gold_mini", "100"), "/reconcile/ignore", {"instrument": "GOLD_MINI", "difference": "100"}),
+        (("ignore", "COPPER", "-250.5"), "/reconcile/ignore", {"instrument": "COPPER", "difference": "-250.5"}),
     ],
 )
 def test_a_command_posts_its_fields_with_a_fresh_request_id(
@@ -163,7 +196,22 @@ def test_close_all_asks_first(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("close", "all"), ("capital", "0"), ("capital", "x"), ("close", "p", "--price", "0")]
+    "arguments",
+    [
+        ("close", "all"),
+        ("capital", "0"),
+        ("capital", "x"),
+        ("close", "p", "--price", "0"),
+        ("adopt", "COPPER", "Long_1", "--lots", "1"),
+        ("adopt", "COPPER", "Long_1", "--lots", "0", "--price", "1"),
+        ("adopt", "COPPER", "Long_1", "--lots", "1", "--price", "1", "--stop", "0"),
+        ("write-off", "p"),
+        ("write-off", "p", "--price", "-1"),
+        ("ignore", "COPPER"),
+        ("ignore", "COPPER", "all"),
+        ("ignore", "COPPER", "1e12"),
+        ("ignore", "COPPER", "0.000000001"),
+    ],
 )
 def test_wrong_usage_of_the_operators_commands_sends_nothing(arguments: tuple[str, ...], engine: Engine) -> None:
     fake = engine()
@@ -176,17 +224,8 @@ def test_a_resolution_needs_lots_and_price_together(engine: Engine) -> None:
     assert (result.exit_code, fake.bodies) == (2, [])
 
 
-def _found(kind: str, mismatches: int) -> httpx.Response:
-    finding = {"symbol": "X", "exchange": "NFO", "instrument": None, "ours": "60", "broker": "30", "kind": kind}
-    return httpx.Response(200, json={"findings": [finding], "mismatches": mismatches})
-
-
-def test_a_comparison_that_matches_exits_with_0_and_one_that_differs_with_1(engine: Engine) -> None:
-    engine(_found("matched", 0))
-    result = run("reconcile", "--token", TOKEN)
+def test_what_stays_frozen_is_told(engine: Engine) -> None:
+    engine(answer(sizing={"frozen_reason": "quantity differs: X"}))
+    result = run("write-off", "p", "--price", "1", "--token", TOKEN)
     assert result.exit_code == 0
-    assert "matched" in result.stdout
-    engine(_found("quantity differs", 1))
-    result = run("reconcile", "--token", TOKEN, "--json")
-    assert result.exit_code == 1
-    assert json.loads(result.stdout)["mismatches"] == 1
+    assert "stay frozen until `resume --instrument`: quantity differs: X" in result.stderr

@@ -329,17 +329,30 @@ def test_get_pyramiding_state(manager, dsn):
             "last_pyramid_price": Decimal(72000),
             "base_position_id": None,
             "frozen_reason": None,
+            "accepted_difference": None,
+            "last_alert_seq": None,
         },
         "COPPER": {
             "instrument": "COPPER",
             "last_pyramid_price": None,
             "base_position_id": None,
             "frozen_reason": "looked at by hand",
+            "accepted_difference": None,
+            "last_alert_seq": None,
         },
     }
     assert manager.get_pyramiding_state() == expected
     with DatabaseStateManager(dsn) as other:
         assert other.get_pyramiding_state() == expected
+
+
+def test_save_pyramiding_state_keeps_the_columns_that_it_does_not_name(manager, dsn):
+    manager.save_pyramiding_state("GOLD_MINI", Decimal(72000), None)
+    rows(dsn, "UPDATE pyramiding_state SET accepted_difference = 100, last_alert_seq = 7")
+    with DatabaseStateManager(dsn) as other:
+        other.save_pyramiding_state("GOLD_MINI", Decimal(72500), None)
+    query = "SELECT last_pyramid_price, accepted_difference, last_alert_seq FROM pyramiding_state"
+    assert rows(dsn, query) == [(72500, 100, 7)]
 
 
 def test_base_position_id_nullable(manager, dsn):

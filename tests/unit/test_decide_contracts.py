@@ -39,7 +39,8 @@ def the_order(decision: Decision) -> Order:
 
 
 def by_broker() -> Portfolio:
-    return in_contracts(a_portfolio(settings_with(execution={"fills": "broker"})))
+    """With orders for the future itself: its two legs have tests of their own."""
+    return in_contracts(a_portfolio(settings_with(execution={"fills": "broker", "legs": False})))
 
 
 # --- the input

@@ -12,6 +12,8 @@ from msgspec.structs import replace
 
 from core.decide import Decision, decide, failed
 from core.events import (
+    AlertSeen,
+    DifferenceAccepted,
     EntriesFrozen,
     EntriesUnfrozen,
     Event,
@@ -26,7 +28,19 @@ from core.events import (
     StateSaved,
 )
 from core.evolve import evolve
-from core.inputs import ChangeSettings, Halt, Input, MoveCapital, SaveRow, SignalInput, StartPortfolio, StartTerm
+from core.inputs import (
+    AdoptPosition,
+    ChangeSettings,
+    Halt,
+    IgnoreFinding,
+    Input,
+    MoveCapital,
+    SaveRow,
+    SignalInput,
+    StartPortfolio,
+    StartTerm,
+    WriteOff,
+)
 from core.journal import (
     Batch,
     Entry,
@@ -37,7 +51,7 @@ from core.journal import (
     signals_of,
     touched_positions,
 )
-from core.models import PositionStatus, Signal, Status
+from core.models import MarketPosition, PositionStatus, Signal, Status
 from core.portfolio import Portfolio, portfolio_from_rows
 from core.settings import Settings
 from tests.builders import (
@@ -298,6 +312,10 @@ def test_the_rarer_inputs_and_events_survive_the_journal_too() -> None:
         SaveRow(state=state),
         SaveRow(pyramiding=row),
         ChangeSettings(settings=portfolio.settings.model_dump(mode="json")),
+        AdoptPosition(request_id="r", instrument="COPPER", layer="Long_1", lots=2, price=Decimal("830.50")),
+        WriteOff(position_id="p", price=Decimal("830.5"), lots=None),
+        IgnoreFinding(instrument="COPPER", difference=Decimal("-2500.0")),
+        given(a_signal(seq=7, position_size=Decimal("-2.50"), market_position=MarketPosition.SHORT)),
     ]
     events: list[Event] = [
         PositionSaved(position=a_position()),
@@ -305,6 +323,9 @@ def test_the_rarer_inputs_and_events_survive_the_journal_too() -> None:
         PyramidingSaved(pyramiding=row),
         EntriesFrozen(instrument="COPPER", reason="boom"),
         EntriesUnfrozen(instrument="COPPER"),
+        DifferenceAccepted(instrument="COPPER", difference=Decimal("-2500.00000000")),
+        DifferenceAccepted(instrument="COPPER", difference=None),
+        AlertSeen(instrument="COPPER", seq=10**15 - 1),
         PortfolioMeasured(
             equity_high=Decimal("1.0000"),
             total_risk_amount=Decimal(0),

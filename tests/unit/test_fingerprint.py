@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from core.fingerprint import fingerprint_of, position_id_of
-from core.models import Signal, SignalType
+from core.models import MarketPosition, Signal, SignalType
 from core.ordering import signal_in_order_key
 
 FIRED = datetime(2026, 1, 14, 6, 15, 0, tzinfo=UTC)
@@ -59,6 +59,11 @@ def test_the_time_is_cut_to_the_second_not_rounded() -> None:
     assert fingerprint_of("main", a_signal(timestamp=FIRED + timedelta(seconds=1))) != fingerprint_of(
         "main", a_signal()
     )
+
+
+def test_what_the_strategy_tells_of_itself_is_no_part_of_the_identity() -> None:
+    told = a_signal(seq=7, position_size=Decimal(3), market_position=MarketPosition.LONG)
+    assert fingerprint_of("main", told) == fingerprint_of("main", a_signal())
 
 
 def test_market_data_has_an_empty_position() -> None:

@@ -14,6 +14,7 @@ from core.models import (
     POSITION_MONEY,
     POSITION_PRICES,
     STATE_MONEY,
+    MarketPosition,
     PortfolioState,
     Position,
     PositionStatus,
@@ -31,7 +32,7 @@ KOLKATA = datetime(2026, 1, 14, 11, 45, tzinfo=timezone(timedelta(hours=5, minut
 
 # What of one model a wrong value of a field looks like.
 OUT_OF_RANGE = [Decimal(10) ** 16, -(Decimal(10) ** 16), Decimal("NaN"), Decimal("Infinity")]
-SIGNAL_NUMBERS = ("price", "stop", "atr", "er", "supertrend", "roc")
+SIGNAL_NUMBERS = ("price", "stop", "atr", "er", "supertrend", "roc", "position_size")
 
 
 # --- signals ------------------------------------------------------------------------------------------------------
@@ -202,6 +203,19 @@ def test_the_states_money_is_exact_and_fits_its_columns(
 def test_a_pyramiding_rows_price_fits_its_column(value: Decimal) -> None:
     with pytest.raises(ValueError, match=r"PyramidingState\.last_pyramid_price"):
         PyramidingState(instrument="COPPER", last_pyramid_price=value)
+
+
+def test_a_signals_number_is_not_negative_and_its_size_agrees_with_its_position() -> None:
+    with pytest.raises(ValueError, match=r"Signal\.seq"):
+        a_signal(seq=-1)
+    with pytest.raises(ValueError, match=r"Signal\.position_size 3 is not short"):
+        a_signal(position_size=Decimal(3), market_position=MarketPosition.SHORT)
+
+
+@pytest.mark.parametrize("value", [Decimal(10) ** 12, Decimal("0.123456789"), Decimal("NaN")])
+def test_an_accepted_difference_fits_its_column(value: Decimal) -> None:
+    with pytest.raises(ValueError, match=r"PyramidingState\.accepted_difference"):
+        PyramidingState(instrument="COPPER", accepted_difference=value)
 
 
 def test_what_is_frozen_stays_as_it_is() -> None:

@@ -161,14 +161,19 @@ state_changed AS (
 ),
 
 pyramids AS (
-    INSERT INTO pyramiding_state (instrument, last_pyramid_price, base_position_id, frozen_reason)
-    SELECT y.instrument, y.last_pyramid_price, y.base_position_id, y.frozen_reason
+    INSERT INTO pyramiding_state (
+        instrument, last_pyramid_price, base_position_id, frozen_reason, accepted_difference, last_alert_seq
+    )
+    SELECT
+        y.instrument, y.last_pyramid_price, y.base_position_id, y.frozen_reason, y.accepted_difference, y.last_alert_seq
     FROM kept, jsonb_populate_recordset(NULL::PYRAMIDING_STATE, kept.doc -> 'pyramiding') AS y
     ON CONFLICT (instrument) DO UPDATE
         SET
             last_pyramid_price = excluded.last_pyramid_price,
             base_position_id = excluded.base_position_id,
             frozen_reason = excluded.frozen_reason,
+            accepted_difference = excluded.accepted_difference,
+            last_alert_seq = excluded.last_alert_seq,
             updated_at = now()
     RETURNING instrument
 ),

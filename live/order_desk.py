@@ -35,9 +35,17 @@ def brokers_settings(file_settings: FileSettings, broker: str) -> BrokersSetting
 
 
 def settings_for(settings: Settings, broker: str) -> Settings:
-    """What decides, with fills that are waited for where they come from a real broker."""
+    """What decides, with fills that are waited for where they come from a real broker.
+
+    Raises ConfigurationError where the configuration says that they do not.
+    """
     if broker == "paper":
         return settings
+    if settings.execution.fills == "paper" and "fills" in settings.execution.model_fields_set:
+        raise ConfigurationError(
+            f"`execution.fills` is `paper`, and with `--broker {broker}` orders are real and their fills waited for: "
+            "leave the setting out (or give `broker`), or start with `--broker paper`"
+        )
     return settings.model_copy(update={"execution": Execution(fills="broker")})
 
 

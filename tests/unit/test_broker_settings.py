@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from core.config import load_file_settings
 from core.errors import ConfigurationError
 from live.brokers.quotes_file import read_quotes
 from live.brokers.settings import BrokersSettings, CcxtSettings, OpenAlgoSettings, PaperSettings
+from live.order_desk import settings_for
 
 KEY = "a-key-that-nobody-may-see"
 
@@ -114,3 +116,28 @@ def test_a_quotes_file_without_its_columns_is_refused(tmp_path: Path) -> None:
 def test_a_quotes_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         read_quotes(tmp_path / "nothing.csv")
+
+
+# --- with what decides
+
+
+@pytest.mark.parametrize("broker", ["openalgo", "ccxt"])
+def test_fills_on_paper_beside_a_real_broker_are_refused_not_overridden(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"execution": {"fills": "paper"}}')
+    given = load_file_settings(file).settings
+    assert settings_for(given, "paper").execution.fills == "paper"
+    with pytest.raises(ConfigurationError, match=f"`execution.fills` is `paper`, and with `--broker {broker}`"):
+        settings_for(given, broker)
+    monkeypatch.setenv("PORTFOLIO_EXECUTION__FILLS", "paper")
+    with pytest.raises(ConfigurationError, match="leave the setting out"):
+        settings_for(load_file_settings(None).settings, broker)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"execution": {}}', '{"execution": {"fills": "broker"}}'])
+def test_fills_are_waited_for_where_a_real_broker_makes_them(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(content)
+    assert settings_for(load_file_settings(file).settings, "openalgo").execution.fills == "broker"

@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 def brokers_settings(file_settings: FileSettings, broker: str) -> BrokersSettings:
     """The brokers' settings with `broker` in use. Raises ConfigurationError, without any secret in it."""
+    if file_settings.brokers.get("use", broker) != broker:
+        raise ConfigurationError(f"`brokers.use` is another than `--broker {broker}`: leave it out, `--broker` says it")
     return validated(BrokersSettings, {**file_settings.brokers, "use": broker}, "`brokers`")
 
 

@@ -11,7 +11,7 @@ from core.config import load_file_settings
 from core.errors import ConfigurationError
 from live.brokers.quotes_file import read_quotes
 from live.brokers.settings import BrokersSettings, CcxtSettings, OpenAlgoSettings, PaperSettings
-from live.order_desk import settings_for
+from live.order_desk import brokers_settings, settings_for
 
 KEY = "a-key-that-nobody-may-see"
 
@@ -141,3 +141,10 @@ def test_fills_are_waited_for_where_a_real_broker_makes_them(content: str, tmp_p
     file = tmp_path / "config.json"
     file.write_text(content)
     assert settings_for(load_file_settings(file).settings, "openalgo").execution.fills == "broker"
+
+
+def test_another_broker_in_the_file_than_the_one_that_is_started_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"brokers": {"use": "openalgo"}}')
+    with pytest.raises(ConfigurationError, match=r"`brokers\.use` is another than `--broker paper`"):
+        brokers_settings(load_file_settings(file), "paper")

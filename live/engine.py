@@ -28,6 +28,7 @@ from live.deliveries import Delivery, Waiting, first_of_each, in_order
 from live.inbox import Inbox
 from live.keeping import NOT_KEPT, SILENT_FOR_SECONDS, Keeping
 from live.margin import tell_margin
+from live.order_log import tell_kept, tell_orders
 from live.reconcile import Finding
 from live.recovery import recover
 from live.spool import Spool
@@ -332,6 +333,7 @@ class LiveTradingEngine:
     def _committed(self, batch: Batch) -> None:
         tell_margin(batch)
         self.on_commit(batch)
+        tell_orders(batch)
 
     def _run(self) -> None:
         writer = self._held_writer
@@ -380,6 +382,7 @@ class LiveTradingEngine:
         if not writer.failures:
             self._keeping.back()
         self._keeping.tidy(self._in_hand)
+        tell_kept(self._in_hand)
         self._in_hand = []
 
     def _failing(self) -> None:

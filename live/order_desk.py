@@ -68,6 +68,8 @@ def order_desk(
     if settings.execution.fills == "paper":
         yield lambda: None
         return
+    # There from the start, for whoever has to put the switch into it in a hurry.
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     broker = _broker(brokers, settings, folder, clock)
     try:
         _require_ready(broker)

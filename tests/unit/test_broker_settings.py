@@ -11,7 +11,9 @@ from core.config import load_file_settings
 from core.errors import ConfigurationError
 from live.brokers.quotes_file import read_quotes
 from live.brokers.settings import BrokersSettings, CcxtSettings, OpenAlgoSettings, PaperSettings
-from live.order_desk import brokers_settings, settings_for
+from live.order_desk import SWITCH, brokers_settings, order_desk, settings_for
+from tests.builders import NOON, settings_with
+from tests.fake_engine import FakeEngine
 
 KEY = "a-key-that-nobody-may-see"
 
@@ -148,3 +150,18 @@ def test_another_broker_in_the_file_than_the_one_that_is_started_is_refused(tmp_
     file.write_text('{"brokers": {"use": "openalgo"}}')
     with pytest.raises(ConfigurationError, match=r"`brokers\.use` is another than `--broker paper`"):
         brokers_settings(load_file_settings(file), "paper")
+
+
+def test_the_folder_of_the_switch_is_there_before_any_order_can_be_sent(tmp_path: Path) -> None:
+    given = {"url": "http://127.0.0.1:9", "api_key": KEY, "read_attempts": 1}
+    brokers = BrokersSettings.model_validate({"use": "openalgo", "openalgo": given})
+    desk = order_desk(
+        FakeEngine(),  # type: ignore[arg-type] # nothing is started
+        settings_with(execution={"fills": "broker"}),
+        brokers,
+        tmp_path / "data" / "broker" / "main",
+        clock=lambda: NOON,
+        may_send=lambda: False,
+    )
+    with desk:
+        (tmp_path / "data" / "broker" / SWITCH).touch()

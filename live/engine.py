@@ -20,6 +20,7 @@ from core.models import Position, Signal, SignalType
 from core.orders import Fill, OrderState
 from core.portfolio import Portfolio
 from core.portfolio_state import PortfolioStateManager
+from core.postgres.patience import seconds_left
 from core.postgres.reads import Reads
 from core.settings import Settings
 from live.answers import Answer, AnswerKind
@@ -234,12 +235,13 @@ class LiveTradingEngine:
     def command(self, command: Command) -> Answer:
         """Decide an operator's command; a repeated `request_id` is told its first outcome."""
         delivery = Delivery(command)
-        return self._submit(delivery, self._answer_within) or self._abandon(delivery)
+        # What a request has read before, it has waited for already.
+        return self._submit(delivery, seconds_left(self._answer_within)) or self._abandon(delivery)
 
     def report(self, report: OrderReport) -> Answer:
         """Decide what a broker tells of an order; what was not kept is told again, by the broker's books."""
         delivery = Delivery(report)
-        return self._submit(delivery, self._answer_within) or self._abandon(delivery)
+        return self._submit(delivery, seconds_left(self._answer_within)) or self._abandon(delivery)
 
     def resolve(
         self,

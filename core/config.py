@@ -63,7 +63,8 @@ class FileSettings(BaseSettings):
     pyramiding: Pyramiding = Pyramiding()
     timing: Timing = Timing()
     paper: PaperFills = PaperFills()
-    execution: Execution = Execution()
+    # By factory: what pydantic-settings finds equal to a default it takes for not given, and `paper` may have been meant.
+    execution: Execution = Field(default_factory=Execution)
     instruments: dict[str, dict[str, Any]] = Field(default_factory=dict)
     contracts: ContractFiles = ContractFiles()
     # The shell's own, with secrets; it knows what may be in there.
@@ -130,9 +131,9 @@ def _problems(model: type[BaseModel], error: ValidationError) -> str:
 
 
 def _rule(model: type[BaseModel], kind: str, place: tuple[int | str, ...], message: str) -> str:
-    """What is allowed there: for an unknown key the known ones, else pydantic's own words."""
+    """What is allowed there: for an unknown key the known ones, else pydantic's words, or a validator's own."""
     if kind not in ("extra_forbidden", "model_type"):
-        return message
+        return message.removeprefix("Value error, ")
     for part in place if kind == "model_type" else place[:-1]:
         field = model.model_fields.get(str(part))
         model = model if field is None else _model_in(field.annotation) or model

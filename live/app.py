@@ -1,10 +1,12 @@
 """The WSGI application: intake, operator's commands and views around one engine."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import tzinfo
+from typing import TYPE_CHECKING
 
 from flask import Flask
 
+from core.postgres.patience import within
 from live.api import errors
 from live.api.operator import Operator
 from live.api.orders import orders_blueprint
@@ -13,6 +15,21 @@ from live.api.signals import signals_blueprint
 from live.api.status import status_blueprint
 from live.ports import Engine
 from live.webhook import Webhook
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+# Of the two seconds that no request waits longer than, what is left is for the answer itself.
+READ_WITHIN_SECONDS = 1.8
+
+
+class _Bounded(Flask):
+    """Flask with one deadline for all that a request reads from the database."""
+
+    def wsgi_app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """A request. Nothing is left to read once it is answered: bodies are whole."""
+        with within(READ_WITHIN_SECONDS):
+            return super().wsgi_app(environ, start_response)
 
 
 def create_app(
@@ -31,7 +48,7 @@ def create_app(
     `allowed_addresses` (addresses or networks) is not empty, alerts come from there only; `as_listed` takes entries
     without stop, ATR and ER. Raises ConfigurationError for an address that is none.
     """
-    app = Flask("live", static_folder=None)
+    app = _Bounded("live", static_folder=None)
     # A path is right or wrong: a redirect would be an answer that the sender of an alert does not follow.
     app.url_map.merge_slashes = False
     errors.install(app)

@@ -74,7 +74,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
 
     require_safe_bind(options.host, file_settings.webhook_secret)
     brokers = brokers_settings(file_settings, options.broker)
-    settings = settings_for(file_settings.settings, options.broker)
+    settings = settings_for(file_settings.settings, brokers)
     contracts = ContractsDesk(file_settings.contracts, settings, brokers.by_contract)
     contracts.document_on(utc_now().date())  # what is wrong with a file is told before anything is begun
     process = _Process()

@@ -1,21 +1,30 @@
 """The HTTP API of a running engine, as its commands use it: bounded in time, repeated only where a repeat is safe."""
 
 from collections.abc import Callable
-from time import sleep
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
 import msgspec
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    RetryError,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_random_exponential,
+)
 
 from core.errors import Refused, Retryable
 
 ATTEMPTS = 8
 LONGEST_WAIT_SECONDS = 2.0
 # The engine answers within 2 s; what takes longer is lost, and is asked again.
-TIMEOUT = httpx.Timeout(5.0, connect=2.0)
+ANSWER_SECONDS = 2.0
+LOST_SECONDS = 5.0
+CONNECT_SECONDS = 2.0
 _BUSY = (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS)
 
 
@@ -53,7 +62,8 @@ class EngineClient:
     """One engine at `url`. Every call is tried again, the same to the byte, while the engine is away or busy.
 
     That is safe because a signal is known by its fingerprint and a command by its `request_id`: a repeat is answered
-    with the first outcome. Raises EngineAway where it stays so, EngineRefused for a 4xx.
+    with the first outcome. `within` bounds a call in seconds, all its tries together. Raises EngineAway where it stays so,
+    EngineRefused for a 4xx.
     """
 
     def __init__(
@@ -62,16 +72,17 @@ class EngineClient:
         *,
         token: str | None = None,
         attempts: int = ATTEMPTS,
+        within: float = float("inf"),
         pause: Callable[[float], None] = sleep,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = url
         self._attempts = attempts
+        self._within = within
         self._pause = pause
         self._never_connected = True
         self._http = httpx.Client(
             base_url=url,
-            timeout=TIMEOUT,
             transport=transport,
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
             # A proxy has no business between us and our own machine, and would see the token.
@@ -96,14 +107,16 @@ class EngineClient:
         return self._post(f"/webhook/{portfolio}", body, {})
 
     def _post(self, path: str, body: bytes, parameters: dict[str, str]) -> dict[str, Any]:
+        give_up_at = monotonic() + self._within
         retrying = Retrying(
             retry=retry_if_exception_type(_TryAgain),
-            stop=stop_after_attempt(self._attempts),
+            # A try that could not hear the engine out is not begun.
+            stop=stop_after_attempt(self._attempts) | stop_before_delay(self._within - ANSWER_SECONDS),
             wait=wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT_SECONDS),
             sleep=self._pause,
         )
         try:
-            return retrying(self._post_once, path, body, parameters)
+            return retrying(self._post_once, path, body, parameters, give_up_at)
         except RetryError as error:
             last = error.last_attempt.exception()
             if self._never_connected:
@@ -111,12 +124,19 @@ class EngineClient:
                     f"nothing was done: nothing listens at {self.url}; start `live`, or give --url"
                 ) from last
             http_status = last.http_status if isinstance(last, _TryAgain) else None
-            raise EngineAway(f"{last} ({self._attempts} tries)", http_status=http_status) from last
+            tries = error.last_attempt.attempt_number
+            told = f"{last} ({tries} tries)" if tries > 1 else str(last)
+            raise EngineAway(told, http_status=http_status) from last
 
-    def _post_once(self, path: str, body: bytes, parameters: dict[str, str]) -> dict[str, Any]:
+    def _post_once(self, path: str, body: bytes, parameters: dict[str, str], give_up_at: float) -> dict[str, Any]:
+        left = give_up_at - monotonic()
         try:
             response = self._http.post(
-                path, content=body, params=parameters, headers={"Content-Type": "application/json"}
+                path,
+                content=body,
+                params=parameters,
+                headers={"Content-Type": "application/json"},
+                timeout=httpx.Timeout(min(LOST_SECONDS, left), connect=min(CONNECT_SECONDS, left)),
             )
         except httpx.TransportError as error:
             self._never_connected &= isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)

@@ -20,6 +20,7 @@ from core.models import Position, Signal, SignalType
 from core.orders import Fill, OrderState
 from core.portfolio import Portfolio
 from core.portfolio_state import PortfolioStateManager
+from core.postgres.patience import seconds_left
 from core.postgres.reads import Reads
 from core.settings import Settings
 from live.answers import Answer, AnswerKind
@@ -30,6 +31,7 @@ from live.freezes import tell_freezes
 from live.inbox import Inbox
 from live.keeping import NOT_KEPT, SILENT_FOR_SECONDS, Keeping
 from live.margin import tell_margin
+from live.order_log import tell_kept, tell_orders
 from live.reconcile import Finding
 from live.recovery import recover
 from live.spool import Spool
@@ -240,12 +242,13 @@ class LiveTradingEngine:
     def command(self, command: Command) -> Answer:
         """Decide an operator's command; a repeated `request_id` is told its first outcome."""
         delivery = Delivery(command)
-        return self._submit(delivery, self._answer_within) or self._abandon(delivery)
+        # What a request has read before, it has waited for already.
+        return self._submit(delivery, seconds_left(self._answer_within)) or self._abandon(delivery)
 
     def order_input(self, given: OrderInput) -> Answer:
         """Decide what a broker tells of an order, or how it is sent; what was not kept is told again."""
         delivery = Delivery(given)
-        return self._submit(delivery, self._answer_within) or self._abandon(delivery)
+        return self._submit(delivery, seconds_left(self._answer_within)) or self._abandon(delivery)
 
     def resolve(
         self,
@@ -350,6 +353,7 @@ class LiveTradingEngine:
         tell_margin(batch)
         tell_freezes(batch)
         self.on_commit(batch)
+        tell_orders(batch)
 
     def _run(self) -> None:
         writer = self._held_writer
@@ -398,6 +402,7 @@ class LiveTradingEngine:
         if not writer.failures:
             self._keeping.back()
         self._keeping.tidy(self._in_hand)
+        tell_kept(self._in_hand)
         self._in_hand = []
 
     def _failing(self) -> None:

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import structlog
 
 from core.config import FileSettings, validated
 from core.errors import ConfigurationError
 from core.journal import Batch
-from core.settings import Execution, Settings
+from core.settings import Settings
 from core.trading_calendar import TradingCalendar
 from live.books import Market
 from live.brokers.paper import PaperBroker
@@ -33,14 +33,31 @@ log = structlog.get_logger(__name__)
 
 def brokers_settings(file_settings: FileSettings, broker: str) -> BrokersSettings:
     """The brokers' settings with `broker` in use. Raises ConfigurationError, without any secret in it."""
+    if file_settings.brokers.get("use", broker) != broker:
+        raise ConfigurationError(f"`brokers.use` is another than `--broker {broker}`: leave it out, `--broker` says it")
     return validated(BrokersSettings, {**file_settings.brokers, "use": broker}, "`brokers`")
 
 
-def settings_for(settings: Settings, broker: str) -> Settings:
-    """What decides, with fills that are waited for where they come from a real broker."""
+def settings_for(settings: Settings, brokers: BrokersSettings) -> Settings:
+    """What decides, as the broker in use can carry it out: with fills that are waited for where they come from a real one.
+
+    Raises ConfigurationError where the configuration says that they do not.
+    """
+    broker = brokers.use
     if broker == "paper":
-        return settings
-    return settings.model_copy(update={"execution": Execution(fills="broker")})
+        # It sees the prices of charts, none of options, unless a file shows them.
+        return _executing(settings, legs=settings.execution.legs and brokers.paper.quotes_file is not None)
+    if settings.execution.fills == "paper" and "fills" in settings.execution.model_fields_set:
+        raise ConfigurationError(
+            f"`execution.fills` is `paper`, and with `--broker {broker}` orders are real and their fills waited for: "
+            "leave the setting out (or give `broker`), or start with `--broker paper`"
+        )
+    takes_stops = brokers.use != "ccxt" or (brokers.ccxt is not None and brokers.ccxt.stop_orders)
+    return _executing(settings, fills="broker", **({} if takes_stops else {"stop_atr": None}))
+
+
+def _executing(settings: Settings, **changes: Any) -> Settings:
+    return settings.model_copy(update={"execution": settings.execution.model_copy(update=changes)})
 
 
 @contextmanager
@@ -61,6 +78,8 @@ def order_desk(
     if settings.execution.fills == "paper":
         yield lambda: None
         return
+    # There from the start, for whoever has to put the switch into it in a hurry.
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     broker = _broker(brokers, settings, folder, clock, contracts)
     try:
         _require_ready(broker)

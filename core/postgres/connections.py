@@ -5,6 +5,7 @@ import re
 import select
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
@@ -18,6 +19,7 @@ from psycopg2.extensions import cursor as Cursor
 from core.config import DatabaseSettings, validated
 from core.errors import ConfigurationError, DatabaseAway, PoolExhausted, UnsafeServer
 from core.postgres.errors import translated
+from core.postgres.patience import is_bounded, seconds_left
 from core.postgres.statements import statement
 from core.postgres.watchdog import WATCHDOG
 
@@ -127,6 +129,10 @@ def is_dead(connection: Connection) -> bool:
     return bool(waiting.poll(0))
 
 
+class _StillConnecting(DatabaseAway):
+    """a connection is on its way, and its caller does not wait any longer; its place is given back when it has come"""
+
+
 class ReaderPool:
     """Connections for reading, outside the writer. Waits (bounded) for a free one, and never hands out one known dead."""
 
@@ -150,19 +156,22 @@ class ReaderPool:
     def connection(self, wait_seconds: float | None = None) -> Iterator[Connection]:
         """A connection of one's own until the block ends, which has to be soon; rolled back there unless committed.
 
-        Raises PoolExhausted; a block that lasts longer than the limit has its connection cut.
+        Raises PoolExhausted; a block that lasts longer than the limit, or than the thread's caller waits, has its
+        connection cut.
         """
-        patience = self.wait_seconds if wait_seconds is None else wait_seconds
+        patience = seconds_left(self.wait_seconds if wait_seconds is None else wait_seconds)
         if not self._free.acquire(timeout=patience):
-            raise PoolExhausted(f"all {self.size} database connections stayed in use for {patience} s")
-        connection = None
+            raise PoolExhausted(f"all {self.size} database connections stayed in use for {patience:.1f} s")
+        connection = self._taken()
         try:
-            connection = self._take()
-            with WATCHDOG.over(connection, self.limit_seconds):
-                yield connection
+            with WATCHDOG.over(connection, seconds_left(self.limit_seconds)):
+                try:
+                    yield connection
+                finally:
+                    # Watched too: a server may fall silent between an answer and the end of its transaction.
+                    self._settle(connection)
         finally:
-            self._give_back(connection)
-            self._free.release()
+            self._leave(connection)
 
     @contextmanager
     def cursor(self) -> Iterator[Cursor]:
@@ -178,33 +187,59 @@ class ReaderPool:
         for connection in idle:
             connection.close()
 
+    def _taken(self) -> Connection:
+        try:
+            return self._take()
+        except _StillConnecting:
+            raise
+        except BaseException:
+            self._leave(None)
+            raise
+
     def _take(self) -> Connection:
         with self._lock:
+            self._used += 1
             if self._closed:
                 raise DatabaseAway("the connection pool is closed")
-            self._used += 1
             while self._idle:
                 connection = self._idle.pop()
                 if not is_dead(connection):
                     return connection
                 connection.close()
-        return self._make()
+        return self._made_in_time() if is_bounded() else self._make()
 
-    def _give_back(self, connection: Connection | None) -> None:
-        if connection is not None and not connection.closed:
-            self._settle(connection)
+    def _made_in_time(self) -> Connection:
+        """A new connection, by a thread of its own: libpq's time-outs are whole seconds, and for each host anew."""
+        made: Future[Connection] = Future()
+        threading.Thread(target=self._make_for, args=[made], name="database-connect", daemon=True).start()
+        try:
+            return made.result(seconds_left(self.limit_seconds))
+        except TimeoutError:
+            # One that comes later is for the next; until it has come or failed its place is taken.
+            made.add_done_callback(lambda late: self._leave(None if late.exception() else late.result()))
+            raise _StillConnecting("the database did not let us in in time") from None
+
+    def _make_for(self, made: "Future[Connection]") -> None:
+        try:
+            made.set_result(self._make())
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
+            made.set_exception(error)
+
+    def _leave(self, connection: Connection | None) -> None:
+        """Give the connection back, if there is one, and the place."""
         with self._lock:
-            # _take may have failed before it counted: the pool was closed.
-            self._used = max(0, self._used - 1)
-            if connection is None or connection.closed:
-                return
-            if not self._closed:
+            self._used -= 1
+            keeps = connection is not None and not connection.closed and not self._closed
+            if keeps and connection is not None:
                 self._idle.append(connection)
-                return
-        connection.close()
+        if connection is not None and not keeps:
+            connection.close()
+        self._free.release()
 
     @staticmethod
     def _settle(connection: Connection) -> None:
+        if connection.closed:
+            return
         try:
             connection.rollback()
         except psycopg2.Error:

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from psycopg2.extras import RealDictCursor
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from core.errors import DatabaseAway
 from core.postgres.connections import ReaderPool
 from core.postgres.errors import translated
+from core.postgres.patience import seconds_left
 from core.postgres.statements import statement
 
 Row = Mapping[str, Any]
@@ -105,14 +106,21 @@ class Reads:
         return [{**order, "fills": _fills_shown(order, fills[order["client_order_id"]])} for order in orders]
 
     def _until_there(self, read: Callable[[], list[Row]]) -> list[Row]:
-        for attempt in Retrying(
-            retry=retry_if_exception_type(DatabaseAway),
-            stop=stop_after_delay(self._limit),
-            wait=wait_random_exponential(multiplier=0.02, max=0.3),
-            reraise=True,
-        ):
-            with attempt:
-                rows = read()
+        limit = seconds_left(self._limit)
+        try:
+            for attempt in Retrying(
+                retry=retry_if_exception_type(DatabaseAway),
+                stop=stop_before_delay(limit),
+                wait=wait_random_exponential(multiplier=0.02, max=0.3),
+                reraise=True,
+            ):
+                with attempt:
+                    rows = read()
+        except DatabaseAway as error:
+            if seconds_left(1.0):
+                raise
+            # What was cut because nobody waits any longer says nothing of that itself.
+            raise DatabaseAway(f"the database did not answer within {limit:.1f} s") from error
         return rows
 
     def _once(self, name: str, parameters: Mapping[str, Any]) -> list[Row]:

@@ -3,6 +3,7 @@ below /positions and /orders."""
 
 import hmac
 from collections.abc import Callable
+from difflib import get_close_matches
 
 import structlog
 from flask import Blueprint, Response, request
@@ -12,6 +13,7 @@ from core.inputs import ClosePositions, Command, FindingCommand, Freeze, Halt, M
 from core.models import ALL_LAYERS, MONEY_LIMIT, PRICE_LIMIT
 from core.numbers import MONEY_SCALE, money
 from core.orders import OrderState
+from core.strict_json import BodyRefused
 from live.answers import Answer, AnswerKind
 from live.api.bodies import CommandBody
 from live.api.encoding import respond
@@ -55,7 +57,7 @@ class Operator:
     def halt(self) -> Response:
         """No entries until resumed; with an instrument, none of that one."""
         body = CommandBody("instrument", "reason", "request_id")
-        instrument = body.instrument()
+        instrument = self._known(body.instrument())
         if instrument is not None:
             reason = body.text("reason", REASON_LENGTH)
             return self._carry_out(Freeze(request_id=body.request_id(), instrument=instrument, reason=reason))
@@ -64,7 +66,7 @@ class Operator:
     def resume(self) -> Response:
         """Entries again, or the end of one instrument's freeze."""
         body = CommandBody("instrument", "request_id")
-        return self._carry_out(Resume(request_id=body.request_id(), instrument=body.instrument()))
+        return self._carry_out(Resume(request_id=body.request_id(), instrument=self._known(body.instrument())))
 
     def close(self, position_id: str) -> Response:
         """Close one position, or `ALL`, at the given price or at the marks."""
@@ -132,6 +134,21 @@ class Operator:
             request_id=request_id or f"by-hand-{state}",
         )
         return self._told(answer, "resolve", request_id)
+
+    def _known(self, instrument: str | None) -> str | None:
+        """The instrument as given; refused where it is neither configured nor known from before (frozen, or open)."""
+        portfolio = self._engine.portfolio
+        configured = portfolio.settings.instruments
+        if instrument is None or any(
+            instrument in known
+            for known in (configured, portfolio.pyramiding, portfolio.by_instrument, portfolio.orders_by_instrument)
+        ):
+            return instrument
+        near = get_close_matches(instrument, configured, n=1)
+        suggestion = f"; did you mean {near[0]}?" if near else ""
+        raise BodyRefused(
+            f"`instrument` {instrument} is not configured{suggestion}", code="unknown_instrument", field="instrument"
+        )
 
     def _told(self, answer: Answer, command: str, request_id: str | None) -> Response:
         body = told(answer, {"journal_seq": answer.journal_seq}, _TOLD)

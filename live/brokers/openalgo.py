@@ -12,13 +12,15 @@ from time import monotonic, sleep
 from typing import Any, Self, TypeVar
 
 import structlog
+from msgspec.structs import replace
 
 from live.brokers.openalgo_rows import (
     Row,
     UnreadableRow,
+    doubts_of,
     fills_of,
     funds_of,
-    has_doubtful_rows,
+    has_equal_rows,
     order_of,
     plain,
     positions_of,
@@ -32,6 +34,7 @@ from live.brokers.port import (
     BrokerAway,
     BrokerFill,
     BrokerOrder,
+    BrokerOrderState,
     BrokerPosition,
     BrokerRefused,
     Funds,
@@ -76,6 +79,8 @@ class OpenAlgoBroker:
         self._reads_pace = Pace(settings.reads_per_second, now=monotonic_now, pause=pause)
         self._mode_lock = threading.Lock()
         self._mode_seen_at: float | None = None
+        # By order the most that may be filled, where equal trades cannot be told apart; None until they were looked at.
+        self._doubts: Mapping[str, Decimal] | None = None
 
     def __repr__(self) -> str:
         return f"OpenAlgoBroker({self.settings.url!r}, analyze={self.settings.analyze})"
@@ -138,23 +143,46 @@ class OpenAlgoBroker:
         self._change("modifyorder", fields)
 
     def orders(self) -> list[BrokerOrder]:
-        """The day's order book. Its rows have neither our ids nor the tag, and prices of two decimals."""
-        now = self._now()
-        return _parsed(
-            lambda data: [order_of(row, now) for row in rows_in(data)], self._read("orderbook").data, "orderbook"
-        )
+        """The day's order book. Its rows have neither our ids nor the tag, and prices of two decimals.
+
+        Of an order that has ended and whose equal trades may be one or several, `filled_quantity` is the most that it may
+        be: more than `fills` tells, so that nobody takes it for settled.
+        """
+        orders = self._orders()
+        if self._doubts is None and any(_tells_no_fills(order) for order in orders):
+            # What was in doubt for an earlier process still is.
+            self.fills()
+        doubts = self._doubts or {}
+        return [_in_doubt(order, doubts.get(order.broker_order_id)) for order in orders]
 
     def fills(self) -> list[BrokerFill]:
         """The day's trades, each once, oldest first as far as their times tell.
 
         Where the broker gives trades no ids, equal rows of an order may be one trade reported twice, or two. The order
-        book decides: they are two where the order has ended and its quantity has room for both.
+        book decides, as far as it says enough; what it leaves open is not booked, and told in the log.
         """
         now = self._now()
         rows = _parsed(rows_in, self._read("tradebook").data, "tradebook")
-        doubtful = _parsed(lambda found: has_doubtful_rows(found, now), rows, "tradebook")
-        orders = self.orders() if doubtful else []
+        doubtful = _parsed(lambda found: has_equal_rows(found, now), rows, "tradebook")
+        orders = self._orders() if doubtful else []
+        self._doubt(_parsed(lambda found: doubts_of(found, orders, now), rows, "tradebook"))
         return _parsed(lambda found: fills_of(found, orders, now), rows, "tradebook")
+
+    def _orders(self) -> list[BrokerOrder]:
+        now = self._now()
+        return _parsed(
+            lambda data: [order_of(row, now) for row in rows_in(data)], self._read("orderbook").data, "orderbook"
+        )
+
+    def _doubt(self, doubts: Mapping[str, Decimal]) -> None:
+        for order_id in doubts.keys() - (self._doubts or {}).keys():
+            log.error(
+                "equal trades of an order that has ended may be one or several: one is booked. Look at the broker's "
+                "screen, then `resolve` the order",
+                broker_order_id=order_id,
+                filled_at_most=f"{doubts[order_id]:f}",
+            )
+        self._doubts = doubts
 
     def positions(self) -> list[BrokerPosition]:
         """What is held in the product that our orders use on the exchange."""
@@ -225,6 +253,16 @@ class OpenAlgoBroker:
                     raise BrokerAway(f"{endpoint}: {error} (tried {attempt} times)") from error
             self._pause(_PAUSE_SECONDS * attempt)
         raise AssertionError("read_attempts is at least 1")
+
+
+def _tells_no_fills(order: BrokerOrder) -> bool:
+    return order.state is BrokerOrderState.CANCELLED and order.filled_quantity is None
+
+
+def _in_doubt(order: BrokerOrder, most: Decimal | None) -> BrokerOrder:
+    if most is None:
+        return order
+    return replace(order, filled_quantity=most, message=order.message or "equal trades may be one or several")
 
 
 def _parsed(parse: Callable[[Any], _Parsed], data: object, endpoint: str) -> _Parsed:

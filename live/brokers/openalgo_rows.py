@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from itertools import product
+from math import prod
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -46,8 +47,10 @@ _STATES = {
 _TIME_FORMATS = ("%d-%b-%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%d-%m-%Y %H:%M:%S")
 _TIME_OF_DAY = "%H:%M:%S"
 _TRADE_ID_NAMES = ("tradeid", "trade_id", "fill_id")
-# Of more ways to count equal rows than this, each row is counted once.
+# Of more ways to read equal rows than this, none is tried.
 _MOST_WAYS = 4096
+# OpenAlgo's average prices have two decimals.
+_ROUNDED_BY = Decimal("0.01")
 _MOST_DIGITS = 20
 
 
@@ -124,33 +127,31 @@ def fills_of(rows: Iterable[Row], orders: Iterable[BrokerOrder], now: datetime) 
     """The trades of a book, each once, oldest first as far as their times tell.
 
     `orders` decides of equal rows without a trade id: while their order is live they count once, for a second one that
-    is real shows in the end; after that as often as its quantity has room for.
+    is real shows in the end; after that as often as every reading of them that fits the order has them.
     """
-    trades = [trade for row in rows if (trade := _trade(row, now)) is not None]
+    trades = _trades(rows, now)
     fills = {f"{trade.order_id}:{trade.trade_id}": trade for trade in trades if trade.trade_id is not None}
     known = {order.broker_order_id: order for order in orders}
-    unnamed: dict[str, list[_Trade]] = defaultdict(list)
-    for trade in trades:
-        if trade.trade_id is None:
-            unnamed[trade.order_id].append(trade)
-    for order_id, group in unnamed.items():
-        fills.update(_named(group, known.get(order_id)))
+    for order_id, groups in _equal_rows(trades).items():
+        fills.update(_named(groups, _read(groups, known.get(order_id)).times))
     return sorted(
         (_fill(fill_id, trade) for fill_id, trade in fills.items()),
         key=lambda fill: (fill.filled_at is None, fill.filled_at or now),
     )
 
 
-def has_doubtful_rows(rows: Iterable[Row], now: datetime) -> bool:
+def doubts_of(rows: Iterable[Row], orders: Iterable[BrokerOrder], now: datetime) -> dict[str, Decimal]:
+    """Of orders that have ended and whose equal rows may be one trade or several: the most that may be filled."""
+    known = {order.broker_order_id: order for order in orders}
+    readings = {
+        order_id: _read(groups, known.get(order_id)) for order_id, groups in _equal_rows(_trades(rows, now)).items()
+    }
+    return {order_id: reading.most for order_id, reading in readings.items() if reading.most is not None}
+
+
+def has_equal_rows(rows: Iterable[Row], now: datetime) -> bool:
     """Whether equal rows without a trade id are there."""
-    seen = set()
-    for row in rows:
-        trade = _trade(row, now)
-        if trade is not None and trade.trade_id is None:
-            if trade.looks in seen:
-                return True
-            seen.add(trade.looks)
-    return False
+    return any(len(group) > 1 for groups in _equal_rows(_trades(rows, now)).values() for group in groups)
 
 
 def positions_of(rows: Iterable[Row]) -> list[BrokerPosition]:
@@ -292,35 +293,78 @@ def _quantity_by_value(row: Row, price: Decimal) -> Decimal:
     return value // price if price and value % price == 0 else Decimal(0)
 
 
-def _named(trades: list[_Trade], order: BrokerOrder | None) -> dict[str, _Trade]:
-    """Trades of one order that have no ids, with names that are the same in every report of them."""
-    groups: dict[tuple[str, str, Decimal, Decimal], list[_Trade]] = defaultdict(list)
+def _trades(rows: Iterable[Row], now: datetime) -> list[_Trade]:
+    return [trade for row in rows if (trade := _trade(row, now)) is not None]
+
+
+def _equal_rows(trades: Iterable[_Trade]) -> dict[str, list[list[_Trade]]]:
+    """By order the trades that have no ids, those that are equal together."""
+    groups: dict[str, dict[object, list[_Trade]]] = defaultdict(lambda: defaultdict(list))
     for trade in trades:
-        groups[trade.looks].append(trade)
-    times = _times_each([(group[0].quantity, len(group)) for group in groups.values()], order)
+        if trade.trade_id is None:
+            groups[trade.order_id][trade.looks].append(trade)
+    return {order_id: list(by_looks.values()) for order_id, by_looks in groups.items()}
+
+
+def _named(groups: list[list[_Trade]], times: tuple[int, ...]) -> dict[str, _Trade]:
+    """Trades of one order, each of the equal ones so many times, with names that are the same in every report of them."""
     return {
         f"{trade.order_id}:{trade.time_as_told}:{plain(trade.price)}:{plain(trade.quantity)}:{number_of}": trade
-        for group, count in zip(groups.values(), times, strict=True)
+        for group, count in zip(groups, times, strict=True)
         for number_of, trade in enumerate(group[:count], start=1)
     }
 
 
-def _times_each(groups: list[tuple[Decimal, int]], order: BrokerOrder | None) -> tuple[int, ...]:
-    """How often each row of (quantity, times reported) is a trade: the most that an order which has ended has room for."""
-    once = tuple(1 for _ in groups)
-    ways = 1
-    for _, reported in groups:
-        ways *= reported
-    live = order is None or order.state in (BrokerOrderState.PENDING, BrokerOrderState.WORKING)
-    if live or order is None or ways > _MOST_WAYS:
-        return once
-    room = order.quantity
-    sums = {
-        times: total
-        for times in product(*(range(1, reported + 1) for _, reported in groups))
-        if (total := sum(quantity * count for (quantity, _), count in zip(groups, times, strict=True))) <= room
-    }
-    return max(sums, key=lambda times: sums[times], default=once)
+class _Reading(Struct, frozen=True):
+    """How often each of the equal rows is a trade for certain; `most` is filled at most where they may be more."""
+
+    times: tuple[int, ...]
+    most: Decimal | None = None
+
+
+def _read(groups: list[list[_Trade]], order: BrokerOrder | None) -> _Reading:
+    """What equal rows of one order are, by what the order book says of it.
+
+    Of a filled order its quantity tells. Of one that was cancelled in part OpenAlgo tells no more than that quantity, and of
+    some brokers what is filled or the average price: where that leaves more than one reading, nobody can know.
+    """
+    once, reported = tuple(1 for _ in groups), tuple(map(len, groups))
+    if reported == once or order is None or order.state in (BrokerOrderState.PENDING, BrokerOrderState.WORKING):
+        return _Reading(once)
+    repeated = _repeated_whole(groups, order.filled_quantity)
+    if repeated is not None:
+        return _Reading(repeated)
+    if prod(reported) > _MOST_WAYS:
+        return _Reading(once, min(order.quantity, _quantity(groups, reported)))
+    ways = product(*(range(1, count + 1) for count in reported))
+    fitting = [times for times in ways if _fits(_quantity(groups, times), order)]
+    fitting = [times for times in fitting if _is_average(groups, times, order.average_price)] or fitting
+    if not fitting:
+        return _Reading(once)
+    certain = tuple(map(min, zip(*fitting, strict=True)))
+    return _Reading(certain, max(_quantity(groups, times) for times in fitting) if len(fitting) > 1 else None)
+
+
+def _repeated_whole(groups: list[list[_Trade]], filled: Decimal | None) -> tuple[int, ...] | None:
+    """How often each row is a trade where all of them, told once or several times, come to what is known to be filled."""
+    reported = _quantity(groups, tuple(map(len, groups)))
+    if not filled or reported % filled:
+        return None
+    times, rest = zip(*(divmod(len(group), int(reported / filled)) for group in groups), strict=True)
+    return None if any(rest) else times
+
+
+def _fits(quantity: Decimal, order: BrokerOrder) -> bool:
+    return quantity <= order.quantity if order.filled_quantity is None else quantity == order.filled_quantity
+
+
+def _is_average(groups: list[list[_Trade]], times: tuple[int, ...], average: Decimal | None) -> bool:
+    value = sum(group[0].price * group[0].quantity * count for group, count in zip(groups, times, strict=True))
+    return average is not None and abs(value / _quantity(groups, times) - average) <= _ROUNDED_BY
+
+
+def _quantity(groups: list[list[_Trade]], times: tuple[int, ...]) -> Decimal:
+    return sum((group[0].quantity * count for group, count in zip(groups, times, strict=True)), Decimal(0))
 
 
 def _fill(fill_id: str, trade: _Trade) -> BrokerFill:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
@@ -16,6 +16,7 @@ Patience = Annotated[Decimal, Field(gt=0, le=600, allow_inf_nan=False)]
 PerSecond = Annotated[int, Field(ge=1, le=10_000)]
 _KNOWN_TO_KEEP_IDS = frozenset({"binance", "binanceusdm", "bybit"})
 Product = Literal["NRML", "MIS", "CNC"]
+_Value = TypeVar("_Value")
 _Fraction = Annotated[Decimal, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
@@ -61,6 +62,11 @@ def _shares_are_delivered() -> dict[str, Product]:
     return {"NSE": "CNC", "BSE": "CNC"}
 
 
+def _in_capitals(by_name: dict[str, _Value]) -> dict[str, _Value]:
+    """Instruments and exchanges are: the environment's names arrive in lower case."""
+    return {name.upper(): value for name, value in by_name.items()}
+
+
 class _WithSecrets(Settled):
     """Settings with secrets: what is refused is not repeated in the message."""
 
@@ -101,6 +107,11 @@ class OpenAlgoSettings(_WithSecrets):
         if parts.username is not None or parts.query or parts.fragment:
             raise ValueError("must not hold a user, a password, a query or a fragment")
         return url.rstrip("/")
+
+    @field_validator("products")
+    @classmethod
+    def _by_exchange(cls, products: dict[str, Product]) -> dict[str, Product]:
+        return _in_capitals(products)
 
     def product_on(self, exchange: str) -> Product:
         """The product of orders on `exchange`: `products` by exchange, else `product`."""
@@ -186,6 +197,11 @@ class BrokersSettings(_WithSecrets):
     ccxt: CcxtSettings | None = None
     markets: dict[str, MarketSettings] = Field(default_factory=dict)
     limits: OrderLimits = OrderLimits()
+
+    @field_validator("markets")
+    @classmethod
+    def _by_name(cls, markets: dict[str, MarketSettings]) -> dict[str, MarketSettings]:
+        return _in_capitals(markets)
 
     @property
     def by_contract(self) -> frozenset[str]:

@@ -17,6 +17,8 @@ from live.cli.output import note, print_json, say
 
 _DONE = ("executed", "accepted")
 _UNAUTHORIZED = 401
+# Who halts wants to know soon that it is not done, to do something else.
+_HALT_WITHIN_SECONDS = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,21 +34,38 @@ class Operator:
 
     def carry_out(self, path: str, what: str, **fields: str | None) -> None:
         """POST the command and print its answer; exit code 1 unless it was executed, now or the first time."""
-        _tell(self.ask(path, **fields), what, self)
+        _tell(self.ask(path, fields), what, self)
 
-    def ask(self, path: str, **fields: str | None) -> dict[str, Any]:
-        """POST and return the answer."""
+    def halt(self, what: str, **fields: str | None) -> None:
+        """The same for /halt, which is not waited for long: what is not done is said, and what to do instead."""
+        switch = self.data_dir.absolute() / "broker" / "STOP"
+        instead = (
+            "As far as is known entries are not halted, and alerts that are kept are decided when the database is back. "
+            f"To stop now: with a broker make the file {switch} (`live` has to have the same --data-dir), and while it is "
+            "there no further order is sent, exits neither; without a broker stop the process of `live`. "
+        )
+        _tell(self.ask("/halt", within=_HALT_WITHIN_SECONDS, instead=instead, fields=fields), what, self)
+
+    def ask(
+        self,
+        path: str,
+        fields: Mapping[str, str | None] | None = None,
+        *,
+        within: float = float("inf"),
+        instead: str = "",
+    ) -> dict[str, Any]:
+        """POST and return the answer, or fail; within so many seconds, and then with the advice what to do instead."""
         from live.client import EngineAway, EngineClient, EngineRefused, NothingListens
 
         token, source = self._token()
         try:
-            with EngineClient(self.url, token=token) as engine:
-                return engine.command(path, {**fields, "request_id": self.request_id}, portfolio=self.portfolio)
+            with EngineClient(self.url, token=token, within=within) as engine:
+                return engine.command(path, {**(fields or {}), "request_id": self.request_id}, portfolio=self.portfolio)
         except NothingListens as error:
             raise click.ClickException(str(error)) from error
         except EngineAway as error:
             raise PortfolioError(
-                f"{error}. Whether the command was carried out is not known: check that `live` runs at --url, then "
+                f"{error}. {instead}Whether the command was carried out is not known: check that `live` runs at --url, then "
                 f"give the same command again with --request-id {self.request_id}, which cannot do it twice"
             ) from error
         except EngineRefused as error:
@@ -177,7 +196,7 @@ def halt(*, operator: Operator, instrument: str | None, reason: str | None) -> N
       python portfolio_manager.py halt --instrument GOLD_MINI --reason "delivery period"
     """
     wanted = None if instrument is None else instrument.upper()
-    operator.carry_out("/halt", f"halt {wanted}" if wanted else "halt", instrument=wanted, reason=reason)
+    operator.halt(f"halt {wanted}" if wanted else "halt", instrument=wanted, reason=reason)
 
 
 @click.command(short_help="Allow entries again.")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDTH = 400  # a row is one line, in a pipe and on a narrow terminal: folded columns cannot be read
+_BETWEEN_COLUMNS = 3  # of SIMPLE_HEAD with its padding; one more behind the last
 _LEAST_MONEY_DECIMALS = 2
 _COLOURS = {
     "executed": "green",
@@ -86,8 +87,8 @@ def note(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
-def print_table(columns: Sequence[Column], rows: Iterable[Any], *, none: str) -> None:
-    """Rows as a table, or the sentence `none`."""
+def print_table(columns: Sequence[Column], rows: Iterable[Any], *, none: str, widest: int | None = None) -> None:
+    """Rows as a table, or the sentence `none`. With `widest` the last column is cut so that no line is longer."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -95,13 +96,28 @@ def print_table(columns: Sequence[Column], rows: Iterable[Any], *, none: str) ->
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(column.heading, justify="right" if column.right else "left", overflow="fold")
-    for row in rows:
-        cells = [printable(column.cell(row)) for column in columns]
+    lines = [[printable(column.cell(row)) for column in columns] for row in rows]
+    if widest is not None and lines:
+        _cut_last(columns, lines, widest)
+    for cells in lines:
         table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in cells))
-    if table.row_count:
+    if lines:
         _console().print(table)
     else:
         say(none)
+
+
+def _cut_last(columns: Sequence[Column], lines: Sequence[list[str]], widest: int) -> None:
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    headings = [column.heading for column in columns]
+    taken = sum(max(map(cell_len, cells)) + _BETWEEN_COLUMNS for cells in list(zip(headings, *lines, strict=True))[:-1])
+    room = max(cell_len(headings[-1]), widest - taken - 1)
+    for cells in lines:
+        cut = Text(cells[-1])
+        cut.truncate(room, overflow="ellipsis")
+        cells[-1] = cut.plain
 
 
 def print_facts(facts: Mapping[str, str]) -> None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from core.errors import PortfolioError
 from live.cli.options import DatabaseChoice, as_of_option, database_options, json_option
 from live.cli.output import Column, money, number, print_json, print_table, say, text, time
+
+if TYPE_CHECKING:
+    from core.orders import Order
 
 _POSITION_STATUSES = ("open", "partial", "closed")
 _ORDER_STATES = ("intent", "sent", "working", "partial", "filled", "cancelled", "rejected", "in_doubt")
@@ -148,13 +151,15 @@ def orders(
     before: str | None,
     as_json: bool,
 ) -> None:
-    """List orders with their states, lots and prices. --json has each order's fills.
+    """List orders: what each does, how it stands, and why. --json has all else, and each order's fills.
 
     \b
     Examples:
       python portfolio_manager.py orders --limit 20
       python portfolio_manager.py orders --state intent,sent,working,partial,in_doubt
     """
+    from core.postgres.rows import order_from_row
+
     wanted = None if instrument is None else instrument.upper()
     with database.manager() as manager:
         if before is not None and manager.reads.order(before) is None:
@@ -163,23 +168,34 @@ def orders(
     if as_json:
         print_json(_page("orders", rows, limit, "client_order_id"))
         return
-    print_table(_ORDER_COLUMNS, rows[:limit], none="no such orders")
+    # The order itself knows which way it goes.
+    shown = (order_from_row({**row, "fill_ids": ()}) for row in rows[:limit])
+    print_table(_ORDER_COLUMNS, shown, none="no such orders", widest=_WIDEST_ORDER)
 
 
+def _does(order: "Order") -> str:
+    """Such as `buy 5 entry`."""
+    leg = "" if order.leg is None else f" {order.leg}"
+    return f"{'buy' if order.buys else 'sell'} {order.lots} {order.purpose}{leg}"
+
+
+def _why(order: "Order") -> str:
+    """What the broker says of it, or why it is sold or no longer wanted."""
+    asked = "cancel asked" if order.cancel_asked and order.is_live else None
+    return "; ".join(filter(None, (asked, order.message, order.reason)))
+
+
+# One line of an ordinary terminal; --json has all there is.
+_WIDEST_ORDER = 120
 _ORDER_COLUMNS = (
-    Column("order", lambda row: row["client_order_id"]),
-    Column("kept", lambda row: time(row["created_at"])),
-    Column("position", lambda row: row["position_id"]),
-    Column("purpose", lambda row: row["purpose"]),
-    Column("state", lambda row: row["state"]),
-    Column("filled", lambda row: f"{row['filled_lots']}/{row['lots']}", right=True),
-    Column("reference", lambda row: number(row["reference_price"]), right=True),
-    Column("average", lambda row: number(row["average_price"]), right=True),
-    Column("cancel", lambda row: "asked" if row["cancel_asked"] else ""),
-    Column("settled", lambda row: "yes" if row["settled"] else ""),
-    Column("broker's id", lambda row: text(row["broker_order_id"])),
-    Column("reason", lambda row: text(row["reason"])),
-    Column("message", lambda row: text(row["message"])),
+    Column("order", lambda order: order.client_order_id),
+    Column("instrument", lambda order: order.instrument),
+    Column("layer", lambda order: order.layer),
+    Column("does", _does),
+    Column("state", lambda order: order.state),
+    Column("filled", lambda order: f"{order.filled_lots}/{order.lots}", right=True),
+    Column("average", lambda order: number(order.average_price), right=True),
+    Column("why", _why),
 )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from core.postgres.journal_stream import journal_stream
 from live.verify import verify
+from tests.command_line import run
 from tests.database_file import pointed_to
 from tests.e2e.test_live import an_alert
 from tests.live_process import LiveProcess
@@ -118,3 +119,14 @@ def test_who_may_not_lead_when_the_database_is_back_hands_over_what_it_took(dsn,
                 proxy.refuse(False)
                 assert second.process.wait(40) == 1
                 assert eventually(lambda: decided(dsn) == [("BASE_ENTRY", "executed")])
+
+
+def test_a_halt_while_the_database_is_away_fails_within_six_seconds(proxy, database, tmp_path):
+    with LiveProcess(tmp_path / "data", *database) as live:
+        proxy.refuse(True)
+        assert live.post(an_alert())[0] == 202
+        started = time.monotonic()
+        result = run("halt", "--url", live.url, "--data-dir", str(tmp_path / "data"))
+        assert time.monotonic() - started < 6.5
+        assert result.exit_code == 1
+        assert "entries are not halted" in result.stderr

@@ -2,12 +2,15 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from live.books import read_books
 from live.brokers.openalgo import OpenAlgoBroker
 from live.brokers.port import Action, BrokerAway, BrokerOrderState, BrokerRefused, OrderType, OutcomeUnknown
 from live.brokers.settings import OpenAlgoSettings
@@ -34,6 +37,16 @@ def world(server: OpenAlgoServer) -> Iterator[OpenAlgoWorld]:
 
 def a_world(server: OpenAlgoServer, **settings: Any) -> OpenAlgoWorld:
     return OpenAlgoWorld(server, **settings)
+
+
+@contextmanager
+def closing_world(server: OpenAlgoServer) -> Iterator[OpenAlgoWorld]:
+    """An adapter of its own, as a process has one."""
+    made = OpenAlgoWorld(server)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def sent(server: OpenAlgoServer, endpoint: str) -> dict[str, Any]:
@@ -157,6 +170,36 @@ def test_equal_trades_without_ids_are_told_from_doubled_rows(world: OpenAlgoWorl
     assert sum(fill.quantity for fill in honest) == 5
     world.server.misbehave("tradebook", Trouble.DUPLICATED)
     assert {fill.fill_id for fill in world.broker.fills()} == {fill.fill_id for fill in honest}
+
+
+def test_a_trade_told_twice_of_an_order_cancelled_in_part_is_booked_once_and_the_order_stays_open(
+    server: OpenAlgoServer,
+) -> None:
+    server.exchange.parts.append(Decimal(2))
+    with closing_world(server) as world:
+        placed = world.broker.place(world.request(Action.BUY, OrderType.LIMIT, price=72_100))
+        world.broker.cancel(placed)
+        server.misbehave("tradebook", Trouble.DUPLICATED)
+        with capture_logs() as logs:
+            assert [fill.quantity for fill in world.broker.fills()] == [2]
+            (order,) = world.broker.orders()
+        assert (order.state, order.filled_quantity) == (BrokerOrderState.CANCELLED, 4)
+        assert [(line["log_level"], line["broker_order_id"]) for line in logs] == [("error", placed)]
+        # Told once: nothing is in doubt any more.
+        assert [fill.quantity for fill in world.broker.fills()] == [2]
+        assert world.broker.orders()[0].filled_quantity is None
+
+
+def test_a_doubt_of_an_earlier_process_is_one_of_the_next(server: OpenAlgoServer) -> None:
+    server.exchange.parts.append(Decimal(2))
+    with closing_world(server) as world:
+        world.broker.cancel(world.broker.place(world.request(Action.BUY, OrderType.LIMIT, price=72_100)))
+    server.misbehave("tradebook", Trouble.DUPLICATED, times=9)
+    with closing_world(server) as world:
+        books = read_books(world.broker, datetime.now(UTC))
+        (entry,) = books.orders.values()
+        told = sum(fill.quantity for fill in books.fills[entry.broker_order_id])
+        assert (entry.filled_quantity, told) == (4, 2)
 
 
 @pytest.mark.parametrize("named", [True, False])

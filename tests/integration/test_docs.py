@@ -25,13 +25,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 from zoneinfo import ZoneInfo
 
 import psycopg2
 import pytest
 from click.testing import CliRunner, Result
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from core.alert import AlertRefused, parse_alert
 from core.config import (
@@ -54,10 +55,12 @@ from core.postgres.errors import StatementFailed
 from core.postgres.lease import PortfolioLock
 from core.postgres.migrations import head, migrate
 from live.app import create_app
+from live.brokers.ccxt import CcxtBroker
+from live.brokers.settings import BrokersSettings
 from live.cli import _COMMANDS, main
 from live.contracts_desk import ContractsDesk
 from live.heartbeat import Heartbeat
-from live.order_desk import brokers_settings
+from live.order_desk import _markets, brokers_settings, settings_for
 from live.replay.lines import MAX_BYTES, MAX_LINE_BYTES, MAX_LINES
 from live.replay.model import ReplayResult
 from live.replay.reports import GROUP_HEADINGS, facts
@@ -749,12 +752,20 @@ def test_the_configuration_guide_lists_every_key_of_database_config_json_and_no_
 def _settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Every leaf of a settings model, by its dotted name, with its default as the guide shows it."""
     for name, info in model.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from _settings_of(info.annotation, f"{prefix}{name}.")
-        elif name == "instruments":
-            yield f"{prefix}{name}", "{}"
+        # What may be left out whole has settings of its own all the same.
+        inner = [kind for kind in (info.annotation, *get_args(info.annotation)) if _is_model(kind)]
+        if inner and get_origin(info.annotation) is not dict:
+            yield from _settings_of(inner[0], f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", _shown(info.default)
+            yield f"{prefix}{name}", _shown_default(info)
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _shown_default(info: FieldInfo) -> str:
+    return "required" if info.is_required() else _shown(info.get_default(call_default_factory=True))
 
 
 def _shown(default: Any) -> str:
@@ -763,8 +774,10 @@ def _shown(default: Any) -> str:
             return "null"
         case bool():
             return str(default).lower()
-        case tuple():
-            return json.dumps(list(default))
+        case tuple() | frozenset():
+            return f"[{', '.join(map(_shown, default))}]"
+        case dict():
+            return json.dumps(default)
         case str():
             return f'"{default}"'
         case _:
@@ -957,6 +970,57 @@ def test_the_brokers_guides_corrections_make_contracts(tmp_path: Path) -> None:
     desk = ContractsDesk(ContractFiles(corrections=file), default_settings(), ["BANK_NIFTY", "GOLD_MINI"])
     desk.document_on(date(2026, 6, 1))
     assert (desk.lot_of("BANKNIFTY30JUN26FUT"), desk.lot_of("GOLDM05JAN27FUT")) == (35, 100)
+
+
+def test_the_brokers_guides_configuration_of_a_venue_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(block("docs/brokers.md", "brokers, ccxt").text, encoding="utf-8")
+    for name in ("API_KEY", "SECRET"):
+        monkeypatch.setenv(f"PORTFOLIO_BROKERS__CCXT__{name}", f"the-{name}")
+    found = load_file_settings(file)
+    brokers = brokers_settings(found, "ccxt")
+    settings = settings_for(found.settings, brokers)
+    assert settings.execution.fills == "broker"
+    assert brokers.ccxt is not None
+    assert brokers.ccxt.secret is not None
+    assert "the-" not in repr(brokers)
+    with CcxtBroker(brokers.ccxt, lambda: datetime.now(UTC)) as broker:
+        markets = _markets(brokers, settings, broker)
+    assert set(markets) == {"BTC_PERPETUAL"}
+    assert {market.symbol for market in markets.values()} == set(brokers.ccxt.symbols)
+    assert {market.exchange for market in markets.values()} == {brokers.ccxt.exchange_name}
+    assert markets["BTC_PERPETUAL"].units_per_lot == Decimal("0.001")
+
+
+def test_the_brokers_guide_lists_every_setting_with_its_default_and_no_other() -> None:
+    listed = {quoted(row[0])[0]: row[1] for row in table_after("docs/brokers.md", "## Settings")}
+    expected = dict(_settings_of(BrokersSettings))
+    assert listed.keys() == expected.keys()
+    for name, default in listed.items():
+        assert (quoted(default) or [default]) == [expected[name]], name
+
+
+def test_every_setting_of_a_broker_that_the_guide_lists_can_be_given_as_a_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variables = {
+        "PAPER__FILL_FRACTIONS": "[0.5, 0.5]",
+        "OPENALGO__API_KEY": "a-key",
+        "OPENALGO__ANALYZE": "true",
+        "OPENALGO__PRODUCTS__MCX": "MIS",
+        "OPENALGO__LOTS_ON": '["MCX"]',
+        "MARKETS__GOLD_MINI__SYMBOL": "GOLDM05FEB26FUT",
+        "MARKETS__GOLD_MINI__EXCHANGE": "MCX",
+        "LIMITS__MOST_LOTS": "5",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(f"PORTFOLIO_BROKERS__{name}", value)
+    brokers = brokers_settings(load_file_settings(None), "openalgo")
+    assert brokers.openalgo is not None
+    assert (brokers.openalgo.analyze, brokers.openalgo.lots_on) == (True, {"MCX"})
+    assert brokers.openalgo.product_on("MCX") == "MIS"
+    assert set(brokers.markets) == {"GOLD_MINI"}
+    assert brokers.limits.most_lots == 5
 
 
 def test_the_brokers_guides_commands_are_understood() -> None:

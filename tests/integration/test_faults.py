@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg2
@@ -16,11 +17,13 @@ from core.db_state_manager import DatabaseStateManager
 from core.inputs import Halt, Resume
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.migrations import migrate
+from core.postgres.patience import within
 from live.answers import AnswerKind
 from live.engine import LiveTradingEngine
 from tests.builders import NOON, a_signal, minutes
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
-from tests.proxy import Cut, Proxy
+from tests.fake_engine import an_app
+from tests.proxy import Cut, Proxy, Way
 from tests.queries import rows
 from tests.waiting import eventually
 
@@ -384,3 +387,51 @@ def _load(engine: LiveTradingEngine, *, clients: int, each: int, pause: float = 
     for thread in threads:
         thread.join()
     return acknowledged, unknown - acknowledged
+
+
+# --- who reads waits for two seconds at most
+
+LISTS = ["/orders", "/signals", "/journal", "/positions?status=closed", "/webhook/stats", "/positions/nobody"]
+LISTS += ["/orders?before=nobody", "/positions?before=nobody", "/db/status"]
+
+
+def asked(engine: LiveTradingEngine, path: str) -> tuple[float, int, str]:
+    """Seconds, status and the error's code."""
+    started = time.monotonic()
+    response = an_app(engine).test_client().get(path)
+    return time.monotonic() - started, response.status_code, (response.get_json().get("error") or {}).get("code", "")
+
+
+@pytest.mark.parametrize("ways", [(Way.TO_CLIENT,), tuple(Way)])
+def test_no_list_is_waited_for_longer_than_two_seconds_while_the_database_is_silent(proxy, ways):
+    with an_engine(proxy.dsn) as engine:
+        assert asked(engine, "/journal")[1] == 200
+        proxy.silence(*ways)
+        # The first finds a connection that is open, the others are let in and told nothing; then all at once, and more
+        # than there are connections.
+        told = [asked(engine, path) for path in LISTS[:3]]
+        with ThreadPoolExecutor(12) as threads:
+            told += threads.map(lambda path: asked(engine, path), [*LISTS, *LISTS[:3]])
+        assert {(status, code) for _, status, code in told} <= {(503, "database_away"), (503, "unavailable")}
+        assert max(seconds for seconds, _, _ in told) < 2.0
+        proxy.speak()
+        assert eventually(lambda: asked(engine, "/journal")[1] == 200)
+        assert eventually(lambda: engine.db_manager.pool_in_use()[0] == 0)
+
+
+def test_what_was_not_answered_in_time_is_told_in_a_sentence(proxy):
+    with an_engine(proxy.dsn) as engine:
+        proxy.silence(*Way)
+        error = an_app(engine).test_client().get("/signals").get_json()["error"]
+        assert error["message"] == "the database did not answer within 1.8 s; send again"
+        proxy.speak()
+
+
+def test_a_command_waits_no_longer_than_what_its_request_has_left(proxy):
+    with an_engine(proxy.dsn) as engine:
+        proxy.silence(*Way)
+        started = time.monotonic()
+        with within(0.3):
+            assert engine.command(Halt(request_id="r-1")).kind is AnswerKind.UNKNOWN
+        assert time.monotonic() - started < 1.0
+        proxy.speak()

@@ -148,12 +148,24 @@ def test_a_fill_that_is_committed_while_the_page_is_read_waits_for_the_next_answ
 def test_the_command_shows_a_table_and_refuses_what_is_wrong(ids, database):
     table = run("orders", *database).stdout
     assert table.index(ids[0]) < table.index(ids[1]) < table.index(ids[2])
-    for part in ("52,005.25", "in_doubt", "2/2", "1001", "timed out\\x1b[2J"):
+    for part in ("52,005.25", "in_doubt", "2/2", "Long_1", "buy 2 entry", "sell 2 exit", "timed out\\x1b[2J", "EXIT"):
         assert part in table
     assert "\x1b" not in table
     assert run("orders", *database, "--state", "open").exit_code == 2
     result = run("orders", *database, "--before", "nobody")
     assert (result.exit_code, "there is no order nobody" in result.stderr) == (1, True)
+
+
+def test_no_order_is_wider_than_120_columns_and_what_matters_stays(engine, ids, database):
+    words = "RMS: margin exceeds, required 2,70,000.00, available 1,20,000.00, shortfall 1,50,000.00 in segment FO"
+    _told(engine, ids[0], state=OrderState.REJECTED, message=words)
+    lines = run("orders", *database).stdout.splitlines()
+    assert max(map(len, lines)) <= 120
+    (rejected,) = [line for line in lines if ids[0] in line]
+    for part in ("BANK_NIFTY", "Long_1", "sell 2 exit", "rejected", "0/2", "RMS: margin exceeds"):
+        assert part in rejected
+    assert rejected.rstrip().endswith("…")
+    assert shown("orders", *database)["orders"][0]["message"] == words
 
 
 def test_the_journal_says_what_was_told_of_an_order(dsn, ids, database):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from structlog.testing import capture_logs
 
 import core.db_state_manager
 import live.writer
@@ -98,12 +99,20 @@ def test_signals_are_kept_and_decided_in_domains_order_when_the_database_is_back
         assert engine.status()["backlog"] == 3
         assert engine.ready
         assert rows(dsn, "SELECT count(*) FROM signal_log") == [(0,)]
-        proxy.refuse(False)
-        assert eventually(lambda: drained(engine))
+        with capture_logs() as logs:
+            proxy.refuse(False)
+            assert eventually(lambda: drained(engine))
         assert outcomes(dsn) == [
             ("BASE_ENTRY", "BANK_NIFTY", "executed", None),
             ("EXIT", "BANK_NIFTY", "executed", None),
             ("BASE_ENTRY", "GOLD_MINI", "executed", None),
+        ]
+        # Whoever sent them was not told: the log is.
+        decided = [line for line in logs if line["event"] == "kept signal decided"]
+        assert [(line["type"], line["status"]) for line in decided] == [
+            ("BASE_ENTRY", "executed"),
+            ("EXIT", "executed"),
+            ("BASE_ENTRY", "executed"),
         ]
         assert status_of(engine.process_signal(a_signal(timestamp=minutes(16)))) == "duplicate"
         proved(dsn, engine)

@@ -16,11 +16,13 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from core.errors import ConfigurationError, DatabaseAway
 from core.inputs import AdoptPosition, ClosePositions, Freeze, Halt, IgnoreFinding, MoveCapital, Resume, WriteOff
+from core.models import PyramidingState
 from core.orders import OrderState
 from live.answers import Answer, AnswerKind
 from live.api.encoding import decimal_text, encode
@@ -586,6 +588,26 @@ def test_a_refused_command_says_why(client: FlaskClient, engine: FakeEngine) -> 
 def test_one_instrument_can_be_halted_alone(client: FlaskClient, engine: FakeEngine) -> None:
     assert post(client, "/halt", '{"instrument":"gold_mini","reason":"delivery"}').status_code == 200
     assert engine.commands == [Freeze(instrument="GOLD_MINI", reason="delivery")]
+
+
+@pytest.mark.parametrize("path", ["/halt", "/resume"])
+def test_an_instrument_that_nobody_knows_is_neither_frozen_nor_lifted(
+    client: FlaskClient, engine: FakeEngine, path: str
+) -> None:
+    response = post(client, path, '{"instrument":"gold_mint"}')
+    error = error_of(response)
+    assert (response.status_code, error["code"], error["field"]) == (400, "unknown_instrument", "instrument")
+    assert "GOLD_MINT is not configured; did you mean GOLD_MINI?" in error["message"]
+    assert engine.commands == []
+
+
+def test_the_freeze_of_an_instrument_that_is_no_longer_configured_can_be_lifted(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    frozen = PyramidingState(instrument="OLD_ONE", frozen_reason="operator")
+    engine.portfolio = replace(engine.portfolio, pyramiding=engine.portfolio.pyramiding.set("OLD_ONE", frozen))
+    assert post(client, "/resume", '{"instrument":"old_one"}').status_code == 200
+    assert engine.commands == [Resume(instrument="OLD_ONE")]
 
 
 def test_an_order_that_is_not_there_cannot_be_resolved(client: FlaskClient, engine: FakeEngine) -> None:

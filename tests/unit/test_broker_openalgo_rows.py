@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from live.brokers.openalgo_rows import (
     UnreadableRow,
+    doubts_of,
     fills_of,
     funds_of,
-    has_doubtful_rows,
+    has_equal_rows,
     number,
     order_of,
     plain,
@@ -208,16 +209,65 @@ def test_funds_are_exact() -> None:
 
 def test_trades_with_ids_count_once_however_often_they_are_there() -> None:
     rows = [a_trade_row(tradeid=f"T{number}") for number in (1, 2)]
-    assert not has_doubtful_rows([*rows, *rows], NOON)
+    assert not has_equal_rows([*rows, *rows], NOON)
     fills = fills_of([*rows, *rows[::-1]], [], NOON)
     assert [fill.fill_id for fill in fills] == ["250408001002736:T1", "250408001002736:T2"]
 
 
-@pytest.mark.parametrize("state, quantity", [("complete", 4), ("cancelled", 10)])
-def test_equal_rows_of_an_order_that_ended_are_as_many_trades_as_it_has_room_for(state: str, quantity: int) -> None:
+def test_equal_rows_of_a_filled_order_are_as_many_trades_as_fill_it() -> None:
     rows = [a_trade_row(), a_trade_row()]
-    assert has_doubtful_rows(rows, NOON)
-    assert counted(rows, an_order(state, quantity)) == 4
+    assert has_equal_rows(rows, NOON)
+    assert counted(rows, an_order("complete", 4)) == 4
+    assert doubts_of(rows, [an_order("complete", 4)], NOON) == {}
+
+
+def test_equal_rows_of_an_order_that_was_cancelled_in_part_are_booked_once_and_in_doubt() -> None:
+    rows = [a_trade_row(), a_trade_row(), a_trade_row(quantity=1, timestamp="11:58:04")]
+    assert counted(rows, an_order("cancelled")) == 3
+    assert doubts_of(rows, [an_order("cancelled")], NOON) == {"250408001002736": 5}
+    assert doubts_of(rows, [an_order("open")], NOON) == {}
+
+
+def test_a_cancelled_order_that_has_no_room_for_a_second_trade_has_one() -> None:
+    rows = [a_trade_row(quantity=6), a_trade_row(quantity=6)]
+    assert counted(rows, an_order("cancelled")) == 6
+    assert doubts_of(rows, [an_order("cancelled")], NOON) == {}
+
+
+@pytest.mark.parametrize("filled", [2, 4])
+def test_what_an_adapter_tells_to_be_filled_decides_of_a_cancelled_order(filled: int) -> None:
+    rows = [a_trade_row(), a_trade_row()]
+    order = order_of(an_order_row(order_status="cancelled", filled_quantity=str(filled)), NOON)
+    assert counted(rows, order) == filled
+    assert doubts_of(rows, [order], NOON) == {}
+
+
+@pytest.mark.parametrize("average, twice", [("16.67", True), ("16.75", False)])
+def test_the_average_price_decides_of_a_cancelled_order_where_the_prices_differ(average: str, twice: bool) -> None:
+    rows = [a_trade_row(), a_trade_row(), a_trade_row(average_price=17, timestamp="11:58:04")]
+    order = order_of(an_order_row(order_status="cancelled", average_price=average), NOON)
+    assert counted(rows, order) == (6 if twice else 4)
+    assert doubts_of(rows, [order], NOON) == {}
+
+
+@pytest.mark.parametrize("average", ["16.5", "16.2"])
+def test_an_average_price_that_says_nothing_leaves_the_doubt(average: str) -> None:
+    rows = [a_trade_row(), a_trade_row()]
+    order = order_of(an_order_row(order_status="cancelled", average_price=average), NOON)
+    assert counted(rows, order) == 2
+    assert doubts_of(rows, [order], NOON) == {"250408001002736": 4}
+
+
+def test_equal_rows_of_a_filled_order_whose_last_trade_is_not_there_yet_count_once() -> None:
+    rows = [a_trade_row(), a_trade_row()]
+    assert counted(rows, an_order("complete")) == 2
+    assert counted([*rows, a_trade_row(quantity=8, timestamp="11:58:04")], an_order("complete")) == 10
+
+
+def test_more_readings_than_can_be_tried_are_a_doubt() -> None:
+    rows = [a_trade_row(quantity=1, timestamp=f"11:58:{second}") for second in range(10, 23)] * 2
+    assert counted(rows, an_order("cancelled", 20)) == 13
+    assert doubts_of(rows, [an_order("cancelled", 20)], NOON) == {"250408001002736": 20}
 
 
 def test_equal_rows_beyond_an_orders_quantity_are_one_trade_reported_twice() -> None:
@@ -238,7 +288,7 @@ def test_real_equal_trades_are_told_from_doubled_ones_by_what_fills_the_order() 
 def test_equal_rows_of_a_live_order_count_once_until_it_ends_and_keep_their_ids() -> None:
     rows = [a_trade_row(), a_trade_row()]
     (early,) = fills_of(rows, [an_order("open")], NOON)
-    late = fills_of(rows, [an_order("cancelled")], NOON)
+    late = fills_of(rows, [an_order("complete", 4)], NOON)
     assert [fill.fill_id for fill in late] == [early.fill_id, f"{early.fill_id[:-1]}2"]
 
 

@@ -7,9 +7,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from core.config import load_file_settings
 from core.errors import ConfigurationError
 from live.brokers.quotes_file import read_quotes
 from live.brokers.settings import BrokersSettings, CcxtSettings, OpenAlgoSettings, PaperSettings
+from live.order_desk import SWITCH, brokers_settings, order_desk, settings_for
+from tests.builders import NOON, settings_with
+from tests.contracts import a_contracts_desk
+from tests.fake_engine import FakeEngine
 
 KEY = "a-key-that-nobody-may-see"
 
@@ -114,3 +119,72 @@ def test_a_quotes_file_without_its_columns_is_refused(tmp_path: Path) -> None:
 def test_a_quotes_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         read_quotes(tmp_path / "nothing.csv")
+
+
+# --- with what decides
+
+
+def in_use(broker: str, **ccxt: Any) -> BrokersSettings:
+    return BrokersSettings.model_validate(
+        {
+            "use": broker,
+            "openalgo": {"api_key": "for-tests"},
+            "ccxt": {"venue": "bybit", "symbols": ["BTC/USDT"], **ccxt},
+        }
+    )
+
+
+def test_the_broker_takes_nothing_from_how_orders_are_executed_but_what_it_cannot_do() -> None:
+    given = settings_with(execution={"fills": "broker", "tries": 2, "stop_atr": "2", "legs": True})
+    for broker in (in_use("openalgo"), in_use("ccxt")):
+        execution = settings_for(given, broker).execution
+        assert (execution.fills, execution.tries, execution.stop_atr) == ("broker", 2, 2)
+    assert settings_for(given, in_use("ccxt", stop_orders=False)).execution.stop_atr is None
+    # The paper broker knows no price of an option.
+    assert not settings_for(given, in_use("paper")).execution.legs
+    assert settings_for(given, in_use("openalgo")).execution.legs
+
+
+@pytest.mark.parametrize("broker", ["openalgo", "ccxt"])
+def test_fills_on_paper_beside_a_real_broker_are_refused_not_overridden(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"execution": {"fills": "paper"}}')
+    given = load_file_settings(file).settings
+    assert settings_for(given, in_use("paper")).execution.fills == "paper"
+    with pytest.raises(ConfigurationError, match=f"`execution.fills` is `paper`, and with `--broker {broker}`"):
+        settings_for(given, in_use(broker))
+    monkeypatch.setenv("PORTFOLIO_EXECUTION__FILLS", "paper")
+    with pytest.raises(ConfigurationError, match="leave the setting out"):
+        settings_for(load_file_settings(None).settings, in_use(broker))
+
+
+@pytest.mark.parametrize("content", ["{}", '{"execution": {}}', '{"execution": {"fills": "broker"}}'])
+def test_fills_are_waited_for_where_a_real_broker_makes_them(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(content)
+    assert settings_for(load_file_settings(file).settings, in_use("openalgo")).execution.fills == "broker"
+
+
+def test_another_broker_in_the_file_than_the_one_that_is_started_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"brokers": {"use": "openalgo"}}')
+    with pytest.raises(ConfigurationError, match=r"`brokers\.use` is another than `--broker paper`"):
+        brokers_settings(load_file_settings(file), "paper")
+
+
+def test_the_folder_of_the_switch_is_there_before_any_order_can_be_sent(tmp_path: Path) -> None:
+    given = {"url": "http://127.0.0.1:9", "api_key": KEY, "read_attempts": 1}
+    brokers = BrokersSettings.model_validate({"use": "openalgo", "openalgo": given})
+    desk = order_desk(
+        FakeEngine(),  # type: ignore[arg-type] # nothing is started
+        settings_with(execution={"fills": "broker"}),
+        brokers,
+        tmp_path / "data" / "broker" / "main",
+        clock=lambda: NOON,
+        may_send=lambda: False,
+        contracts=a_contracts_desk(),
+    )
+    with desk:
+        (tmp_path / "data" / "broker" / SWITCH).touch()

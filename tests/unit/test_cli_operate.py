@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from live.order_desk import SWITCH
 from tests.command_line import FakeEngine, answer, refusal, run, served_by
 
 TOKEN = "a-token-of-enough-length"
@@ -150,6 +151,17 @@ def test_with_the_engine_away_the_same_request_is_tried_and_its_id_told(engine: 
     assert result.exit_code == 1
     assert len(fake.requests) > 1
     assert f"--request-id {request_id}" in result.stderr
+
+
+def test_a_halt_that_is_not_done_says_so_soon_and_what_to_do_instead(engine: Engine, tmp_path: Path) -> None:
+    fake = engine(refusal(503, "unknown, send again"))
+    result = run("halt", "--token", TOKEN, "--data-dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert f"make the file {tmp_path / 'broker' / SWITCH}" in result.stderr
+    for part in ("entries are not halted", "stop the process of `live`", "exits neither", "--request-id"):
+        assert part in result.stderr
+    assert all(request.extensions["timeout"]["read"] <= 6 for request in fake.requests)
+    assert "broker" not in run("capital", "5", "--token", TOKEN).stderr
 
 
 def test_where_nothing_listens_nothing_was_done_and_it_is_said(engine: Engine) -> None:

@@ -1,6 +1,8 @@
 """The client of our HTTP API: repeats what is safe to repeat, and says why it gives up."""
 
+import socket
 from collections.abc import Callable
+from time import monotonic, sleep
 
 import httpx
 import pytest
@@ -98,6 +100,29 @@ def test_tries_are_bounded_and_the_last_trouble_is_told(
     assert isinstance(caught.value, Retryable)
     assert len(engine.requests) == 8
     assert max(engine.pauses) <= 2.0
+
+
+def test_all_tries_together_are_bounded_where_it_is_asked_for() -> None:
+    engine = ScriptedEngine(httpx.Response(503, json={"error": {"code": "unknown", "message": "database away"}}))
+    with EngineClient(
+        URL, within=2.5, transport=httpx.MockTransport(lambda request: sleep(0.2) or engine(request))
+    ) as client:
+        started = monotonic()
+        with pytest.raises(EngineAway, match=r"database away \([2-4] tries\)"):
+            client.command("/halt", {"request_id": "r-1"}, portfolio="main")
+        assert monotonic() - started < 1.5
+    timeouts = [request.extensions["timeout"]["read"] for request in engine.requests]
+    assert 2 <= len(timeouts) <= 4
+    assert all(2.0 < timeout <= 2.5 for timeout in timeouts)
+
+
+def test_a_silent_engine_is_not_waited_for_longer_than_was_asked_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        started = monotonic()
+        with EngineClient(url, within=0.5) as client, pytest.raises(EngineAway, match=r"it took too long$"):
+            client.command("/halt", {"request_id": "r-1"}, portfolio="main")
+        assert 0.4 < monotonic() - started < 1.5
 
 
 def test_a_refusal_is_told_with_its_code_and_field_and_not_repeated() -> None:

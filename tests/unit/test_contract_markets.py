@@ -48,7 +48,7 @@ def test_an_order_goes_to_its_contract_in_units_of_its_own_lot() -> None:
     expected = Market(symbol=FEBRUARY, exchange="MCX", units_per_lot=Decimal(50))
     assert MARKETS.of_order(an_order(symbol=FEBRUARY, lot_size=Decimal(50))) == expected
     position = in_contract(FEBRUARY, lot_size=Decimal(50), quantity=Decimal(100))
-    assert MARKETS.of_position(position) == expected
+    assert list(MARKETS.held_as(position)) == [(expected, 1)]
 
 
 def test_where_the_broker_counts_lots_a_lot_is_one() -> None:
@@ -61,7 +61,8 @@ def test_where_the_broker_counts_lots_a_lot_is_one() -> None:
 def test_what_is_in_no_contract_or_not_traded_has_no_market_here() -> None:
     assert MARKETS.of_order(an_order()) is None
     assert MARKETS.of_order(an_order(symbol=FEBRUARY, instrument="SILVER_MINI")) is None
-    assert MARKETS.of_position(a_position()) is None
+    assert list(MARKETS.held_as(a_position())) == []
+    assert not MARKETS.has(a_position())
 
 
 def test_the_markets_in_use_are_those_of_positions_and_orders() -> None:

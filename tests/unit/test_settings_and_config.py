@@ -242,6 +242,21 @@ def test_a_wrong_setting_is_named_with_its_rule(file: Any, content: Any, key: st
     assert rule in message
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"allowed_addresses": ["52.89.214.2388"]},
+        {"naive_timezone": "Mars/Phobos"},
+        {"drawdown": {"reduce_from_percent": 11}},
+        {"drawdown": {"reduce_from_percent": 11}, "instruments": {"NEW": {"lot_size": 1}}},
+    ],
+)
+def test_a_rule_of_our_own_is_told_in_its_own_words_only(file: Any, content: Any) -> None:
+    message = message_of(file(content))
+    assert "alue error" not in message
+    assert "`: " in message
+
+
 def test_all_that_is_wrong_is_named_at_once(file: Any) -> None:
     message = message_of(file({"limits": {"risk_percent": 101, "margin_percent": -1}}))
     assert "`limits.risk_percent`" in message

@@ -34,6 +34,7 @@ from live.verify import verify
 from tests.builders import NOON, a_signal, minutes, settings_with
 from tests.contracts import FEBRUARY, JANUARY, a_contracts_desk
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
+from tests.integration.test_cli_database import config_for, shown
 from tests.openalgo_server import API_KEY, OpenAlgoServer
 from tests.queries import rows
 from tests.simulated_exchange import Resting
@@ -209,6 +210,19 @@ def test_send_dry_run_decides_in_the_contracts_that_live_has_set(dsn, tmp_path):
     assert (decided["status"], decided["lots"]) == ("executed", 4)
 
 
+def test_what_works_at_a_broker_counts_for_a_dry_run_and_the_status_of_the_rows(dsn, tmp_path):
+    slow = {"latency_seconds": "3600"}
+    with at_a_broker(dsn, tmp_path, paper=slow) as engine:
+        engine.process_signal(a_signal())
+        with DatabaseStateManager(dsn) as manager:
+            dry = DryRun(manager, FileSettings(), clock=lambda: minutes(3))
+            again = a_signal(timestamp=minutes(2))
+            alert = FileAlert(line=1, body=b"", alert=Alert(signal=again, payload={}), fingerprint="f" * 64)
+            assert dry.decide(alert)["reason"] == "entry already working"
+        status = shown("status", "--db-config", str(config_for(dsn, tmp_path)))
+        assert Decimal(status["margin_percent"]) == engine.status()["margin_percent"] == Decimal("10.8")
+
+
 # --- the days go by
 
 
@@ -347,6 +361,7 @@ def test_what_was_bought_in_a_contract_is_sold_in_it_under_a_fixed_symbol_too(ds
         assert [(finding.symbol, finding.kind) for finding in engine.reconcile()] == [(JAN, FindingKind.MATCHED)]
         engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(2)))
         assert eventually(lambda: quiet(engine) and not engine.positions)
+        assert engine.reconcile() == ()
         proved(dsn, engine)
     assert rows(dsn, "SELECT DISTINCT symbol FROM orders") == [(JAN,)]
 

@@ -296,6 +296,15 @@ def test_parts_of_an_order_are_whole_lots_of_its_contract(dsn, tmp_path):
         proved(dsn, engine)
 
 
+def test_parts_of_an_order_under_a_fixed_symbol_are_whole_lots_too(dsn, tmp_path):
+    fixed = {"BANK_NIFTY": {"symbol": JAN, "exchange": "NFO"}}
+    paper = {"fill_fractions": ["0.6", "0.4"]}
+    with at_a_broker(dsn, tmp_path, desk=a_contracts_desk(), markets=fixed, paper=paper) as engine:
+        engine.process_signal(a_signal())
+        assert eventually(lambda: quiet(engine))
+        assert rows(dsn, "SELECT lots FROM fills ORDER BY number") == [(1,), (1,)]
+
+
 def test_openalgo_is_asked_for_the_contract_in_units_of_its_lot(dsn, tmp_path):
     desk = a_contracts_desk("BANK_NIFTY", folder=tmp_path, BANK_NIFTY={"2026-01": {"lot_size": "15"}})
     with OpenAlgoServer() as server:

@@ -34,6 +34,7 @@ from live.verify import verify
 from tests.builders import NOON, a_signal, minutes, settings_with
 from tests.contracts import FEBRUARY, JANUARY, a_contracts_desk
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
+from tests.integration.test_cli_database import config_for, shown
 from tests.openalgo_server import API_KEY, OpenAlgoServer
 from tests.queries import rows
 from tests.simulated_exchange import Resting
@@ -209,6 +210,19 @@ def test_send_dry_run_decides_in_the_contracts_that_live_has_set(dsn, tmp_path):
     assert (decided["status"], decided["lots"]) == ("executed", 4)
 
 
+def test_what_works_at_a_broker_counts_for_a_dry_run_and_the_status_of_the_rows(dsn, tmp_path):
+    slow = {"latency_seconds": "3600"}
+    with at_a_broker(dsn, tmp_path, paper=slow) as engine:
+        engine.process_signal(a_signal())
+        with DatabaseStateManager(dsn) as manager:
+            dry = DryRun(manager, FileSettings(), clock=lambda: minutes(3))
+            again = a_signal(timestamp=minutes(2))
+            alert = FileAlert(line=1, body=b"", alert=Alert(signal=again, payload={}), fingerprint="f" * 64)
+            assert dry.decide(alert)["reason"] == "entry already working"
+        status = shown("status", "--db-config", str(config_for(dsn, tmp_path)))
+        assert Decimal(status["margin_percent"]) == engine.status()["margin_percent"] == Decimal("10.8")
+
+
 # --- the days go by
 
 
@@ -282,6 +296,15 @@ def test_parts_of_an_order_are_whole_lots_of_its_contract(dsn, tmp_path):
         proved(dsn, engine)
 
 
+def test_parts_of_an_order_under_a_fixed_symbol_are_whole_lots_too(dsn, tmp_path):
+    fixed = {"BANK_NIFTY": {"symbol": JAN, "exchange": "NFO"}}
+    paper = {"fill_fractions": ["0.6", "0.4"]}
+    with at_a_broker(dsn, tmp_path, desk=a_contracts_desk(), markets=fixed, paper=paper) as engine:
+        engine.process_signal(a_signal())
+        assert eventually(lambda: quiet(engine))
+        assert rows(dsn, "SELECT lots FROM fills ORDER BY number") == [(1,), (1,)]
+
+
 def test_openalgo_is_asked_for_the_contract_in_units_of_its_lot(dsn, tmp_path):
     desk = a_contracts_desk("BANK_NIFTY", folder=tmp_path, BANK_NIFTY={"2026-01": {"lot_size": "15"}})
     with OpenAlgoServer() as server:
@@ -347,6 +370,7 @@ def test_what_was_bought_in_a_contract_is_sold_in_it_under_a_fixed_symbol_too(ds
         assert [(finding.symbol, finding.kind) for finding in engine.reconcile()] == [(JAN, FindingKind.MATCHED)]
         engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(2)))
         assert eventually(lambda: quiet(engine) and not engine.positions)
+        assert engine.reconcile() == ()
         proved(dsn, engine)
     assert rows(dsn, "SELECT DISTINCT symbol FROM orders") == [(JAN,)]
 

@@ -93,6 +93,11 @@ def test_the_signals_own_time_tells_the_date_not_the_clock() -> None:
     assert the_position(late.portfolio).contract_month == "2026-01"
 
 
+def test_the_time_of_the_alert_tells_the_date_not_its_bars() -> None:
+    signal = a_signal(timestamp=MIDNIGHT_IN_KOLKATA, bar_time=MIDNIGHT_IN_KOLKATA - timedelta(hours=1))
+    assert the_position(told(in_contracts(a_portfolio()), signal).portfolio).contract_month == "2026-02"
+
+
 def test_an_instrument_without_contracts_is_traded_as_before() -> None:
     signal = a_signal(instrument="GOLD_MINI", price=72000, stop=71500, atr=500)
     with_contracts = told(in_contracts(a_portfolio()), signal)

@@ -1,12 +1,12 @@
 """What can happen to a portfolio: a closed union. An event holds the new values, already rounded; evolve assigns and adds."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
 
-from core.models import PortfolioState, Position, PositionStatus, PyramidingState
+from core.models import PortfolioState, Position, PositionStatus, PyramidingState, RolloverStatus
 from core.orders import Order, OrderState, OrderType
 
 
@@ -105,6 +105,48 @@ class OrderReported(_Event, frozen=True, kw_only=True, tag="order_reported"):
     risk_reserved: Decimal
     vol_reserved: Decimal
     settled: bool
+
+
+class RolloverMarked(_Event, frozen=True, kw_only=True, tag="rollover_marked"):
+    """Where a position is on its way to the next contract."""
+
+    position_id: str
+    status: RolloverStatus
+
+
+class PositionRolled(_Event, frozen=True, kw_only=True, tag="position_rolled"):
+    """A position is in the far contract: the fields of core.rollover.RolledFields, its symbols, and what was earned, net."""
+
+    position_id: str
+    pnl: Decimal
+    entry_price: Decimal
+    entry_lots: int
+    lots: int
+    quantity: Decimal
+    lot_size: Decimal
+    point_value: Decimal
+    initial_stop: Decimal | None
+    current_stop: Decimal | None
+    highest_close: Decimal
+    mark_price: Decimal
+    unrealized_pnl: Decimal
+    realized_pnl: Decimal
+    costs: Decimal
+    risk_contribution: Decimal
+    vol_contribution: Decimal
+    rollover_status: RolloverStatus
+    rollover_timestamp: datetime
+    rollover_pnl: Decimal
+    rollover_count: int
+    original_expiry: date | None
+    original_strike: Decimal | None
+    original_entry_price: Decimal | None
+    expiry: date
+    strike: Decimal | None
+    contract_month: str
+    futures_symbol: str | None
+    ce_symbol: str | None
+    pe_symbol: str | None
 
 
 class OrderSent(_Event, frozen=True, kw_only=True, tag="order_sent"):
@@ -230,6 +272,8 @@ Event = (
     | PositionMarked
     | PositionExited
     | PositionIncreased
+    | RolloverMarked
+    | PositionRolled
     | OrderIntended
     | OrderReported
     | OrderSent

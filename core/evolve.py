@@ -25,9 +25,11 @@ from core.events import (
     PositionIncreased,
     PositionMarked,
     PositionOpened,
+    PositionRolled,
     PositionSaved,
     PyramidingChanged,
     PyramidingSaved,
+    RolloverMarked,
     SettingsChanged,
     StateSaved,
     TradingHalted,
@@ -51,6 +53,8 @@ def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
     match event:
         case PositionOpened() | PositionMarked() | PositionExited() | PositionIncreased() | PositionSaved():
             return _evolve_position(portfolio, event)
+        case RolloverMarked() | PositionRolled():
+            return _evolve_roll(portfolio, event)
         case OrderIntended() | OrderReported() | OrderSent() | OrderTryEnded() | OrderMoved() | OrderCancelAsked():
             return portfolio.with_order(_evolve_order(portfolio, event))
         case (
@@ -96,6 +100,31 @@ def _evolve_position(
             return replace(portfolio.with_position(position), state=_realized(portfolio.state, position, event))
         case _:
             assert_never(event)
+
+
+def _evolve_roll(portfolio: Portfolio, event: RolloverMarked | PositionRolled) -> Portfolio:
+    position = portfolio.positions[event.position_id]
+    version = position.version + 1
+    match event:
+        case RolloverMarked():
+            return portfolio.with_position(replace(position, rollover_status=event.status, version=version))
+        case PositionRolled():
+            fields = {name: getattr(event, name) for name in _ROLLED_FIELDS}
+            state = portfolio.state
+            costs = event.costs - position.costs
+            earned = replace(
+                state,
+                closed_equity=state.closed_equity + event.pnl,
+                realized_total=state.realized_total + event.pnl,
+                statistics=replace(state.statistics, costs=state.statistics.costs + costs),
+                version=state.version + 1,
+            )
+            return replace(portfolio.with_position(replace(position, **fields, version=version)), state=earned)
+        case _:
+            assert_never(event)
+
+
+_ROLLED_FIELDS = tuple(name for name in PositionRolled.__struct_fields__ if name not in ("position_id", "pnl"))
 
 
 def _marked(position: Position, event: PositionMarked) -> Position:

@@ -1,6 +1,6 @@
 """What the engine decides on: a closed union. All of it is journalled in full, because all of it changes decisions."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -157,7 +157,19 @@ class EndTry(_Input, frozen=True, kw_only=True, tag="try_over"):
     client_order_id: str
 
 
+class Roll(_Input, frozen=True, kw_only=True, tag="roll"):
+    """What is due to be rolled on `day` (the exchange's date), marked so; with `execute` the roll begins.
+
+    `position_id`: that one, due or not.
+    """
+
+    request_id: str | None = None
+    day: date
+    execute: bool = False
+    position_id: str | None = None
+
+
 OrderInput = OrderReport | SendOrder | EndTry
 FindingCommand = AdoptPosition | WriteOff | IgnoreFinding
-Command = Halt | Resume | Freeze | ClosePositions | MoveCapital | FindingCommand
+Command = Halt | Resume | Freeze | ClosePositions | MoveCapital | Roll | FindingCommand
 Input = SignalInput | Command | StartPortfolio | ChangeSettings | SetContracts | StartTerm | SaveRow | OrderInput

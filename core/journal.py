@@ -20,7 +20,9 @@ from core.events import (
     PositionIncreased,
     PositionMarked,
     PositionOpened,
+    PositionRolled,
     PositionSaved,
+    RolloverMarked,
 )
 from core.inputs import Input, OrderReport, SignalInput
 from core.portfolio import Portfolio
@@ -141,7 +143,7 @@ def touched_positions(entries: Sequence[Entry]) -> list[str]:
     for event in (event for entry in entries for event in entry.decision.events):
         if isinstance(event, PositionOpened | PositionSaved):
             found[event.position.position_id] = None
-        elif isinstance(event, PositionMarked | PositionExited | PositionIncreased):
+        elif isinstance(event, PositionMarked | PositionExited | PositionIncreased | RolloverMarked | PositionRolled):
             found[event.position_id] = None
     return list(found)
 

@@ -1,7 +1,7 @@
 """The contracts that instruments are traded in, as a portfolio has them: by day, by month, and as the journal keeps them."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,7 +19,11 @@ class ListedContracts(Struct, frozen=True, kw_only=True):
 
     def front_at(self, at: datetime) -> Contract | BeyondRules:
         """What a new position is opened in at an aware instant: that of the exchange's own date then."""
-        return front_contract(self.contracts, at.astimezone(ZoneInfo(self.timezone)).date())
+        return front_contract(self.contracts, self.day_at(at))
+
+    def day_at(self, at: datetime) -> date:
+        """The exchange's own date at an aware instant."""
+        return at.astimezone(ZoneInfo(self.timezone)).date()
 
     def of_month(self, month: str | None) -> Contract | None:
         """The contract of a month such as `2026-01`; None where it is not known, or no month is asked for."""

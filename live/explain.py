@@ -40,6 +40,8 @@ _REASONS = {
     "layer already open": "that layer was open",
     "side": "the base position was on the other side",
     "no base position": "there was no base position to add to",
+    "roll in progress": "a position of the instrument was being rolled",
+    "nothing is due": "no position was due to be rolled",
     "no open position": "nothing was open that it could close",
     "entry already working": "an order for that entry was working",
     "exit already working": "orders for all that it could close were working",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from core.decide.execution import needs_quote, refusal_of
+from core.decide.execution import needs_quote, refusal_of, waits_for_roll
 from core.inputs import OrderReport, SendOrder
 from core.numbers import price
 from core.orders import Leg, Order, OrderPurpose, OrderState
@@ -173,6 +173,8 @@ class Outbox:
 
     def _may_go(self, order: Order, market: Market) -> bool:
         if not self._may_send() or self._waits_for_its_entry(order) or self._could_be_mistaken(order):
+            return False
+        if waits_for_roll(self._desk.portfolio, order):
             return False
         if order.purpose in _SELLING and self._waits_for_its_stop(order, market):
             return False

@@ -22,6 +22,7 @@ from core.decide.findings import decide_finding
 from core.decide.missed import beside_its_strategy
 from core.decide.pyramid import decide_pyramid
 from core.decide.report import decide_report
+from core.decide.roll import decide_roll
 from core.decide.send import decide_send, decide_try_over
 from core.decide.timing import timing_refusal
 from core.inputs import (
@@ -38,6 +39,7 @@ from core.inputs import (
     OrderInput,
     OrderReport,
     Resume,
+    Roll,
     SaveRow,
     SendOrder,
     SetContracts,
@@ -65,6 +67,7 @@ def decide(portfolio: Portfolio, given: Input, now: datetime) -> Decision:
             | Freeze()
             | ClosePositions()
             | MoveCapital()
+            | Roll()
             | AdoptPosition()
             | WriteOff()
             | IgnoreFinding()
@@ -119,6 +122,8 @@ def _decide_command(portfolio: Portfolio, given: Command, now: datetime) -> Deci
             return decide_close(portfolio, given, now)
         case MoveCapital():
             return decide_capital(portfolio, given)
+        case Roll():
+            return decide_roll(portfolio, given)
         case AdoptPosition() | WriteOff() | IgnoreFinding():
             return decide_finding(portfolio, given, now)
         case _:

@@ -17,7 +17,9 @@ from core.events import (
     PositionIncreased,
     PositionMarked,
     PositionOpened,
+    PositionRolled,
     PositionSaved,
+    RolloverMarked,
 )
 from core.evolve import evolve
 from core.inputs import Input, SignalInput
@@ -114,7 +116,7 @@ def _exposed(portfolio: Portfolio, event: Event) -> str | None:
     match event:
         case PositionOpened() | PositionSaved():
             return event.position.instrument
-        case PositionMarked() | PositionExited() | PositionIncreased():
+        case PositionMarked() | PositionExited() | PositionIncreased() | RolloverMarked() | PositionRolled():
             return (portfolio.positions.get(event.position_id) or portfolio.closed[event.position_id]).instrument
         case OrderIntended():
             return event.order.instrument

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from core.decide.timing import duration
 from core.inputs import SendOrder
+from core.models import Position
 from core.numbers import price, product, quotient
 from core.orders import Order, OrderPurpose, OrderType
 from core.portfolio import Portfolio
@@ -36,7 +37,7 @@ class NotSent(Struct, frozen=True, kw_only=True):
 
 def refusal_of(portfolio: Portfolio, order: Order, now: datetime) -> str | None:
     """Why an order is not to be sent whatever the market says: nobody wants it, or its entry is too old; None where it may."""
-    if order.cancel_asked:
+    if order.cancel_asked or _is_overtaken(portfolio, order):
         return NO_LONGER_WANTED
     # A second leg belongs to what is bought already: it is not too late for it.
     if order.purpose is not OrderPurpose.ENTRY or order.plan is None or order.leg_price is not None:
@@ -47,6 +48,21 @@ def refusal_of(portfolio: Portfolio, order: Order, now: datetime) -> str | None:
     if most is not None and now - order.plan.entry_timestamp > duration(most):
         return "stale"
     return None
+
+
+def _is_overtaken(portfolio: Portfolio, order: Order) -> bool:
+    """Whether a roll that has not begun at the broker is of a position that is to be closed."""
+    position = portfolio.positions.get(order.position_id)
+    begins = order.purpose is OrderPurpose.ROLL_OUT and order.leg_price is None
+    return begins and position is not None and portfolio.lots_leaving(position) == position.lots
+
+
+def waits_for_roll(portfolio: Portfolio, order: Order) -> bool:
+    """Whether an exit has to wait for the step in hand of its position's roll."""
+    return order.purpose is OrderPurpose.EXIT and any(
+        other.purpose in (OrderPurpose.ROLL_OUT, OrderPurpose.ROLL_IN) and other.position_id == order.position_id
+        for other in portfolio.orders_of(order.instrument)
+    )
 
 
 def needs_quote(order: Order) -> bool:
@@ -79,11 +95,19 @@ def _leaving(portfolio: Portfolio, order: Order) -> Sending | NotSent:
         return NotSent(reason="nothing is left to sell")
     if order.purpose is OrderPurpose.STOP:
         return Sending(lots=order.lots, order_type=OrderType.STOP_MARKET)
+    if order.purpose is not OrderPurpose.EXIT:
+        return _rolling(order, position)
     others = sum(o.lots_to_come for o in portfolio.exits_of(position) if o.client_order_id != order.client_order_id)
     lots = min(order.lots, position.lots - others)
     if lots <= 0:
         return NotSent(reason="nothing is left to sell")
     return Sending(lots=lots, order_type=OrderType.MARKET)
+
+
+def _rolling(order: Order, position: Position) -> Sending:
+    """All of it leaves the near contract, what the broker's stop has left; all of what left enters the far one."""
+    lots = position.lots if order.purpose is OrderPurpose.ROLL_OUT and order.leg_price is None else order.lots
+    return Sending(lots=min(order.lots, lots), order_type=OrderType.MARKET)
 
 
 def _too_far(order: Order, quote: Decimal, rules: Execution) -> NotSent | None:

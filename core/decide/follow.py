@@ -3,8 +3,9 @@
 from decimal import Decimal
 
 from core.decide.decision import Draft
-from core.decide.legs import other_leg
+from core.decide.legs import other_leg, pair_at
 from core.decide.orders import intend_after
+from core.decide.roll import far_contract, follow_roll, rolls, stuck
 from core.events import EntriesFrozen
 from core.models import Position
 from core.numbers import ZERO, money, product, quotient
@@ -24,6 +25,8 @@ def follow(draft: Draft, before: Order, after: Order) -> None:
         _other_leg(draft, before, after)
     elif rest and after.purpose is OrderPurpose.UNDO:
         _freeze(draft, after)
+    elif rolls(after) and (not rest or after.leg is None):
+        follow_roll(draft, after)
     elif rest and after.leg is not None and not before.is_tried_again:
         _leg_missing(draft, after, rest)
     if rest and before.is_tried_again and after.purpose is OrderPurpose.ENTRY:
@@ -40,6 +43,8 @@ def follow(draft: Draft, before: Order, after: Order) -> None:
 def _other_leg(draft: Draft, before: Order, after: Order) -> None:
     filled = after.filled_lots
     if not filled:
+        if rolls(after):
+            follow_roll(draft, after)
         return
     if after.purpose is OrderPurpose.ENTRY and after.cancel_asked:
         _undo(draft, after, filled, after.average_price)
@@ -61,6 +66,8 @@ def _leg_missing(draft: Draft, order: Order, rest: int) -> None:
     """The second leg could not be had: what opens is undone, what closes is tried again, and then it is a human's."""
     if order.purpose is OrderPurpose.ENTRY:
         _undo(draft, order, rest, order.leg_price)
+    elif rolls(order) and (order.filled_lots or order.attempt == MOST_TRIES):
+        stuck(draft, order)
     elif order.attempt < MOST_TRIES:
         intend_after(draft, order, rest, attempt=order.attempt + 1)
     else:
@@ -83,6 +90,9 @@ def _undo(draft: Draft, order: Order, lots: int, bought_at: Decimal | None) -> N
 
 
 def _symbol_of(draft: Draft, order: Order, leg: Leg) -> str | None:
+    if order.purpose is OrderPurpose.ROLL_IN:
+        far = far_contract(draft.portfolio, order)
+        return None if far is None or order.strike is None else pair_at(far, order.strike).symbol_of(leg)
     if order.plan is not None:
         return order.plan.ce_symbol if leg is Leg.CALL else order.plan.pe_symbol
     position: Position | None = draft.portfolio.positions.get(order.position_id)

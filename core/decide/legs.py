@@ -32,7 +32,11 @@ def pair_near(contract: Contract, level: Decimal) -> Pair | None:
     """The pair that stands for a future at `level` (points); None for a contract without options."""
     if contract.strike_step is None:
         return None
-    strike = price(strike_near(level, contract.strike_step))
+    return pair_at(contract, price(strike_near(level, contract.strike_step)))
+
+
+def pair_at(contract: Contract, strike: Decimal) -> Pair:
+    """The call and the put of a contract's expiry at a strike (points)."""
     symbols = synthetic_symbols(contract.symbol, contract.expiry, strike)
     return Pair(strike=strike, ce_symbol=str(symbols.call), pe_symbol=str(symbols.put))
 

@@ -21,6 +21,7 @@ from core.decide.entry import (
     portfolio_room,
     with_context,
 )
+from core.decide.roll import rolls
 from core.fills import exact_pnl
 from core.models import Position, Signal, layer_number
 from core.numbers import ZERO, product
@@ -65,6 +66,8 @@ def _state_refusal(portfolio: Portfolio, signal: Signal, base: Position | None) 
         return rejected(portfolio, LAYER_ALREADY_OPEN)
     if any(order.layer == signal.layer for order in portfolio.working_entries_of(signal.instrument)):
         return rejected(portfolio, ENTRY_WORKING)
+    if any(rolls(order) for order in portfolio.orders_of(signal.instrument)):
+        return rejected(portfolio, "roll in progress")
     return None
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from core.decide.decision import Decision, Draft, rejected
-from core.decide.execution import NotSent, Sending, refusal_of, sending
+from core.decide.execution import NotSent, Sending, refusal_of, sending, waits_for_roll
 from core.decide.follow import follow, share_left
 from core.decide.report import NO_SUCH_ORDER
 from core.events import OrderReported, OrderSent, OrderTryEnded
@@ -14,6 +14,7 @@ from core.orders import Order, OrderState, OrderType
 from core.portfolio import Portfolio
 
 SENT_ALREADY = "sent already"
+ROLL_IN_HAND = "a roll of its position is in hand"
 NO_TRY = "no try of it is running"
 _ENDED_EARLY = (OrderType.LIMIT, OrderType.STOP_MARKET)
 
@@ -25,6 +26,8 @@ def decide_send(portfolio: Portfolio, given: SendOrder, now: datetime) -> Decisi
         return rejected(portfolio, NO_SUCH_ORDER)
     if order.state is not OrderState.INTENT:
         return rejected(portfolio, SENT_ALREADY)
+    if waits_for_roll(portfolio, order):
+        return rejected(portfolio, ROLL_IN_HAND)
     refusal = refusal_of(portfolio, order, now)
     form = NotSent(reason=refusal) if refusal is not None else sending(portfolio, order, given)
     draft = Draft(portfolio)

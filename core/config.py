@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from core.contracts import INSTRUMENT_NAME, PositiveMoney, Settled
 from core.errors import ConfigurationError
 from core.settings import Drawdown, Execution, Limits, PaperFills, Pyramiding, Settings, Sizing, Timing
+from core.trading_calendar import Clock
 
 DEFAULT_INSTRUMENTS = Path(__file__).parent / "data" / "instruments.json"
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -34,11 +35,15 @@ def default_settings() -> Settings:
 
 
 class ContractFiles(Settled):
-    """Where contracts come from: what is corrected by hand, and rules and calendar in place of the shipped ones."""
+    """Where contracts come from: what is corrected by hand, and rules and calendar in place of the shipped ones.
+
+    `roll_at`, a time of the exchange's day: then positions that are due are rolled by themselves.
+    """
 
     corrections: Path | None = None
     rules: Path | None = None
     calendar: Path | None = None
+    roll_at: Clock | None = None
 
 
 class FileSettings(BaseSettings):

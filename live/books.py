@@ -98,7 +98,7 @@ def _placed_before(entry: BrokerOrder, order: Order) -> bool:
 def news_of(books: Books, order: Order, entry: BrokerOrder, market: Market) -> OrderReport | None:
     """What the books say of an order that we do not know yet; None where that is nothing.
 
-    `settled` once the order had ended when these books were read and its fills are all there.
+    `settled` once it is filled whole, or had ended when these books were read and its fills are all there.
     """
     told = books.fills.get(entry.broker_order_id, ())
     fills = tuple(_fill(fill, market, books.read_at) for fill in told)
@@ -108,7 +108,9 @@ def news_of(books: Books, order: Order, entry: BrokerOrder, market: Market) -> O
         state = None
     known = sum(fill.lots for fill in {fill.fill_id: fill for fill in fills}.values())
     complete = entry.filled_quantity is None or market.units_per_lot * known >= entry.filled_quantity
-    settled = entry.state in _ENDED and order.has_ended and complete and not new
+    # Of one that is filled whole nothing more can come; of any other that ended, another reading has to say so.
+    whole = entry.state is BrokerOrderState.FILLED and known == order.lots
+    settled = whole or (entry.state in _ENDED and order.has_ended and complete and not new)
     id_is_new = order.broker_order_id != entry.broker_order_id
     if id_is_new and state is None and order.state in (OrderState.INTENT, OrderState.IN_DOUBT):
         state = OrderState.SENT  # it is there; what it was filled, the trades say

@@ -106,6 +106,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
             ending=process.ending,
             spool=spool,
             contracts_on=contracts.document_on,
+            roll_at=file_settings.contracts.roll_at,
         )
         server = _server(options, file_settings, settings, engine, token)
         serving = threading.Thread(target=server.serve, name="http", daemon=True)

@@ -128,7 +128,9 @@ class Dispatcher:
             if order is not None and self._outbox.reached:
                 self._outbox.send(order)
                 self._end_try(order)
-        if orders and time.monotonic() - self._read_at >= self._read_every:
+        # What was just placed is mostly filled by now.
+        placed, self._outbox.placed = self._outbox.placed, False
+        if orders and (placed or time.monotonic() - self._read_at >= self._read_every):
             self._read()
         self._forget({order.client_order_id for order in orders})
         self._compare()

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from datetime import time as clock_time
 from decimal import Decimal
 from typing import Any
 
@@ -34,6 +35,7 @@ from live.margin import tell_margin
 from live.order_log import tell_kept, tell_orders
 from live.reconcile import Finding
 from live.recovery import recover
+from live.rollover import DailyRoll, exchange_day
 from live.spool import Spool
 from live.writer import PortfolioWriter, settle_all
 
@@ -52,7 +54,7 @@ class LiveTradingEngine:
     """The one owner of a portfolio's state. `clock` gives aware UTC; `on_fatal` is told when it may not go on, `ending`
     ends a start that waits for the database. With a `spool` signals are taken from construction on: what cannot be
     decided in time is kept there and decided later; without one it is not taken. `contracts_on` tells what instruments are
-    traded in on a day (core.listed_contracts as JSON)."""
+    traded in on a day (core.listed_contracts as JSON), `roll_at` when what is due to leave one is rolled, None = by command."""
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class LiveTradingEngine:
         ending: threading.Event | None = None,
         spool: Spool | None = None,
         contracts_on: Callable[[date], dict[str, Any]] = lambda _: {},
+        roll_at: clock_time | None = None,
     ) -> None:
         self.db_manager = db_manager
         self.portfolio_name = db_manager.portfolio
@@ -90,6 +93,7 @@ class LiveTradingEngine:
         self._stopping = threading.Event()
         self._inbox = Inbox(db_manager, settings)
         self._contracts = DailyContracts(contracts_on)
+        self._rolls = DailyRoll(roll_at)
         self._counter = DeliveryCounter(lambda fingerprint: db_manager.count_delivery(fingerprint))
         self._in_hand: list[Delivery] = []
         self._keeping = Keeping(spool, self._waiting)
@@ -297,6 +301,16 @@ class LiveTradingEngine:
         """Once a day: journal the contracts where they are others by now. Never raises."""
         if self.serving:
             self._contracts.refresh(self._clock().date(), self.portfolio, self._set_contracts)
+
+    def look_into_rolls(self) -> None:
+        """Once a day, at its time: roll what is due. Never raises."""
+        roll = self._rolls.wanted(self.portfolio, self._clock()) if self.serving else None
+        if roll is not None and self.command(roll).kind in (AnswerKind.DECIDED, AnswerKind.DUPLICATE):
+            self._rolls.done(roll)
+
+    def exchange_day(self) -> date:
+        """Which day it is where contracts are traded."""
+        return exchange_day(self.portfolio, self._clock())
 
     def _set_contracts(self, given: SetContracts) -> bool:
         delivery = Delivery(given)

@@ -1,5 +1,6 @@
 """Once a second: keep the portfolio's lock, tell that this instance is alive, see whether the database is there,
-what others have put into the inbox, and whether a new day has other contracts."""
+what others have put into the inbox, whether a new day has other
+contracts, and whether positions are due to be rolled."""
 
 import threading
 import time
@@ -88,6 +89,7 @@ class Heartbeat:
             if not self._stopping.is_set():
                 self._engine.look_into_inbox()
                 self._engine.look_into_contracts()
+                self._engine.look_into_rolls()
         except LockHeld as error:
             self._on_lost(str(error))
         except (DatabaseAway, UnsafeServer) as error:

@@ -57,6 +57,8 @@ class Outbox:
         self._untold: dict[str, OrderReport] = {}
         # Units that each stop at the broker may still sell, as its book said last.
         self.stop_units: dict[str, Decimal] = {}
+        # Whether anything was placed since the dispatcher looked.
+        self.placed = False
         # False once the broker was not reached: then its books are read before it is tried again.
         self.reached = False
 
@@ -118,6 +120,7 @@ class Outbox:
             return
         # From here on only the broker's book says what became of it, whatever happens to this call.
         self._ours_to_place.discard(order.client_order_id)
+        self.placed = True
         if self._gate is not None:
             self._gate.sent()
         try:

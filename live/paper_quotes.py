@@ -5,8 +5,10 @@ from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 
+from core.events import OrderIntended
 from core.inputs import SignalInput
-from core.journal import Batch
+from core.journal import Batch, Entry
+from core.orders import OrderPurpose
 from core.portfolio import Portfolio
 from live.books import Market
 from live.brokers.paper import PaperBroker
@@ -37,6 +39,16 @@ class PaperQuotes:
                 signal = entry.given.signal
                 for market in self._markets(batch.after, signal.instrument):
                     self._waiting.append((market, signal.price, signal.time))
+            self._take_rolls(batch.after, entry)
+
+    def _take_rolls(self, portfolio: Portfolio, entry: Entry) -> None:
+        """A contract that is rolled into has no price of its own before the next bar: it is the chart's."""
+        for event in entry.decision.events:
+            if isinstance(event, OrderIntended) and event.order.purpose is OrderPurpose.ROLL_IN:
+                market = self._by_contract.of_order(event.order)
+                position = portfolio.positions.get(event.order.position_id)
+                if market is not None and position is not None:
+                    self._waiting.append((market, position.mark_price, position.mark_time))
 
     def show(self) -> None:
         """Show what was noted to the broker."""

@@ -1,5 +1,6 @@
 """What the HTTP shell needs of the engine."""
 
+from datetime import date
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -51,6 +52,9 @@ class Engine(Protocol):
 
     def reconcile(self) -> tuple[Finding, ...] | None:
         """Ours beside the broker's positions, now; None where there is no broker. May raise what a broker raises."""
+
+    def exchange_day(self) -> date:
+        """Which day it is where contracts are traded."""
 
     def backlog(self) -> dict[str, Any]:
         """How much waits to be decided, in memory and on the disk; never raises."""

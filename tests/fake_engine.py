@@ -1,7 +1,7 @@
 """An engine for tests of the HTTP shell: answers what it is told to, and remembers what it was asked."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -105,6 +105,9 @@ class FakeEngine:
             differs=answer.differs,
             message=answer.message,
         )
+
+    def exchange_day(self) -> date:
+        return date(2026, 1, 21)
 
     def command(self, command: Command) -> Answer:
         self.commands.append(command)

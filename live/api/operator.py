@@ -1,5 +1,5 @@
-"""The operator's commands, with his token: POST /halt, /resume, /capital, /reconcile and what settles a finding of it, and
-below /positions and /orders."""
+"""The operator's commands, with his token: POST /halt, /resume, /capital, /reconcile and what settles a finding of it,
+/rollover, and below /positions and /orders."""
 
 import hmac
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import structlog
 from flask import Blueprint, Response, request
 from msgspec.structs import asdict
 
-from core.inputs import ClosePositions, Command, FindingCommand, Freeze, Halt, MoveCapital, Resume
+from core.inputs import ClosePositions, Command, FindingCommand, Freeze, Halt, MoveCapital, Resume, Roll
 from core.models import ALL_LAYERS, MONEY_LIMIT, PRICE_LIMIT
 from core.numbers import MONEY_SCALE, money
 from core.orders import OrderState
@@ -29,6 +29,7 @@ from live.reconcile import MISMATCHES
 log = structlog.get_logger("live.operator")
 
 _RESOLUTIONS = ("cancelled", "rejected", "filled")
+POSITION_ID_LENGTH = 50  # portfolio_positions.position_id VARCHAR(50)
 NOTE_LENGTH = 500  # capital_flows.note VARCHAR(500)
 _TOLD = ("reason", "position_id", "positions", "lots", "sizing")
 
@@ -51,6 +52,8 @@ class Operator:
         blueprint.post("/reconcile")(self.reconcile)
         for name, read in SETTLED_BY.items():
             blueprint.post(f"/reconcile/{name}", endpoint=name)(self._settle(read))
+        for name in ("scan", "execute"):
+            blueprint.post(f"/rollover/{name}", endpoint=f"rollover_{name}")(self._roll(execute=name == "execute"))
         blueprint.post("/orders/<client_order_id>/resolve")(self.resolve)
         return blueprint
 
@@ -104,6 +107,21 @@ class Operator:
                 "mismatches": sum(finding.kind in MISMATCHES for finding in findings),
             }
         )
+
+    def _roll(self, *, execute: bool) -> Callable[[], Response]:
+        """What is due to leave its contract today is said and marked, or rolled; or the one position that is named."""
+
+        def view() -> Response:
+            body = CommandBody("position_id", "request_id")
+            position_id = body.text("position_id", POSITION_ID_LENGTH)
+            if position_id is not None:
+                find_position(self._engine, position_id)
+            day = self._engine.exchange_day()
+            return self._carry_out(
+                Roll(request_id=body.request_id(), day=day, execute=execute, position_id=position_id)
+            )
+
+        return view
 
     def _settle(self, read: Callable[[], FindingCommand]) -> Callable[[], Response]:
         return lambda: self._carry_out(read())

@@ -30,6 +30,7 @@ _COMMANDS = {
     "adopt": "live.cli.findings:adopt",
     "write-off": "live.cli.findings:write_off",
     "ignore": "live.cli.findings:ignore",
+    "rollover": "live.cli.rollover:rollover",
 }
 
 

@@ -15,7 +15,7 @@ from tests.waiting import eventually
 
 LOOSE = {"ongoing_volatility_percent": "50", "ongoing_risk_percent": "50"}
 SETTINGS = settings_with(execution={"fills": "broker"}, instruments={"BANK_NIFTY": LOOSE})
-STOPS = "SELECT count(*) FILTER (WHERE filled_lots > 0), count(*) FROM orders WHERE purpose = 'stop'"
+STOPS = "SELECT count(*) FROM orders WHERE purpose = 'stop' AND filled_lots > 0"
 BUSY = settings_with(execution={"fills": "broker"})
 
 
@@ -127,6 +127,5 @@ def test_whatever_the_market_does_nothing_is_sold_twice_nor_left_without_a_stop(
         assert not engine.positions
         assert (held(broker), waiting(broker)) == (0, [])
         proved(dsn, engine)
-        ((sold, placed),) = rows(dsn, STOPS)
+        ((sold,),) = rows(dsn, STOPS)
         assert sold > 0, "no stop was triggered"
-        assert placed > sold

@@ -1,0 +1,27 @@
+"""`rollover`: what is due to leave its contract, and the rolling of it; over HTTP."""
+
+import click
+
+from live.cli.operate import Operator, operator_options
+
+
+@click.command(short_help="Roll positions from expiring contracts into the next ones.")
+@click.option(
+    "--scan", "execute", flag_value=False, type=bool, default=False, help="Only say and mark what is due. [default]"
+)
+@click.option("--execute", "execute", flag_value=True, type=bool, help="Roll it.")
+@click.option("--position", "position_id", help="This one, due or not. [default: all that are due]")
+@operator_options
+def rollover(*, operator: Operator, execute: bool, position_id: str | None) -> None:
+    """Say which positions are due to be rolled, or roll them: out of the near contract, then into the far one. Needs `live`.
+
+    An EXIT waits for the step in hand. What it comes to, `orders` and `positions` show. See docs/brokers.md.
+
+    \b
+    Examples:
+      python portfolio_manager.py rollover --scan
+      python portfolio_manager.py rollover --execute
+      python portfolio_manager.py rollover --execute --position BANK_NIFTY-Long_1-0a1b2c3d4e5f
+    """
+    doing = "execute" if execute else "scan"
+    operator.carry_out(f"/rollover/{doing}", f"rollover --{doing}", position_id=position_id)

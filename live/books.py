@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from core.inputs import OrderReport
 from core.numbers import price
-from core.orders import Fill, Order, OrderState
+from core.orders import Fill, Order, OrderPurpose, OrderState
 from live.brokers.port import Action, Broker, BrokerFill, BrokerOrder, BrokerOrderState, OrderRequest, OrderType
 
 _STATES = {
@@ -110,6 +110,10 @@ def news_of(books: Books, order: Order, entry: BrokerOrder, market: Market) -> O
     complete = entry.filled_quantity is None or market.units_per_lot * known >= entry.filled_quantity
     # Of one that is filled whole nothing more can come; of any other that ended, another reading has to say so.
     whole = entry.state is BrokerOrderState.FILLED and known == order.lots
+    if order.purpose is OrderPurpose.STOP and entry.state is BrokerOrderState.FILLED:
+        # It may have been smaller there than it was to be by now.
+        whole = market.units_per_lot * known == entry.quantity
+        state = OrderState.FILLED if whole else None
     settled = whole or (entry.state in _ENDED and order.has_ended and complete and not new)
     id_is_new = order.broker_order_id != entry.broker_order_id
     if id_is_new and state is None and order.state in (OrderState.INTENT, OrderState.IN_DOUBT):

@@ -40,8 +40,7 @@ def decide_report(portfolio: Portfolio, given: OrderReport) -> Decision:
     fills = _new_fills(order, given.fills)
     filled = order.filled_lots + sum(fill.lots for fill in fills)
     if order.purpose is OrderPurpose.STOP:
-        # It may have sold what it was large before it was made smaller.
-        order = replace(order, lots=max(order.lots, filled))
+        order = replace(order, lots=_large(order, given, filled))
     if filled > order.lots or _sells_more_than_is_there(portfolio, order, fills):
         return _frozen(portfolio, order, TOO_MANY_FILLS)
     if fills and _was_closed_meanwhile(portfolio, order):
@@ -50,6 +49,12 @@ def decide_report(portfolio: Portfolio, given: OrderReport) -> Decision:
     if not fills and order == after:
         return rejected(portfolio, NOTHING_NEW)
     return _taken(portfolio, order, after, fills)
+
+
+def _large(stop: Order, given: OrderReport, filled: int) -> int:
+    """How many lots a stop is of: what it sold while it was larger at the broker counts, and what it was smaller is no part."""
+    done = given.state is OrderState.FILLED and filled > 0
+    return filled if done else max(stop.lots, filled)
 
 
 def _taken(portfolio: Portfolio, order: Order, after: Order, fills: list[Fill]) -> Decision:

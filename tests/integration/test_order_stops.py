@@ -113,7 +113,7 @@ def test_whatever_the_market_does_nothing_is_sold_twice_nor_left_without_a_stop(
             engine.process_signal(signal)
             if number % 8 == 7:
                 # Inside the bar the market falls for a moment through whatever waits there.
-                assert eventually(at_rest_in_time)
+                assert eventually(at_rest_in_time), list(engine.portfolio.orders.values())
                 broker.quote_seen("BANK_NIFTY", "PAPER", shown * Decimal("0.95"), clock())
             assert held(broker) >= 0, f"short after {number}"
         engine.process_signal(a_signal("EXIT", layer="ALL", price=Decimal(f"{price:.2f}"), timestamp=clock()))
@@ -123,7 +123,7 @@ def test_whatever_the_market_does_nothing_is_sold_twice_nor_left_without_a_stop(
             assert held(broker) >= 0
             return not engine.portfolio.orders
 
-        assert eventually(over)
+        assert eventually(over), list(engine.portfolio.orders.values())
         assert not engine.positions
         assert (held(broker), waiting(broker)) == (0, [])
         proved(dsn, engine)

@@ -198,3 +198,18 @@ def test_one_in_doubt_that_was_never_there_is_placed_again_once_somebody_has_loo
     book.report(first, "in_doubt")
     book.report(first, "cancelled", settled=True)
     assert stop_of(book).client_order_id != first.client_order_id
+
+
+def test_one_that_was_still_small_when_it_was_triggered_has_ended_and_the_rest_is_protected_anew():
+    book = Book(protected())
+    (entry,) = [e.order for e in book.take(a_signal(er=1)).events if isinstance(e, OrderIntended)]
+    book.report(entry, "working", a_fill("a", 2))
+    first = stop_of(book)
+    send(book, first)
+    book.report(first, "working", broker_order_id="s1")
+    book.report(entry, "filled", a_fill("b", 3), settled=True)
+    assert stop_of(book).lots == 5, "the broker has not heard of it yet"
+    book.report(first, "filled", a_fill("s", 2, 51290), settled=True)
+    second = stop_of(book)
+    assert second.client_order_id != first.client_order_id
+    assert (second.lots, [position.lots for position in book.portfolio.positions.values()]) == (3, [3])

@@ -34,7 +34,7 @@ class Operator:
 
     def carry_out(self, path: str, what: str, **fields: str | None) -> None:
         """POST the command and print its answer; exit code 1 unless it was executed, now or the first time."""
-        _tell(self.ask(path, fields), what, self)
+        tell(self.ask(path, fields), what, self)
 
     def halt(self, what: str, **fields: str | None) -> None:
         """The same for /halt, which is not waited for long: what is not done is said, and what to do instead."""
@@ -44,7 +44,7 @@ class Operator:
             f"To stop now: with a broker make the file {switch} (`live` has to have the same --data-dir), and while it is "
             "there no further order is sent, exits neither; without a broker stop the process of `live`. "
         )
-        _tell(self.ask("/halt", within=_HALT_WITHIN_SECONDS, instead=instead, fields=fields), what, self)
+        tell(self.ask("/halt", within=_HALT_WITHIN_SECONDS, instead=instead, fields=fields), what, self)
 
     def ask(
         self,
@@ -239,7 +239,7 @@ def resolve(*, operator: Operator, client_order_id: str, state: str, lots: int |
     operator.carry_out(f"/orders/{quote(client_order_id, safe='')}/resolve", f"resolve {client_order_id}", **fields)
 
 
-def _tell(answer: Mapping[str, Any], what: str, operator: Operator) -> None:
+def tell(answer: Mapping[str, Any], what: str, operator: Operator) -> None:
     """Print the outcome; exit code 1 where the command was not carried out."""
     first = answer.get("first")
     repeated = answer.get("status") == "duplicate"

@@ -2,7 +2,10 @@
 
 import click
 
-from live.cli.operate import Operator, operator_options
+from live.cli.operate import Operator, operator_options, tell
+from live.cli.output import Column, print_table
+
+_COLUMNS = (Column("position", lambda row: row[0]), Column("what", lambda row: row[1]))
 
 
 @click.command(short_help="Roll positions from expiring contracts into the next ones.")
@@ -23,5 +26,14 @@ def rollover(*, operator: Operator, execute: bool, position_id: str | None) -> N
       python portfolio_manager.py rollover --execute
       python portfolio_manager.py rollover --execute --position BANK_NIFTY-Long_1-0a1b2c3d4e5f
     """
+    from core.decide.roll import NOTHING_DUE
+
     doing = "execute" if execute else "scan"
-    operator.carry_out(f"/rollover/{doing}", f"rollover --{doing}", position_id=position_id)
+    answer = operator.ask(f"/rollover/{doing}", {"position_id": position_id})
+    told = answer.get("first", answer)
+    if not operator.as_json and told.get("sizing"):
+        print_table(_COLUMNS, list(told["sizing"].items()), none="")
+    if told.get("reason") == NOTHING_DUE and not told.get("sizing") and not operator.as_json:
+        click.echo(NOTHING_DUE)
+    else:
+        tell(answer, f"rollover --{doing}", operator)

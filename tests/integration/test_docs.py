@@ -1025,7 +1025,7 @@ def test_every_setting_of_a_broker_that_the_guide_lists_can_be_given_as_a_variab
 
 def test_the_brokers_guides_commands_are_understood() -> None:
     commands = [found.text for found in blocks_of("docs/brokers.md") if found.language == "bash"]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         result = run(*shlex.split(command)[2:], "--url", "http://127.0.0.1:9", "--token", "t" * 20)
         assert result.exit_code == 1

@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from core.errors import ConfigurationError, DatabaseAway
-from core.inputs import AdoptPosition, ClosePositions, Freeze, Halt, IgnoreFinding, MoveCapital, Resume, WriteOff
+from core.inputs import AdoptPosition, ClosePositions, Freeze, Halt, IgnoreFinding, MoveCapital, Resume, Roll, WriteOff
 from core.models import PyramidingState
 from core.orders import OrderState
 from live.answers import Answer, AnswerKind
@@ -466,6 +466,12 @@ def test_the_scheme_may_be_written_in_any_case(client: FlaskClient) -> None:
             '{"instrument":"COPPER","difference":0,"request_id":"r"}',
             IgnoreFinding(request_id="r", instrument="COPPER", difference=Decimal(0)),
         ),
+        ("/rollover/scan", "{}", Roll(day=date(2026, 1, 21))),
+        (
+            "/rollover/execute",
+            '{"position_id":"GOLD_MINI-Long_1-abc","request_id":"r"}',
+            Roll(request_id="r", day=date(2026, 1, 21), execute=True, position_id="GOLD_MINI-Long_1-abc"),
+        ),
     ],
 )
 def test_a_command_is_carried_out_as_given(
@@ -809,3 +815,10 @@ def test_a_wider_bind_needs_a_webhook_secret(host: str) -> None:
     with pytest.raises(ConfigurationError, match="PORTFOLIO_WEBHOOK_SECRET"):
         require_safe_bind(host, None)
     require_safe_bind(host, "a-secret")
+
+
+def test_a_roll_of_a_position_that_is_not_there_is_404_and_asks_the_engine_for_nothing(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    assert post(client, "/rollover/execute", '{"position_id":"nobody"}').status_code == 404
+    assert engine.commands == []

@@ -7,7 +7,7 @@ order that may be at the broker already is looked for there, never sent again.
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -30,6 +30,8 @@ READ_EVERY_SECONDS = 1.0
 # waits for an answer, since a server that hangs may do it late.
 SHOWS_WITHIN_SECONDS = 30.0
 CANCEL_AGAIN_SECONDS = 5.0
+# Between two days of any exchange there is more than this; within one day a book loses no order.
+A_NIGHT = timedelta(hours=6)
 SAY_AGAIN_SECONDS = 60.0
 RECONCILE_EVERY_SECONDS = 60.0
 AGAIN_SECONDS = 5.0
@@ -235,8 +237,8 @@ class Dispatcher:
     def _entry_of(self, books: Books, order: Order, market: Market, claimed: set[str]) -> BrokerOrder | None:
         if order.broker_order_id is not None:
             entry = books.orders.get(order.broker_order_id)
-            if entry is None:
-                self._tell(order, "the broker's book does not show an order of ours", None)
+            if entry is None and not order.has_ended:
+                self._vanished(order)
             return entry
         entry = found_in(books, order, market, claimed)
         if entry is not None:
@@ -244,6 +246,23 @@ class Dispatcher:
         elif self._outbox.may_be_at_the_broker(order):
             self._not_found(order)
         return entry
+
+    def _vanished(self, order: Order) -> None:
+        """The book does not show an order that it has shown: with a new day it begins anew, and a day's orders are over.
+
+        What it was filled meanwhile, if anything, the broker's positions tell; nothing is sold that they do not show.
+        """
+        self._tell(order, "the broker's book does not show an order of ours", None)
+        since = self._missing_since.setdefault(order.client_order_id, time.monotonic())
+        of_another_day = order.sent_at is not None and self._clock() - order.sent_at > A_NIGHT
+        if of_another_day and time.monotonic() - since >= self._shows_within:
+            report = OrderReport(
+                client_order_id=order.client_order_id,
+                state=OrderState.CANCELLED,
+                message="the broker's book of another day does not show it any more",
+                settled=True,
+            )
+            self._desk.order_input(report)
 
     def _not_found(self, order: Order) -> None:
         """Sent, perhaps, and not in the book: it may still show; after a while nobody knows."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from core.decide.execution import needs_quote, refusal_of, waits_for_roll
+from core.decide.execution import NotSent, needs_quote, refusal_of, sending, waits_for_roll
 from core.inputs import OrderReport, SendOrder
 from core.numbers import price
 from core.orders import Leg, Order, OrderPurpose, OrderState
@@ -22,7 +22,6 @@ from live.ports import OrderDesk
 from live.reconcile import MISMATCHES
 
 _DIFFERING = tuple(kind.value for kind in MISMATCHES)
-_REDUCING = (OrderPurpose.EXIT, OrderPurpose.STOP, OrderPurpose.ROLL_OUT)
 _SELLING = (OrderPurpose.EXIT, OrderPurpose.ROLL_OUT)
 # Kept as sent, and no word of the broker's.
 MAYBE_THERE = (OrderState.SENT, OrderState.IN_DOUBT)
@@ -210,10 +209,17 @@ class Outbox:
         return False
 
     def _would_reverse(self, order: Order, market: Market) -> bool:
-        """Whether the broker is known to hold something else than we do, and less than this exit sells: it is not sent."""
+        """Whether the broker holds less than this order sells: it is not sent, and where that lasts it is given up.
+
+        A book may lag for a moment, so it waits; what differs for longer, reconciliation says by freezing the instrument.
+        """
         frozen = self._desk.portfolio.pyramiding_of(order.instrument).frozen_reason or ""
-        if order.purpose not in _REDUCING or not frozen.startswith(_DIFFERING):
+        differs = frozen.startswith(_DIFFERING)
+        if order.purpose not in _SELLING and not (order.purpose is OrderPurpose.STOP and differs):
             return False
+        form = sending(self._desk.portfolio, order, SendOrder(client_order_id=order.client_order_id))
+        if isinstance(form, NotSent):
+            return False  # the writer says so, too
         try:
             positions = self._broker.positions()
         except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:
@@ -221,8 +227,11 @@ class Outbox:
             return True
         where = (market.symbol, market.exchange)
         held = sum(p.quantity for p in positions if (p.symbol, p.exchange) == where) * (-1 if order.buys else 1)
-        if held >= market.units_per_lot * order.lots:
+        if held >= market.units_per_lot * form.lots:
             return False
+        if not differs:
+            self._tell(order, "an exit waits: the broker's positions do not show what it sells", None)
+            return True
         message = f"the broker holds {max(held, 0):f}, less than this exit sells: it would be reversed"
         self.report(order, OrderState.CANCELLED, message=message, settled=True)
         return True

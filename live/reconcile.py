@@ -10,6 +10,7 @@ from core.findings import MISMATCHES, FindingKind
 from core.inputs import Freeze
 from core.models import Position
 from core.numbers import ZERO
+from core.orders import OrderState
 from core.portfolio import Portfolio
 from live.answers import Answer
 from live.books import Market
@@ -128,7 +129,8 @@ def _finding(
 
 
 def _moves(portfolio: Portfolio, instrument: str) -> bool:
-    return any(not order.rests for order in portfolio.orders_of(instrument))
+    # What was never sent moves nothing.
+    return any(not order.rests and order.state is not OrderState.INTENT for order in portfolio.orders_of(instrument))
 
 
 def _kind_of_mismatch(ours: Decimal, broker: Decimal) -> FindingKind:

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import assert_never
 
+from core.contract_rules import Contract
 from core.decide.decision import Decision, Draft, rejected
 from core.decide.entry import ENTRY_WORKING, LAYER_ALREADY_OPEN, WRONG_SIDE
 from core.decide.exit import NO_OPEN_POSITION, book_exit, clear_if_flat
@@ -65,6 +66,8 @@ def _figures_refusal(portfolio: Portfolio, given: AdoptPosition) -> str | None:
     instrument = portfolio.settings.instruments.get(given.instrument)
     if instrument is None:
         return UNKNOWN_INSTRUMENT
+    if given.instrument in portfolio.contracts and _contract_of(portfolio, given) is None:
+        return "symbol is no contract of the instrument"
     if not _LAYER.fullmatch(given.layer):
         return "layer must be Long_1 to Long_6 or Short_1 to Short_6"
     if not 0 < given.lots <= MOST_LOTS or product(instrument.lot_size, given.lots) >= PRICE_LIMIT:
@@ -92,13 +95,17 @@ def _layer_refusal(portfolio: Portfolio, given: AdoptPosition) -> str | None:
     return None
 
 
+def _contract_of(portfolio: Portfolio, given: AdoptPosition) -> Contract | None:
+    """The contract that it is held in; None where that is not told, or there are none."""
+    listed = portfolio.contracts.get(given.instrument)
+    known = () if listed is None else listed.contracts.known
+    return next((contract for contract in known if contract.futures_symbol == given.symbol), None)
+
+
 def _adopted(portfolio: Portfolio, given: AdoptPosition, now: datetime) -> Position:
     """The position as it stands; it has no entry costs, and a bar reaches it once it is younger than the adoption."""
-    instrument, side, entry = (
-        portfolio.settings.instruments[given.instrument],
-        layer_side(given.layer),
-        price(given.price),
-    )
+    contract, side, entry = _contract_of(portfolio, given), layer_side(given.layer), price(given.price)
+    instrument = contract or portfolio.settings.instruments[given.instrument]
     stop, atr = (None if value is None else price(value) for value in (given.stop, given.atr))
     # No signal, so no fingerprint: the journal's entry is what makes it unique, and the same whenever it is decided again.
     identity = hashlib.sha256(f"{portfolio.name}:adopt:{portfolio.seq}".encode()).hexdigest()
@@ -121,6 +128,8 @@ def _adopted(portfolio: Portfolio, given: AdoptPosition, now: datetime) -> Posit
         mark_price=entry,
         mark_time=now,
         futures_symbol=given.symbol,
+        expiry=None if contract is None else contract.expiry,
+        contract_month=None if contract is None else contract.month,
         limiter=ADOPTED,
         risk_contribution=risk_amount(side, entry, stop, given.lots, instrument.point_value),
         vol_contribution=volatility_amount(atr, given.lots, instrument.point_value),
@@ -132,8 +141,9 @@ def _decide_write_off(portfolio: Portfolio, given: WriteOff, now: datetime) -> D
     position = portfolio.positions.get(given.position_id)
     if position is None:
         return rejected(portfolio, NO_OPEN_POSITION)
-    # What an order may still sell would be booked a second time.
-    if any(order.position_id == position.position_id for order in portfolio.orders_of(position.instrument)):
+    # What an order may still sell would be booked a second time; a stop that only waits is made smaller, or cancelled.
+    mine = [order for order in portfolio.orders_of(position.instrument) if order.position_id == position.position_id]
+    if any(not order.rests for order in mine):
         return rejected(portfolio, "orders of the position are not settled")
     lots = position.lots if given.lots is None else given.lots
     if not 0 < lots <= position.lots:

@@ -81,8 +81,9 @@ def _taken(portfolio: Portfolio, order: Order, after: Order, fills: list[Fill]) 
         _book(draft, after, fill)
     if after.settled and not order.settled:
         follow(draft, order, after)
-    if order.purpose is OrderPurpose.STOP and order.state is OrderState.IN_DOUBT and after.settled:
-        draft.expose(order.instrument)  # somebody has looked: it was never there
+    over = after.settled and after.state is OrderState.CANCELLED and not order.has_ended and not fills
+    if over and order.purpose is OrderPurpose.STOP:
+        draft.expose(order.instrument)  # somebody has looked, or another day has begun: it is not there any more
     clear_if_flat(draft, order.instrument)
     _doubt(draft, order, after)
     return draft.executed(position_id=order.position_id, lots=sum(fill.lots for fill in fills))

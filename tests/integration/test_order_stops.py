@@ -85,6 +85,21 @@ def test_where_the_broker_cannot_move_it_it_is_cancelled_and_placed_anew(dsn, tm
         proved(dsn, engine)
 
 
+def test_a_stop_that_ended_with_its_day_is_placed_anew_the_next(dsn, tmp_path):
+    clock = Clock(NOW)
+    with a_desk(dsn, tmp_path, settings=SETTINGS, clock=clock) as (engine, broker, _):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: at_rest(engine) and bool(waiting(broker)))
+        (first,) = waiting(broker)
+        shown = broker.orders
+        broker.cancel(first.broker_order_id)
+        broker.orders = lambda: [order for order in shown() if order.broker_order_id != first.broker_order_id]
+        clock.forward(hours=18)
+        assert eventually(lambda: at_rest(engine) and [order.trigger_price for order in waiting(broker)] == [51300])
+        assert waiting(broker)[0].client_order_id != first.client_order_id
+        proved(dsn, engine)
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_whatever_the_market_does_nothing_is_sold_twice_nor_left_without_a_stop(dsn, tmp_path, seed):
     """Bars that trail, peel off, stop out and trigger, exits and entries in between: the account is never short."""

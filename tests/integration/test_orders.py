@@ -482,6 +482,41 @@ def test_an_exit_of_what_the_broker_no_longer_holds_is_not_sent(dsn, tmp_path):
         assert "would be reversed" in message
 
 
+def test_an_exit_waits_until_the_account_shows_what_it_sells(dsn, tmp_path):
+    """A book of positions that lags must not make an exit fail, nor one that has less be sold short."""
+    with a_desk(dsn, tmp_path) as (engine, broker, _):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: quiet(engine))
+        shown = broker.positions
+        broker.positions = list
+        engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(17)))
+        time.sleep(0.4)
+        assert [order.state for order in engine.portfolio.orders.values()] == ["intent"]
+        broker.positions = shown
+        assert eventually(lambda: quiet(engine) and not engine.positions)
+        assert broker.positions() == []
+        proved(dsn, engine)
+
+
+@pytest.mark.parametrize("hours, state", [(5, "working"), (18, "cancelled")])
+def test_what_the_book_of_another_day_does_not_show_any_more_is_over(dsn, tmp_path, hours, state):
+    """A day's orders end with it. Within one day nothing is inferred from what a book does not show."""
+    clock, settings = Clock(NOW), settings_with(execution={**EXECUTION, "tries": 0})
+    slow = {"latency_seconds": "86400"}
+    with a_desk(dsn, tmp_path, slow, clock=clock, settings=settings) as (engine, broker, _):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: [order.state for order in engine.portfolio.orders.values()] == ["working"])
+        broker.orders = list
+        clock.forward(hours=hours)
+        if state == "working":
+            time.sleep(0.6)
+            assert [order.state for order in engine.portfolio.orders.values()] == ["working"]
+        else:
+            assert eventually(lambda: quiet(engine))
+            assert states(dsn) == [("entry", "cancelled", 0, True)]
+            proved(dsn, engine)
+
+
 def test_what_is_open_keeps_the_way_it_was_filled(dsn, tmp_path):
     with a_desk(dsn, tmp_path) as (engine, *_):
         engine.process_signal(a_signal(timestamp=minutes(16)))

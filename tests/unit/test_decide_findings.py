@@ -1,6 +1,7 @@
 """What an operator makes of a difference with the broker: adopted, written off, or accepted as none of ours."""
 
 import hashlib
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +25,7 @@ from core.portfolio import Portfolio
 from live.brokers.port import BrokerPosition
 from live.reconcile import compare
 from tests.builders import NOON, a_portfolio, a_position, a_signal, holding, minutes, settings_with, told, with_state
+from tests.contracts import in_contracts
 from tests.unit.test_decide_orders import Book, a_fill, by_broker, exit_of, intended
 
 ADOPTION = AdoptPosition(
@@ -267,7 +269,7 @@ def test_a_difference_that_is_accepted_matches_from_then_on(difference: str) -> 
     assert more.kind in MISMATCHES
 
 
-def test_a_difference_of_what_we_hold_nothing_of_is_told_once_it_is_gone() -> None:
+def test_a_difference_of_what_we_hold_nothing_of_is_given_once_it_is_gone() -> None:
     decision = carried_out(of_a_broker(), IgnoreFinding(instrument="GOLD_MINI", difference=Decimal(100)))
     held = [BrokerPosition(symbol="GOLD_MINI", exchange="", quantity=Decimal(100))]
     assert [finding.kind for finding in compare(decision.portfolio, held, {})] == [FindingKind.MATCHED]
@@ -339,3 +341,24 @@ def test_costs_of_the_sale_are_booked_as_of_any_other() -> None:
     portfolio = holding(a_portfolio(costs), a_position())
     closed = carried_out(portfolio, WriteOff(position_id=GOLD, price=Decimal(72000))).portfolio.closed[GOLD]
     assert (closed.costs, closed.realized_pnl) == (40, -40)
+
+
+def test_lots_in_a_contract_are_adopted_into_it_and_no_others_are() -> None:
+    portfolio = in_contracts(of_a_broker())
+    given_: dict[str, Any] = {"instrument": "BANK_NIFTY", "layer": "Long_1", "lots": 2, "price": Decimal(52000)}
+    for symbol in (None, "BANKNIFTY"):
+        assert refusal(portfolio, AdoptPosition(**given_, symbol=symbol)) == "symbol is no contract of the instrument"
+    decision = carried_out(portfolio, AdoptPosition(**given_, symbol="BANKNIFTY27JAN26FUT"))
+    (position,) = decision.portfolio.positions.values()
+    assert (position.contract_month, position.expiry) == ("2026-01", date(2026, 1, 27))
+
+
+def test_a_write_off_makes_the_stop_at_the_broker_smaller() -> None:
+    portfolio = replace(a_portfolio(settings_with(execution={"fills": "broker"})), seq=41)
+    given_: dict[str, Any] = {"instrument": "BANK_NIFTY", "layer": "Long_1", "lots": 3, "price": Decimal(52000)}
+    adopted = carried_out(portfolio, AdoptPosition(**given_, stop=Decimal(51650), atr=Decimal(350))).portfolio
+    (position,) = adopted.positions.values()
+    (stop,) = adopted.orders.values()
+    assert (stop.purpose, stop.lots) == (OrderPurpose.STOP, 3)
+    less = carried_out(adopted, WriteOff(position_id=position.position_id, lots=1, price=Decimal(52000))).portfolio
+    assert [order.lots for order in less.orders.values()] == [2]

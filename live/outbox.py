@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from core.decide.execution import needs_quote, refusal_of
+from core.decide.follow import LEG_LEFT
 from core.inputs import OrderReport, SendOrder
 from core.numbers import price
 from core.orders import Leg, Order, OrderPurpose, OrderState
@@ -207,7 +208,7 @@ class Outbox:
     def _would_reverse(self, order: Order, market: Market) -> bool:
         """Whether the broker is known to hold something else than we do, and less than this exit sells: it is not sent."""
         frozen = self._desk.portfolio.pyramiding_of(order.instrument).frozen_reason or ""
-        if order.purpose not in _REDUCING or not frozen.startswith(_DIFFERING):
+        if order.purpose not in _REDUCING or not (frozen.startswith(_DIFFERING) or frozen.endswith(LEG_LEFT)):
             return False
         try:
             positions = self._broker.positions()

@@ -236,7 +236,8 @@ def _position(portfolio: Portfolio, order: Order, plan: EntryPlan, fill: Fill) -
 
 def _increase(draft: Draft, position: Position, fill: Fill) -> None:
     entry_lots, lots = position.entry_lots + fill.lots, position.lots + fill.lots
-    entry = average_price(position.entry_price, position.entry_lots, fill.price, fill.lots)
+    # Of what is open: what was sold before was booked at the price that it had then.
+    entry = average_price(position.entry_price, position.lots, fill.price, fill.lots)
     side, value = position.side, position.point_value
     draft.apply(
         PositionIncreased(

@@ -706,7 +706,8 @@ def carry_on(book: Legs, price: int = 800) -> None:
         if not book.portfolio.orders:
             return
         order = min(
-            book.portfolio.orders.values(), key=lambda order: (order.purpose is OrderPurpose.EXIT, order.journal_seq)
+            book.portfolio.orders.values(),
+            key=lambda order: (order.purpose is OrderPurpose.EXIT, order.journal_seq, order.client_order_id),
         )
         if order.state is OrderState.INTENT:
             book.send(order, price, 52000)
@@ -901,7 +902,7 @@ def test_whatever_a_broker_tells_of_legs_positions_are_whole_pairs_of_the_fills(
     dice, book = Random(seed), Legs(in_legs(timing=LATE))
     pairs: Counter[str] = Counter()
     for step in range(40):
-        orders = [order for order in book.portfolio.orders.values() if not _waits(book.portfolio, order)]
+        orders = _not_waiting(book.portfolio)
         if orders and dice.random() < 0.85:
             order = dice.choice(orders)
             _tell(book, dice, order, step, pairs)
@@ -915,6 +916,11 @@ def test_whatever_a_broker_tells_of_legs_positions_are_whole_pairs_of_the_fills(
         return
     # All that was bought for a first leg was sold with its pair, undone, or is told to be left.
     assert abs(book.portfolio.state.realized_total - book.cash) < Decimal("0.01") or any(book.held.values())
+
+
+def _not_waiting(portfolio: Portfolio) -> list[Order]:
+    """Orders of which something may be told, in an order that no hash decides."""
+    return [order for _, order in sorted(portfolio.orders.items()) if not _waits(portfolio, order)]
 
 
 def _waits(portfolio: Portfolio, order: Order) -> bool:
@@ -962,7 +968,7 @@ def test_whatever_an_honest_broker_does_both_symbols_are_what_the_positions_say_
     """Orders are refused, cancelled and filled in parts, told late; in the evening everything is sold, and the money is exact."""
     dice, book = Random(seed), Legs(in_legs(timing=LATE))
     for step in range(30):
-        orders = [order for order in book.portfolio.orders.values() if not _waits(book.portfolio, order)]
+        orders = _not_waiting(book.portfolio)
         if orders and dice.random() < 0.8:
             _move(book, dice, dice.choice(orders), step)
         else:

@@ -228,6 +228,7 @@ def test_a_restart_between_the_legs_goes_on_with_the_second_one(dsn, at):
             assert asked(server) == [("BUY", CALL, 60), ("SELL", PUT, 60)]
             assert held(server) == {CALL: 60, PUT: -60}
             proved(dsn, desk.engine)
+        with a_desk(dsn, server, clock=clock) as desk:
             desk.engine.process_signal(an_exit())
             assert eventually(lambda: quiet(desk.engine) and not desk.engine.positions)
             assert held(server) == {}

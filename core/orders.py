@@ -200,8 +200,8 @@ class Order(Struct, frozen=True, kw_only=True):
 
     @property
     def is_live(self) -> bool:
-        """Whether it, or its next try, may still be filled."""
-        return not self.has_ended or self.is_tried_again
+        """Whether it, its next try, or what follows from it as a leg may still be filled."""
+        return not self.has_ended or self.is_tried_again or (self.leg is not None and self.lots_to_come > 0)
 
     @property
     def is_first_leg(self) -> bool:
@@ -210,9 +210,10 @@ class Order(Struct, frozen=True, kw_only=True):
 
     @property
     def lots_left(self) -> int:
-        """Lots that may still be filled: none once it has ended. Of a first leg, those whose other leg is to come as well."""
+        """Lots that may still be filled: none once it has ended. Of a first leg, those whose other leg is to come as well:
+        how many these are is known once it is settled."""
         if self.is_first_leg and not self.settled:
-            return self.lots if self.is_live else self.filled_lots
+            return self.lots
         return self.lots - self.filled_lots if self.is_live else 0
 
     @property

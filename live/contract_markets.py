@@ -41,8 +41,14 @@ class ContractMarkets:
                 yield market
 
     def instruments(self, portfolio: Portfolio) -> dict[tuple[str, str], str]:
-        """Whose contract a symbol and its exchange are, of all contracts that are known."""
-        return {
+        """Whose contract a symbol and its exchange are, of all contracts that are known; and whose order comes to it."""
+        ordered = {
+            (symbol, self._exchanges[order.instrument]): order.instrument
+            for order in portfolio.orders.values()
+            if order.instrument in self._exchanges
+            for symbol in _symbols_to_come(order)
+        }
+        return ordered | {
             (contract.futures_symbol, self._exchanges[instrument]): instrument
             for instrument, listed in portfolio.contracts.items()
             if instrument in self._exchanges
@@ -55,6 +61,13 @@ class ContractMarkets:
             return None
         units = Decimal(1) if self._counts_lots(exchange) else lot_size
         return Market(symbol=symbol, exchange=exchange, units_per_lot=units)
+
+
+def _symbols_to_come(order: Order) -> list[str]:
+    """What the broker may hold for an order: of a leg that opens, what the other one came to as well."""
+    plan = order.plan
+    symbols = (order.symbol, None if plan is None else plan.ce_symbol, None if plan is None else plan.pe_symbol)
+    return [symbol for symbol in symbols if symbol is not None]
 
 
 def _symbols_of(position: Position) -> list[tuple[str, int]]:

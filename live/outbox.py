@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from core.decide.execution import NotSent, needs_quote, refusal_of, sending, waits_for_roll
+from core.decide.follow import LEG_LEFT
 from core.inputs import OrderReport, SendOrder
 from core.numbers import price
 from core.orders import Leg, Order, OrderPurpose, OrderState
@@ -214,7 +215,7 @@ class Outbox:
         A book may lag for a moment, so it waits; what differs for longer, reconciliation says by freezing the instrument.
         """
         frozen = self._desk.portfolio.pyramiding_of(order.instrument).frozen_reason or ""
-        differs = frozen.startswith(_DIFFERING)
+        differs = frozen.startswith(_DIFFERING) or frozen.endswith(LEG_LEFT)
         if order.purpose not in _SELLING and not (order.purpose is OrderPurpose.STOP and differs):
             return False
         form = sending(self._desk.portfolio, order, SendOrder(client_order_id=order.client_order_id))

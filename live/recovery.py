@@ -117,7 +117,7 @@ def _require_contracts(loaded: Loaded, settings: Settings, contracts: dict[str, 
     """What was bought under the instrument's own name is not sold under a contract's: nobody knows which it is in."""
     if settings.execution.fills == "paper":
         return
-    open_without = {position.instrument for position in loaded.positions if position.futures_symbol is None}
+    open_without = {p.instrument for p in loaded.positions if p.futures_symbol is None and p.ce_symbol is None}
     open_without |= {order.instrument for order in loaded.orders if order.symbol is None}
     without = sorted(open_without & contracts.keys())
     if without:

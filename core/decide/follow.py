@@ -14,6 +14,7 @@ from core.orders import Leg, Order, OrderPurpose
 # How often the second leg of what has to go is asked for before a human has to.
 MOST_TRIES = 3
 LEG_LEFT = "a leg of it is left at the broker"
+IN_DOUBT = "is in doubt"
 
 
 def follow(draft: Draft, before: Order, after: Order) -> None:
@@ -50,7 +51,7 @@ def _other_leg(draft: Draft, before: Order, after: Order) -> None:
         _undo(draft, after, filled, after.average_price)
         return
     assert after.leg is not None  # noqa: S101 - it is a first leg
-    leg = other_leg(after.leg)
+    leg, position = other_leg(after.leg), draft.portfolio.positions.get(after.position_id)
     intend_after(
         draft,
         after,
@@ -58,6 +59,8 @@ def _other_leg(draft: Draft, before: Order, after: Order) -> None:
         leg=leg,
         leg_price=after.average_price,
         symbol=_symbol_of(draft, after, leg),
+        # Of pairs, not of first legs: they tell whether its position has been there.
+        filled_before=0 if position is None else position.entry_lots,
         **(_reserved(before, filled) if after.purpose is OrderPurpose.ENTRY else {}),
     )
 
@@ -85,7 +88,6 @@ def _undo(draft: Draft, order: Order, lots: int, bought_at: Decimal | None) -> N
         leg=leg,
         leg_price=bought_at,
         symbol=_symbol_of(draft, order, leg),
-        filled_before=order.filled_before + (0 if order.is_first_leg else order.filled_lots),
     )
 
 
@@ -115,6 +117,8 @@ def share_left(reserved: Decimal, left: int, before: int) -> Decimal:
 
 
 def _freeze(draft: Draft, order: Order) -> None:
-    if draft.portfolio.pyramiding_of(order.instrument).frozen_reason is None:
+    frozen = draft.portfolio.pyramiding_of(order.instrument).frozen_reason
+    # A doubt ends by itself; a leg that is left does not.
+    if frozen is None or frozen.endswith(IN_DOUBT):
         reason = f"order {order.client_order_id}: {LEG_LEFT}"
         draft.apply(EntriesFrozen(instrument=order.instrument, reason=reason))

@@ -92,7 +92,7 @@ def _gate(portfolio: Portfolio, signal: Signal, base: Position) -> GateResult:
 def _pyramids_on_their_way(portfolio: Portfolio, signal: Signal, positions: list[Position]) -> int:
     """Layers that are entered and have no fill yet; one that has some is open already."""
     known = {position.position_id for position in positions}
-    return sum(order.position_id not in known for order in portfolio.working_entries_of(signal.instrument))
+    return len({order.position_id for order in portfolio.working_entries_of(signal.instrument)} - known)
 
 
 def _instrument_pnl(positions: list[Position], signal: Signal) -> Decimal:

@@ -1,12 +1,13 @@
 """What a broker tells of an order: its state moves on, and each new fill becomes (a part of) a position or of its exit."""
 
+import hashlib
 from decimal import Decimal
 
 from msgspec.structs import replace
 
 from core.decide.decision import Decision, Draft, Outcome, rejected
 from core.decide.exit import book_exit, clear_if_flat, sell
-from core.decide.follow import follow, share_left
+from core.decide.follow import IN_DOUBT, follow, share_left
 from core.decide.legs import pair_price
 from core.events import (
     EntriesFrozen,
@@ -18,6 +19,7 @@ from core.events import (
     PyramidingChanged,
 )
 from core.fills import average_price, gross_pnl, risk_amount, side_costs, volatility_amount
+from core.fingerprint import position_id_of
 from core.inputs import OrderReport
 from core.models import Position, Status, status_of
 from core.numbers import price, product
@@ -27,7 +29,6 @@ from core.portfolio import Portfolio
 NO_SUCH_ORDER = "no such order, or it is settled"
 NOTHING_NEW = "nothing new"
 TOO_MANY_FILLS = "fills exceed the order"
-IN_DOUBT = "is in doubt"
 UNDONE = "UNDONE"
 POSITION_CLOSED = "its position was closed before this fill"
 
@@ -106,7 +107,7 @@ def _sells_more_than_is_there(portfolio: Portfolio, order: Order, fills: list[Fi
 
 def _was_closed_meanwhile(portfolio: Portfolio, order: Order) -> bool:
     """A position that is closed is not opened again: what came too late is for a human."""
-    is_entry = order.purpose in (OrderPurpose.ENTRY, OrderPurpose.UNDO) and not order.is_first_leg
+    is_entry = order.purpose is OrderPurpose.ENTRY and not order.is_first_leg
     filled = order.filled_lots + order.filled_before
     return is_entry and filled > 0 and order.position_id not in portfolio.positions
 
@@ -138,8 +139,9 @@ def _state_after(order: Order, told: OrderState | None, filled: int) -> OrderSta
         return OrderState.FILLED
     if told is OrderState.INTENT:
         # The broker was not reached: only of an order that nobody has seen there.
-        unseen = order.state is OrderState.SENT and order.broker_order_id is None and not filled
-        return OrderState.INTENT if unseen else order.state
+        if order.state is OrderState.SENT and order.broker_order_id is None and not filled:
+            return OrderState.INTENT
+        told = None
     state = order.state if told is None or told is OrderState.FILLED else told
     if state is not order.state and state not in LEGAL_AFTER[order.state]:
         state = order.state
@@ -174,14 +176,19 @@ def _book(draft: Draft, order: Order, fill: Fill) -> None:
 
 
 def _undone(draft: Draft, order: Order, fill: Fill) -> None:
-    """What was bought for the first leg is sold again: a trade that earned the difference, and was none of the portfolio's
-    for longer than that."""
+    """What was bought for the first leg is sold again: a trade of its own that earned the difference.
+
+    It is no part of the pairs that the entry came to, which may be closed by now, and no pyramid is measured from it.
+    """
     assert order.leg_price is not None  # noqa: S101 - it says what was paid
-    position = draft.portfolio.positions.get(order.position_id)
-    entered = order.reference_price if position is None else position.entry_price
+    assert order.plan is not None  # noqa: S101 - what is undone was to be an entry
+    entered = order.reference_price
     left = price(entered + order.side.sign * (fill.price - order.leg_price))
-    _enter(draft, order, replace(fill, price=entered))
-    book_exit(draft, draft.portfolio.positions[order.position_id], fill.lots, left, fill.filled_at, UNDONE)
+    identity = hashlib.sha256(f"{order.client_order_id}:{fill.fill_id}".encode()).hexdigest()
+    trade = replace(order, position_id=position_id_of(order.instrument, order.layer, identity))
+    position = _position(draft.portfolio, trade, order.plan, replace(fill, price=entered))
+    draft.apply(PositionOpened(position=position))
+    book_exit(draft, draft.portfolio.positions[position.position_id], fill.lots, left, fill.filled_at, UNDONE)
 
 
 def _enter(draft: Draft, order: Order, fill: Fill) -> None:
@@ -194,7 +201,13 @@ def _enter(draft: Draft, order: Order, fill: Fill) -> None:
 
 
 def _open(draft: Draft, order: Order, plan: EntryPlan, fill: Fill) -> None:
-    position = Position(
+    position = _position(draft.portfolio, order, plan, fill)
+    draft.apply(PositionOpened(position=position))
+    _measured_from(draft, position)
+
+
+def _position(portfolio: Portfolio, order: Order, plan: EntryPlan, fill: Fill) -> Position:
+    return Position(
         position_id=order.position_id,
         instrument=order.instrument,
         layer=order.layer,
@@ -203,7 +216,7 @@ def _open(draft: Draft, order: Order, plan: EntryPlan, fill: Fill) -> None:
         entry_bar_time=plan.entry_bar_time,
         entry_price=fill.price,
         entry_lots=fill.lots,
-        entry_costs=_costs(draft.portfolio, order.instrument, fill, order.point_value),
+        entry_costs=_costs(portfolio, order.instrument, fill, order.point_value),
         lots=fill.lots,
         quantity=price(product(order.lot_size, fill.lots)),
         lot_size=order.lot_size,
@@ -225,13 +238,12 @@ def _open(draft: Draft, order: Order, plan: EntryPlan, fill: Fill) -> None:
         ce_symbol=plan.ce_symbol,
         pe_symbol=plan.pe_symbol,
     )
-    draft.apply(PositionOpened(position=position))
-    _measured_from(draft, position)
 
 
 def _increase(draft: Draft, position: Position, fill: Fill) -> None:
     entry_lots, lots = position.entry_lots + fill.lots, position.lots + fill.lots
-    entry = average_price(position.entry_price, position.entry_lots, fill.price, fill.lots)
+    # Of what is open: what was sold before was booked at the price that it had then.
+    entry = average_price(position.entry_price, position.lots, fill.price, fill.lots)
     side, value = position.side, position.point_value
     draft.apply(
         PositionIncreased(

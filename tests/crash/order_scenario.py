@@ -1,10 +1,10 @@
 """A small story of orders, the worlds it is told in, and a child process that is killed at the N-th step of telling it.
 
 Run as `python -m tests.crash.order_scenario` it is a zygote: imported once, it forks a child for each line of its stdin,
-`{"dsn": ..., "broker": "openalgo" | "paper", "at": ..., "kill_at": N}`, and answers `{"labels": [...], "answered": A,
-"killed": true}` when the child is gone. A step is a statement or a COMMIT, before and after, and a call to the broker:
-before it is sent, once it is sent and nothing of its answer is read, and once its answer is read. Beside the paper broker
-it is each statement to its book instead.
+`{"dsn": ..., "broker": "openalgo" | "paper", "at": ..., "kill_at": N}` and perhaps `"protected"` or `"legs"`, and answers
+`{"labels": [...], "answered": A, "killed": true}` when the child is gone. A step is a statement or a COMMIT, before and
+after, and a call to the broker: before it is sent, once it is sent and nothing of its answer is read, and once its answer is
+read. Beside the paper broker it is each statement to its book instead.
 """
 
 import json
@@ -26,7 +26,8 @@ from typing import Any
 import httpx
 import psycopg2
 
-from core.models import Signal
+from core.decide.follow import LEG_LEFT
+from core.models import Side, Signal
 from core.orders import Order, OrderState
 from core.postgres.journal_stream import journal_stream
 from core.settings import Settings
@@ -36,11 +37,13 @@ from live.brokers.openalgo import OpenAlgoBroker
 from live.brokers.paper import PaperBroker
 from live.brokers.port import Broker, BrokerOrderState
 from live.brokers.settings import OpenAlgoSettings, PaperSettings
+from live.contract_markets import ContractMarkets
 from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
 from live.logs import configure_logging
 from live.verify import verify
-from tests.builders import a_signal, minutes, settings_with
+from tests.builders import a_signal, minutes, mirrored, settings_with
+from tests.contracts import a_contracts_desk
 from tests.crash.scenario import Database, Steps, counted_files
 from tests.engines import Clock, an_engine, rows_as_portfolio, without_waiting
 from tests.misbehaving_server import Trouble
@@ -137,10 +140,50 @@ SIGNALS = sum(isinstance(part, Signal) for part in story())
 HELD_IN_THE_END = {SILVER: Decimal(-10), COPPER: Decimal(5000)}
 
 
-def market_of(instrument: str) -> Market:
-    """Instruments are their own symbols."""
+# The options of the strikes near 52000 and 53000.
+CALL, PUT, CALL_ABOVE, PUT_ABOVE = (
+    f"BANKNIFTY27JAN26{option}" for option in ("52000CE", "52000PE", "53000CE", "53000PE")
+)
+CONTRACTS = a_contracts_desk(BANK)
+IN_CONTRACTS = ContractMarkets({BANK: "NFO"}, lambda _: False)
+
+
+def story_in_legs() -> list[Part]:
+    """In calls and puts: an entry in two tries, a pyramid, both sold; a short that is left while its second leg works, and
+    so undone; and one that is held in the end."""
+    return [
+        Move(instrument=CALL, price=800, most=1),
+        Move(instrument=PUT, price=800),
+        Move(instrument=CALL_ABOVE, price=800),
+        Move(instrument=PUT_ABOVE, price=800),
+        a_signal(timestamp=minutes(16)),
+        Turns(4),
+        Later(TRY_SECONDS),
+        Settled(BANK),
+        a_signal("PYRAMID", price=53000, stop=52900, atr=100, timestamp=minutes(17)),
+        Settled(BANK),
+        Move(instrument=CALL, price=800),
+        a_signal("EXIT", layer="ALL", price=53000, timestamp=minutes(17.5)),
+        Settled(BANK),
+        Move(instrument=CALL, price=800, most=CLOSED),
+        mirrored(a_signal(timestamp=minutes(18)), Side.SHORT),
+        Turns(4),
+        a_signal("EXIT", layer="Short_1", timestamp=minutes(18.2)),
+        Settled(BANK),
+        Move(instrument=CALL, price=800),
+        mirrored(a_signal(timestamp=minutes(18.5)), Side.SHORT),
+        Settled(BANK),
+    ]
+
+
+HELD_IN_LEGS_IN_THE_END = {CALL: Decimal(-60), PUT: Decimal(60)}
+
+
+def market_of(symbol: str) -> Market:
+    """Instruments are their own symbols, but for BANK_NIFTY's options."""
+    instrument = symbol if symbol in SETTINGS.instruments else BANK
     exchange = "NFO" if instrument == BANK else "MCX"
-    return Market(symbol=instrument, exchange=exchange, units_per_lot=SETTINGS.instruments[instrument].lot_size)
+    return Market(symbol=symbol, exchange=exchange, units_per_lot=SETTINGS.instruments[instrument].lot_size)
 
 
 # --- the brokers
@@ -287,13 +330,15 @@ def a_desk(
     shows_within: float = 0.5,
     pause: float = 0.005,
     settings: Settings = SETTINGS,
+    legs: bool = False,
 ) -> Iterator[Desk]:
-    """Engine and dispatcher on a database and a broker that may have a past."""
-    with an_engine(dsn, settings=settings, clock=clock, instance_id="crash") as engine:
+    """Engine and dispatcher on a database and a broker that may have a past; with `legs` BANK_NIFTY is calls and puts."""
+    contracts: dict[str, Any] = {"contracts_on": CONTRACTS.document_on} if legs else {}
+    with an_engine(dsn, settings=settings, clock=clock, instance_id="crash", **contracts) as engine:
         dispatcher = Dispatcher(
             engine,
             broker,
-            market_of=lambda order: market_of(order.instrument),
+            market_of=lambda order: IN_CONTRACTS.of_order(order) or market_of(order.instrument),
             clock=clock,
             shows_within=shows_within,
             read_every=0.0,
@@ -342,7 +387,10 @@ def at_paper(broker: PaperBroker) -> AtBroker:
 
 
 def require_reconciled(dsn: str, engine: LiveTradingEngine, broker: AtBroker) -> None:
-    """No intent twice at the broker and none forgotten; fills, positions, rows, memory and journal say the same."""
+    """No intent twice at the broker and none forgotten; fills, positions, rows, memory and journal say the same.
+
+    What was bought for a first leg, and could not be undone, is told: entries of its instrument are frozen.
+    """
     kept = {row[0]: row[1:] for row in rows(dsn, _ORDERS)}
     twice = {tag: ids for tag, ids in broker.ids.items() if len(ids) > 1}
     assert not twice, f"sent twice: {twice}"
@@ -362,7 +410,11 @@ def require_reconciled(dsn: str, engine: LiveTradingEngine, broker: AtBroker) ->
     resting = {order.client_order_id for order in engine.portfolio.orders.values() if order.rests}
     assert set(broker.live) == resting, "live at the broker"
     require_protected(engine)
-    assert held_by(engine) == broker.held
+    left = left_of_legs(dsn)
+    assert not left or str(engine.portfolio.pyramiding_of(BANK).frozen_reason).endswith(LEG_LEFT)
+    held = held_by(engine)
+    both = {symbol: held.get(symbol, Decimal(0)) + left.get(symbol, Decimal(0)) for symbol in held.keys() | left.keys()}
+    assert {symbol: quantity for symbol, quantity in both.items() if quantity} == broker.held
     assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
     with journal_stream(dsn, "main") as stream:
         verify(stream, "main")
@@ -383,11 +435,19 @@ _ORDERS = """
 """
 
 
+def left_of_legs(dsn: str) -> dict[str, Decimal]:
+    """What of the undone first legs was not sold again, by symbol."""
+    told = "SELECT symbol, sum((lots - filled_lots) * lot_size) FROM orders WHERE purpose = 'undo' GROUP BY symbol"
+    return {symbol: quantity for symbol, quantity in rows(dsn, told) if quantity}
+
+
 def held_by(engine: LiveTradingEngine) -> dict[str, Decimal]:
     """What the engine believes to hold, by symbol."""
     held: dict[str, Decimal] = defaultdict(Decimal)
     for position in engine.portfolio.positions.values():
-        held[position.instrument] += position.side.sign * position.quantity
+        markets = list(IN_CONTRACTS.held_as(position)) or [(market_of(position.instrument), 1)]
+        for market, sign in markets:
+            held[market.symbol] += sign * position.side.sign * position.quantity
     return {symbol: quantity for symbol, quantity in held.items() if quantity}
 
 
@@ -440,8 +500,11 @@ def child(request: dict[str, Any], report: int) -> None:
         broker, move = _of_child(request, steps, clock)
         stack.callback(broker.close)
         settings = PROTECTED if request.get("protected") else SETTINGS
-        desk = stack.enter_context(a_desk(request["dsn"], broker, move, clock=clock, pause=0.0, settings=settings))
-        for part in story():
+        legs = bool(request.get("legs"))
+        desk = stack.enter_context(
+            a_desk(request["dsn"], broker, move, clock=clock, pause=0.0, settings=settings, legs=legs)
+        )
+        for part in story_in_legs() if legs else story():
             desk.tell(part)
             if isinstance(part, Signal):
                 os.write(report, b".")

@@ -18,6 +18,7 @@ from tests.builders import a_signal, minutes
 from tests.crash.order_scenario import (
     BANK,
     GOLD,
+    HELD_IN_LEGS_IN_THE_END,
     HELD_IN_THE_END,
     NOW,
     PROTECTED,
@@ -25,6 +26,7 @@ from tests.crash.order_scenario import (
     SIGNALS,
     Desk,
     Move,
+    Part,
     Settled,
     SteeredServer,
     Turns,
@@ -37,6 +39,7 @@ from tests.crash.order_scenario import (
     paper,
     require_reconciled,
     story,
+    story_in_legs,
     units,
 )
 from tests.crash.totals import FULL, SEED
@@ -51,6 +54,9 @@ SHARDS = 2
 SAMPLE = 16
 PAPER_SAMPLE = 400 if FULL else 16
 PROTECTED_SAMPLE = 30
+LEGS_SAMPLE = 10
+# An entry in two tries, each with its second leg, a pyramid, both sold; a short undone, and a short.
+ORDERS_IN_LEGS = 4 + 2 + 4 + 3 + 2
 CHANGES = ("placeorder", "cancelorder")
 # What meets the process that comes after: the same market, a market hours later, a book that cannot be read at first.
 AFTERWARDS = ("at once", "hours later", "blind at first")
@@ -113,6 +119,26 @@ def test_killed_around_each_call_about_a_stop_none_is_left_twice_forgotten_or_in
             _recover_with_openalgo(dsn, server, killed["answered"], told, AFTERWARDS[kill_at % 3], PROTECTED)
         drop_database(dsn)
         note(faults=1, signals=SIGNALS + killed["answered"])
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_killed_around_each_call_about_a_leg_no_leg_is_sent_twice_and_none_is_left_untold(
+    server_dsn, template, zygote, shard, note
+):
+    labels = _undisturbed_with_openalgo(server_dsn, template, zygote, legs=True)
+    assert sum(label.startswith("placeorder") for label in labels) == 3 * ORDERS_IN_LEGS
+    assert sum(label.startswith("cancelorder") for label in labels) == 3 * 2
+    told = sum(isinstance(part, Signal) for part in story_in_legs())
+    for kill_at in _kills(labels, LEGS_SAMPLE)[shard::SHARDS]:
+        dsn = fresh_database(server_dsn, template=template)
+        with SteeredServer() as server:
+            killed = zygote.run(dsn=dsn, broker="openalgo", at=server.url, kill_at=kill_at, legs=True)
+            assert killed["killed"], f"not killed at step {kill_at}"
+            killed_at = f"{kill_at}, {labels[kill_at - 1]}"
+            afterwards = AFTERWARDS[kill_at % 3]
+            _recover_with_openalgo(dsn, server, killed["answered"], killed_at, afterwards, legs=True)
+        drop_database(dsn)
+        note(faults=1, signals=told + killed["answered"])
 
 
 @contextmanager
@@ -204,26 +230,32 @@ def _database_away(desk: Desk) -> Iterator[None]:
     desk.engine.order_input = take  # type: ignore[method-assign]
 
 
-def _undisturbed_with_openalgo(server_dsn: str, template: str, zygote: Zygote, *, protected: bool = False) -> list[str]:
+def _undisturbed_with_openalgo(
+    server_dsn: str, template: str, zygote: Zygote, *, protected: bool = False, legs: bool = False
+) -> list[str]:
     """The steps of a child that nobody kills."""
     dsn = fresh_database(server_dsn, template=template)
     with SteeredServer() as server:
-        whole = zygote.run(dsn=dsn, broker="openalgo", at=server.url, kill_at=0, protected=protected)
-        assert whole["answered"] == SIGNALS
-        assert at_exchange(server.exchange).held == HELD_IN_THE_END
+        whole = zygote.run(dsn=dsn, broker="openalgo", at=server.url, kill_at=0, protected=protected, legs=legs)
+        assert whole["answered"] == sum(isinstance(part, Signal) for part in _story(legs=legs))
+        assert at_exchange(server.exchange).held == (HELD_IN_LEGS_IN_THE_END if legs else HELD_IN_THE_END)
     drop_database(dsn)
     labels: list[str] = whole["labels"]
     return labels
 
 
-def _kills(labels: list[str]) -> list[int]:
+def _story(*, legs: bool) -> list[Part]:
+    return story_in_legs() if legs else story()
+
+
+def _kills(labels: list[str], sample: int = SAMPLE) -> list[int]:
     """Every step in full; else every one of an order and of a cancel, and some of the others."""
     steps = range(1, len(labels) + 1)
     if FULL:
         return list(steps)
     changes = [step for step in steps if labels[step - 1].startswith(CHANGES)]
     others = [step for step in steps if step not in changes]
-    return sorted([*changes, *Random(SEED).sample(others, SAMPLE)])
+    return sorted([*changes, *Random(SEED).sample(others, sample)])
 
 
 def _mover(server: SteeredServer) -> Callable[[Move], None]:
@@ -231,18 +263,29 @@ def _mover(server: SteeredServer) -> Callable[[Move], None]:
 
 
 def _recover_with_openalgo(
-    dsn: str, server: SteeredServer, answered: int, killed_at: str, afterwards: str, settings: Settings = SETTINGS
+    dsn: str,
+    server: SteeredServer,
+    answered: int,
+    killed_at: str,
+    afterwards: str,
+    settings: Settings = SETTINGS,
+    *,
+    legs: bool = False,
 ) -> None:
     clock = Clock(NOW)
     if afterwards == "hours later":
         clock.forward(hours=2)
     if afterwards == "blind at first":
         server.misbehave("orderbook", Trouble.FAILS_AFTER, times=7)
-    with openalgo(server.url) as broker, a_desk(dsn, broker, _mover(server), clock=clock, settings=settings) as desk:
+    expected = HELD_IN_LEGS_IN_THE_END if legs else HELD_IN_THE_END
+    with (
+        openalgo(server.url) as broker,
+        a_desk(dsn, broker, _mover(server), clock=clock, settings=settings, legs=legs) as desk,
+    ):
         desk.at_broker = lambda: at_exchange(server.exchange)
-        _tell_on(desk, answered, killed_at)
+        _tell_on(desk, answered, killed_at, _story(legs=legs))
         # An entry that was kept as sent and never came is nobody's any more, once the operator has said so.
-        assert held_by(desk.engine) == HELD_IN_THE_END or afterwards == "hours later" or desk.resolved, killed_at
+        assert held_by(desk.engine) == expected or afterwards == "hours later" or desk.resolved, killed_at
         assert desk.resolved <= 1
         assert not desk.resolved or killed_at.endswith(("placeorder before", "database")), killed_at
         require_reconciled(dsn, desk.engine, at_exchange(server.exchange))
@@ -252,14 +295,13 @@ def _recover_with_paper(dsn: str, file: Path, answered: int, killed_at: str) -> 
     clock = Clock(NOW)
     clock.forward(minutes=25)
     with paper(file, clock) as broker, a_desk(dsn, broker, lambda m: move_paper(broker, m, clock), clock=clock) as desk:
-        _tell_on(desk, answered, killed_at)
+        _tell_on(desk, answered, killed_at, story())
         assert held_by(desk.engine) == HELD_IN_THE_END, killed_at
         require_reconciled(dsn, desk.engine, at_paper(broker))
 
 
-def _tell_on(desk: Desk, answered: int, killed_at: str) -> None:
+def _tell_on(desk: Desk, answered: int, killed_at: str, parts: list[Part]) -> None:
     """What was answered is told again, for a caller may not have heard it; from there on the story goes on."""
-    parts = story()
     signals_at = [number for number, part in enumerate(parts) if isinstance(part, Signal)]
     goes_on_at = signals_at[answered - 1] if answered else 0
     for number, part in enumerate(parts):

@@ -117,6 +117,19 @@ def test_further_fills_are_averaged_by_lots_and_costs_add_up() -> None:
     assert (now.state, now.average_price, now.risk_reserved) == (OrderState.FILLED, 52006, 0)
 
 
+def test_what_is_filled_after_a_part_was_sold_earns_what_it_was_bought_and_sold_for() -> None:
+    book = Book()
+    entry = book.enter(lots=0)
+    book.report(entry, "working", a_fill("a", 2, 52000))
+    leaving = intended(book.take(exit_of()))
+    book.report(leaving, None, a_fill("x", 1, 52100))
+    late = intended(book.report(entry, None, a_fill("b", 1, 52030)))
+    book.report(leaving, None, a_fill("y", 1, 52100))
+    decision = book.report(late, None, a_fill("z", 1, 52100))
+    (closed,) = decision.portfolio.closed.values()
+    assert closed.realized_pnl == book.portfolio.state.realized_total == (100 + 100 + 70) * 30
+
+
 def test_a_fill_that_is_told_again_or_out_of_order_counts_once() -> None:
     book = Book()
     order = book.enter(lots=0)

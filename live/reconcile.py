@@ -10,7 +10,7 @@ from core.findings import MISMATCHES, FindingKind
 from core.inputs import Freeze
 from core.models import Position
 from core.numbers import ZERO
-from core.orders import OrderState
+from core.orders import Order, OrderState
 from core.portfolio import Portfolio
 from live.answers import Answer
 from live.books import Market
@@ -129,8 +129,12 @@ def _finding(
 
 
 def _moves(portfolio: Portfolio, instrument: str) -> bool:
-    # What was never sent moves nothing.
-    return any(not order.rests and order.state is not OrderState.INTENT for order in portfolio.orders_of(instrument))
+    return any(not order.rests and not _begins(order) for order in portfolio.orders_of(instrument))
+
+
+def _begins(order: Order) -> bool:
+    """Whether nothing of what it is a step of has reached the broker."""
+    return order.state is OrderState.INTENT and order.leg_price is None and order.near_price is None
 
 
 def _kind_of_mismatch(ours: Decimal, broker: Decimal) -> FindingKind:

@@ -12,7 +12,7 @@ import pytest
 from core.decide.follow import LEG_LEFT
 from core.models import Side
 from core.settings import Settings
-from live.brokers.settings import BrokersSettings
+from live.brokers.settings import BrokersSettings, OpenAlgoSettings
 from live.contract_markets import ContractMarkets
 from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
@@ -33,6 +33,9 @@ NOW = minutes(3)
 SETTINGS = without_waiting(settings_with(execution={"fills": "broker"}))
 CONTRACTS = a_contracts_desk("BANK_NIFTY")
 both_sides = pytest.mark.parametrize("side", Side)
+
+
+READ_ATTEMPTS = OpenAlgoSettings.model_fields["read_attempts"].default
 
 
 @dataclass(kw_only=True)
@@ -218,7 +221,7 @@ def test_a_restart_between_the_legs_goes_on_with_the_second_one(dsn, at):
             else:
                 until_the_second_leg_is_intended(desk)
             if at == "second leg at the broker":
-                server.misbehave("orderbook", Trouble.FAILS_AFTER)
+                server.misbehave("orderbook", Trouble.FAILS_AFTER, times=READ_ATTEMPTS)
                 desk.dispatcher.turn()
             assert len(asked(server)) == (2 if at == "second leg at the broker" else 1)
             assert not desk.engine.positions
@@ -270,9 +273,7 @@ def test_a_leg_that_is_left_at_the_broker_freezes_entries_and_nothing_is_bought_
 def test_an_exit_between_the_legs_undoes_the_first_one(dsn):
     with a_server() as server, a_desk(dsn, server, start=False) as desk:
         desk.engine.process_signal(a_signal())
-        assert eventually(
-            lambda: desk.dispatcher.turn() or any(o.filled_lots for o in desk.engine.portfolio.orders.values())
-        )
+        until_the_second_leg_is_intended(desk)
         assert status_of(desk.engine.process_signal(an_exit())) == "accepted"
         desk.dispatcher.start()
         assert eventually(lambda: quiet(desk.engine))

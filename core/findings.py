@@ -1,4 +1,4 @@
-"""What a comparison with the broker can find."""
+"""What a comparison of memory with the broker, and with the database, can find."""
 
 from enum import StrEnum
 
@@ -11,9 +11,13 @@ class FindingKind(StrEnum):
     UNKNOWN = "unknown at broker"
     DIFFERS = "quantity differs"
     IN_FLIGHT = "in flight"
+    DATABASE = "database differs"
 
 
 MISMATCHES = (FindingKind.MISSING, FindingKind.UNKNOWN, FindingKind.DIFFERS)
+
+# What ends in a freeze where it lasts: also a position whose row is not what memory says, which no command settles.
+DIFFERENCES = (*MISMATCHES, FindingKind.DATABASE)
 
 
 def froze_it(frozen_reason: str | None) -> bool:

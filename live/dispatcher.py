@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from core.decide.timing import duration
+from core.errors import DatabaseAway
 from core.inputs import EndTry, OrderReport
 from core.orders import Order, OrderPurpose, OrderState, OrderType
 from live.answers import AnswerKind
@@ -155,8 +156,8 @@ class Dispatcher:
         self._reconciled_at = time.monotonic() - RECONCILE_EVERY_SECONDS + again_in
         try:
             self._reconcile()
-        except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:
-            log.warning("the broker's positions cannot be read", error=str(error))
+        except (BrokerAway, BrokerRefused, OutcomeUnknown, DatabaseAway) as error:
+            log.warning("what is held cannot be compared", error=str(error))
 
     # --- to the broker
 

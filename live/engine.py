@@ -23,6 +23,7 @@ from core.portfolio import Portfolio
 from core.portfolio_state import PortfolioStateManager
 from core.postgres.patience import seconds_left
 from core.postgres.reads import Reads
+from core.postgres.rows import position_from_row
 from core.settings import Settings
 from live.answers import Answer, AnswerKind
 from live.contracts_desk import DailyContracts
@@ -286,6 +287,10 @@ class LiveTradingEngine:
     def reconcile(self) -> tuple[Finding, ...] | None:
         """Ours beside the broker's positions, now; None where there is no broker. Raises what the broker raises."""
         return None if self.reconcile_with_broker is None else self.reconcile_with_broker()
+
+    def position_rows(self) -> list[Position]:
+        """The open positions as the database has them. Raises DatabaseAway."""
+        return [position_from_row(row) for row in self.reads.all("load_positions")]
 
     def known_broker_orders(self) -> set[str]:
         """The brokers' ids of our latest orders, settled or not. Raises DatabaseAway."""

@@ -89,7 +89,12 @@ def order_desk(
         if isinstance(broker, PaperBroker):
             quotes = PaperQuotes(broker, markets.get, by_contract, portfolio=lambda: engine.portfolio)
         reconciler = Reconciler(
-            broker, markets, by_contract, portfolio=lambda: engine.portfolio, command=engine.command
+            broker,
+            markets,
+            by_contract,
+            portfolio=lambda: engine.portfolio,
+            command=engine.command,
+            rows=engine.position_rows,
         )
         engine.reconcile_with_broker = reconciler.run
         dispatcher = Dispatcher(

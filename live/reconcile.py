@@ -6,7 +6,7 @@ from decimal import Decimal
 import structlog
 from msgspec import Struct
 
-from core.findings import MISMATCHES, FindingKind
+from core.findings import DIFFERENCES, MISMATCHES, FindingKind
 from core.inputs import Freeze
 from core.models import Position
 from core.numbers import ZERO
@@ -66,6 +66,29 @@ def compare(
         _finding(portfolio, key, instruments.get(key), ours.get(key, ZERO), broker.get(key, ZERO), accepted)
         for key in sorted(ours.keys() | broker.keys() | accepted.keys())
     )
+
+
+def compare_rows(portfolio: Portfolio, rows: Iterable[Position]) -> tuple[Finding, ...]:
+    """A finding for each open position whose row is not, field for field, what memory says; `broker` is the row's quantity."""
+    kept = {row.position_id: row for row in rows}
+    differing = [
+        key for key in kept.keys() | portfolio.positions.keys() if kept.get(key) != portfolio.positions.get(key)
+    ]
+    return tuple(
+        Finding(
+            kind=FindingKind.DATABASE,
+            symbol=key,
+            exchange="",
+            instrument=(kept.get(key) or portfolio.positions[key]).instrument,
+            ours=_quantity(portfolio.positions.get(key)),
+            broker=_quantity(kept.get(key)),
+        )
+        for key in sorted(differing)
+    )
+
+
+def _quantity(position: Position | None) -> Decimal:
+    return ZERO if position is None else position.side.sign * position.quantity
 
 
 def _held_as(
@@ -144,7 +167,8 @@ def _kind_of_mismatch(ours: Decimal, broker: Decimal) -> FindingKind:
 
 
 class Reconciler:
-    """Compares on the start, on demand and from time to time. `command` gives the engine a command."""
+    """Compares on the start, on demand and from time to time. `command` gives the engine a command, `rows` are the open
+    positions as the database has them now."""
 
     def __init__(
         self,
@@ -154,21 +178,23 @@ class Reconciler:
         *,
         portfolio: Callable[[], Portfolio],
         command: Callable[[Freeze], Answer],
+        rows: Callable[[], Iterable[Position]] | None = None,
     ) -> None:
         self._broker = broker
         self._markets = markets
         self._by_contract = by_contract
         self._portfolio = portfolio
         self._command = command
+        self._rows = rows
         self._seen: frozenset[Finding] = frozenset()
 
     def run(self) -> tuple[Finding, ...]:
         """Compare now. An instrument that differs for the second time in a row is frozen: adds stop, exits go.
 
-        Raises what the broker raises where its positions cannot be read.
+        Raises what the broker raises where its positions cannot be read, DatabaseAway where the rows cannot.
         """
         findings = self._compared()
-        mismatches = frozenset(finding for finding in findings if finding.kind in MISMATCHES)
+        mismatches = frozenset(finding for finding in findings if finding.kind in DIFFERENCES)
         for finding in sorted(mismatches & self._seen, key=lambda finding: finding.symbol):
             self._freeze(finding)
         self._seen = mismatches
@@ -177,11 +203,14 @@ class Reconciler:
     def _compared(self) -> tuple[Finding, ...]:
         for _ in range(TRIES):
             before = self._portfolio()
-            held = self._broker.positions()
+            held, rows = self._broker.positions(), None if self._rows is None else tuple(self._rows())
             after = self._portfolio()
             if before.positions is after.positions and before.orders is after.orders:
                 break
-        return compare(after, held, self._markets, self._by_contract)
+        else:
+            rows = None  # it changes while it is looked at: another look will tell
+        found = compare(after, held, self._markets, self._by_contract)
+        return found if rows is None else (*found, *compare_rows(after, rows))
 
     def _freeze(self, finding: Finding) -> None:
         told = f"{finding.kind.value}: {finding.symbol}, ours {finding.ours:f}, the broker's {finding.broker:f}"
@@ -190,5 +219,5 @@ class Reconciler:
         if instrument is None:
             log.error("the broker holds what is none of ours", symbol=finding.symbol, quantity=str(finding.broker))
         elif self._portfolio().pyramiding_of(instrument).frozen_reason is None:
-            log.error("ours and the broker's positions differ: entries are frozen", finding=told)
+            log.error("what is held differs: entries are frozen", finding=told)
             self._command(Freeze(instrument=instrument, reason=told))

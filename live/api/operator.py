@@ -9,6 +9,7 @@ import structlog
 from flask import Blueprint, Response, request
 from msgspec.structs import asdict
 
+from core.findings import DIFFERENCES
 from core.inputs import ClosePositions, Command, FindingCommand, Freeze, Halt, MoveCapital, Resume, Roll
 from core.models import ALL_LAYERS, MONEY_LIMIT, PRICE_LIMIT
 from core.numbers import MONEY_SCALE, money
@@ -24,7 +25,6 @@ from live.api.queries import Query
 from live.api.told import told
 from live.brokers.port import BrokerAway, BrokerRefused, OutcomeUnknown
 from live.ports import Engine
-from live.reconcile import MISMATCHES
 
 log = structlog.get_logger("live.operator")
 
@@ -104,7 +104,7 @@ class Operator:
         return respond(
             {
                 "findings": [asdict(finding) for finding in findings],
-                "mismatches": sum(finding.kind in MISMATCHES for finding in findings),
+                "mismatches": sum(finding.kind in DIFFERENCES for finding in findings),
             }
         )
 

@@ -132,6 +132,8 @@ def _settled_by(finding: Mapping[str, Any]) -> str:
         return "-"
     if kind == FindingKind.IN_FLIGHT:
         return "wait for its orders"
+    if kind == FindingKind.DATABASE:
+        return "stop `live` and start it again; then `verify`"
     if instrument is None:
         return "none of our instruments: trade it at the broker"
     ours, broker = Decimal(finding["ours"]), Decimal(finding["broker"])

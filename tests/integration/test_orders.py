@@ -448,6 +448,25 @@ def test_what_the_broker_holds_is_compared_and_a_lasting_difference_freezes_adds
         proved(dsn, engine)
 
 
+def test_a_row_that_is_not_what_memory_says_is_found_and_freezes_adds(dsn, tmp_path):
+    with a_desk(dsn, tmp_path) as (engine, broker, _):
+        markets = {name: market_of(name) for name in SETTINGS.instruments}
+        reconciler = Reconciler(
+            broker, markets, portfolio=lambda: engine.portfolio, command=engine.command, rows=engine.position_rows
+        )
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: quiet(engine))
+        assert [finding.kind for finding in reconciler.run()] == [FindingKind.MATCHED]
+        rows(dsn, "UPDATE portfolio_positions SET current_stop = current_stop - 1")
+        found = {finding.kind: finding for finding in reconciler.run()}
+        assert set(found) == {FindingKind.MATCHED, FindingKind.DATABASE}
+        told = found[FindingKind.DATABASE]
+        assert (told.symbol, told.ours, told.broker) == (next(iter(engine.positions)), 60, 60)
+        assert engine.status()["frozen"] == {}
+        reconciler.run()
+        assert engine.status()["frozen"]["BANK_NIFTY"].startswith("database differs: ")
+
+
 def test_what_is_in_flight_or_has_no_market_is_told_apart():
     portfolio = holding(a_portfolio(), a_position())
     assert [finding.kind for finding in compare(portfolio, [], {})] == [FindingKind.MISSING]

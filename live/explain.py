@@ -42,6 +42,7 @@ _REASONS = {
     "no base position": "there was no base position to add to",
     "roll in progress": "a position of the instrument was being rolled",
     "nothing is due": "no position was due to be rolled",
+    "nothing can be done about what is due": "its figures say of each position why it could not be rolled",
     "no open position": "nothing was open that it could close",
     "entry already working": "an order for that entry was working",
     "exit already working": "orders for all that it could close were working",

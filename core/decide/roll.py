@@ -38,6 +38,7 @@ from core.rollover import OddLots, Roll, RolledFields, far_lots, may_become, rol
 NO_BROKER = "fills are not by a broker"
 NO_CONTRACT = "no such position in a contract"
 NOTHING_DUE = "nothing is due"
+NOTHING_POSSIBLE = "nothing can be done about what is due"
 NO_LONGER_WANTED = "rolled: asked for anew in the far contract"
 LEFT_BEHIND = "ROLLOVER"
 
@@ -71,7 +72,7 @@ def decide_roll(portfolio: Portfolio, given: RollInput) -> Decision:
     figures: Figures = {step.position.position_id: step.says for step in steps}
     going = tuple(step.position.position_id for step in steps if step.far is not None)
     if not draft.has_events:
-        return rejected(portfolio, NOTHING_DUE, **figures)
+        return rejected(portfolio, NOTHING_POSSIBLE, **figures)
     return draft.answered(positions=going, sizing=figures)
 
 

@@ -264,7 +264,8 @@ def tell(answer: Mapping[str, Any], what: str, operator: Operator) -> None:
 
 
 def _closed(outcome: Mapping[str, Any]) -> str:
-    closed = outcome.get("positions") or ()
+    # What only moves to another contract names no lots.
+    closed = (outcome.get("positions") or ()) if outcome.get("lots") is not None else ()
     return f", closed {outcome.get('lots')} lots: {', '.join(map(str, closed))}" if closed else ""
 
 

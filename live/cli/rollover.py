@@ -33,7 +33,7 @@ def rollover(*, operator: Operator, execute: bool, position_id: str | None) -> N
     told = answer.get("first", answer)
     if not operator.as_json and told.get("sizing"):
         print_table(_COLUMNS, list(told["sizing"].items()), none="")
-    if told.get("reason") == NOTHING_DUE and not told.get("sizing") and not operator.as_json:
+    if told.get("reason") == NOTHING_DUE and not operator.as_json:
         click.echo(NOTHING_DUE)
     else:
         tell(answer, f"rollover --{doing}", operator)

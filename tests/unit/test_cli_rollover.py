@@ -25,8 +25,9 @@ def test_a_scan_says_what_is_due_and_asks_for_nothing_more(engine: Engine) -> No
 
 
 def test_what_is_rolled_is_asked_for_by_its_position(engine: Engine) -> None:
-    asked = engine(answer("accepted", sizing={POSITION: "2026-01 to 2026-02"}))
-    assert run("rollover", "--execute", "--position", POSITION, *TOKEN).exit_code == 0
+    asked = engine(answer("accepted", sizing={POSITION: "2026-01 to 2026-02"}, positions=[POSITION]))
+    result = run("rollover", "--execute", "--position", POSITION, *TOKEN)
+    assert (result.exit_code, "closed" in result.stderr + result.stdout) == (0, False)
     assert [request.url.path for request in asked.requests] == ["/rollover/execute"]
     assert asked.bodies[0]["position_id"] == POSITION
 

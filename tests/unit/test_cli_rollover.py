@@ -38,7 +38,9 @@ def test_that_nothing_is_due_is_no_error_and_that_nothing_can_be_rolled_is(engin
     assert (result.exit_code, result.stdout) == (0, "nothing is due\n")
     engine(
         answer(
-            "rejected", reason="nothing is due", sizing={POSITION: "odd lots: 150 units are 3 lots of 40 and 30 more"}
+            "rejected",
+            reason="nothing can be done about what is due",
+            sizing={POSITION: "odd lots: 150 units are 3 lots of 40 and 30 more"},
         )
     )
     result = run("rollover", "--execute", *TOKEN)

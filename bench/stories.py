@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+from msgspec.structs import replace
 
 from bench.host import INSTRUMENT
 from core.alert import parse_alert
@@ -64,17 +65,20 @@ def settings() -> Settings:
 
 
 class Recorder:
-    """Decides a story as the engine does, in memory, and gives each batch as `commit_batch`'s one parameter."""
+    """Decides a story as the engine does, in memory, and gives each batch as `commit_batch`'s one parameter.
 
-    def __init__(self) -> None:
+    `portfolio` is what the last document has led to.
+    """
+
+    def __init__(self, given: Settings | None = None) -> None:
         self._story = Story()
         self._seq = 1
         empty = PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
-        self._portfolio = Portfolio(name="main", settings=settings(), state=empty)
+        self.portfolio = Portfolio(name="main", settings=given or settings(), state=empty)
 
     def start(self) -> str:
         """The first document of all: the portfolio's capital."""
-        return self._document([(StartPortfolio(initial_capital=DEFAULT_CAPITAL), b"{}")])
+        return self.document([(StartPortfolio(initial_capital=DEFAULT_CAPITAL), b"{}")])
 
     def batch(self, clients: Sequence[int]) -> str:
         """The next document: one alert of each of these clients."""
@@ -85,18 +89,19 @@ class Recorder:
             given = SignalInput(signal=signal, fingerprint=fingerprint_of("main", signal), received_at=now)
             inputs.append((given, body))
         inputs.sort(key=lambda pair: signal_in_order_key(pair[0].signal))
-        return self._document(inputs)
+        return self.document(inputs)
 
-    def _document(self, inputs: Sequence[tuple[Input, bytes]]) -> str:
+    def document(self, inputs: Sequence[tuple[Input, bytes]]) -> str:
+        """The next document: these inputs with their bodies, decided."""
         now = datetime.now(UTC)
-        before = after = self._portfolio
-        entries = []
+        before = after = self.portfolio
+        entries: list[Entry] = []
         for given, body in inputs:
-            decision = decide(after, given, now)
+            decision = decide(replace(after, seq=self._seq + len(entries)), given, now)
             after = decision.portfolio
             entries.append(Entry(given=given, decision=decision, decided_at=now, payload=msgspec.json.decode(body)))
         batch = Batch(before=before, after=after, entries=tuple(entries))
         rows = batch_rows(batch, first_seq=self._seq, term=1, instance_id="bench", previous_hash="0" * 64)
         self._seq += len(entries)
-        self._portfolio = after.settled()
+        self.portfolio = after.settled()
         return msgspec.json.encode(rows).decode()

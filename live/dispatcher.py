@@ -6,7 +6,7 @@ order that may be at the broker already is looked for there, never sent again.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -27,6 +27,8 @@ from live.ports import OrderDesk
 log = structlog.get_logger(__name__)
 
 READ_EVERY_SECONDS = 1.0
+# How soon the books are read again while an order was just asked to be cancelled: something else may wait for that.
+SOON_SECONDS = 0.2
 # How long an order that an earlier process may have sent can take to show in the broker's book: longer than any adapter
 # waits for an answer, since a server that hangs may do it late.
 SHOWS_WITHIN_SECONDS = 30.0
@@ -85,6 +87,9 @@ class Dispatcher:
         self._said: dict[str, tuple[int, OrderReport, float]] = {}
         self._ours: set[str] | None = None
         self._read_at = float("-inf")
+        self._look_at = float("-inf")
+        # When the books that first showed an order as cancelled were read.
+        self._seen_cancelled: dict[str, float] = {}
         self._blind = False
         self._wake = threading.Event()
         self._stopping = False
@@ -113,30 +118,55 @@ class Dispatcher:
                 # An adapter's mistake must not end the only thread that brings fills.
                 log.exception("a turn of the dispatcher failed")
                 self._wake.wait(self._read_every)
-            self._wake.wait(self._read_every)
+            self._wake.wait(self._seconds_until_due())
             self._wake.clear()
+
+    def _seconds_until_due(self) -> float:
+        due_in = self._look_at - time.monotonic() if self._desk.portfolio.orders else self._read_every
+        return min(max(due_in, 0.0), self._read_every)
 
     def turn(self) -> None:
         """Send what is intended, end tries that have had their time, then read the books if it is time."""
         self._prepare()
-        orders = sorted(self._desk.portfolio.orders.values(), key=lambda order: _FIRST.index(order.purpose))
         if self._ours is None:
             self._ours = self._desk.known_broker_orders()
         self._outbox.tell_again()
-        if orders and not self._outbox.reached:
+        # At the start too, so that the first order of a process does not wait for it.
+        if not self._outbox.reached and (self._desk.portfolio.orders or self._read_at == float("-inf")):
             self._read()
-        for known in orders:
-            # As it is now: sending the one before may have taken its time.
-            order = self._desk.portfolio.orders.get(known.client_order_id)
-            if order is not None and self._outbox.reached:
-                self._outbox.send(order)
-                self._end_try(order)
+        for order in self._urgent_first():
+            if self._stopping or not self._outbox.reached:
+                break
+            self._outbox.send(order)
+            self._end_try(order)
+            if order.broker_order_id is not None and _is_to_be_cancelled(order):
+                self._cancel(order, order.broker_order_id)
+            if time.monotonic() >= self._look_at:
+                # What was filled is known, and gets its stop, in the middle of a long row too.
+                self._read()
         # What was just placed is mostly filled by now.
         placed, self._outbox.placed = self._outbox.placed, False
-        if orders and (placed or time.monotonic() - self._read_at >= self._read_every):
+        if self._desk.portfolio.orders and (placed or time.monotonic() >= self._look_at):
             self._read()
-        self._forget({order.client_order_id for order in orders})
+        self._forget(set(self._desk.portfolio.orders))
         self._compare()
+
+    def _urgent_first(self) -> Iterator[Order]:
+        """Each order once, as it is when its turn comes. What is decided meanwhile has its place among those that still
+        wait: an exit does not wait for a long row of entries."""
+        known, had = None, set[str]()
+        waiting: Iterator[Order] = iter(())
+        while True:
+            orders = self._desk.portfolio.orders
+            if orders is not known:
+                known = orders
+                left = (order for order_id, order in orders.items() if order_id not in had)
+                waiting = iter(sorted(left, key=lambda order: _FIRST.index(order.purpose)))
+            order = next(waiting, None)
+            if order is None:
+                return
+            had.add(order.client_order_id)
+            yield order
 
     def _end_try(self, order: Order) -> None:
         """A limit order that was not filled in its time is cancelled, to be tried again."""
@@ -145,7 +175,7 @@ class Dispatcher:
             return
         if self._clock() - order.sent_at >= duration(self._desk.portfolio.settings.execution.seconds_per_try):
             self._desk.order_input(EndTry(client_order_id=order.client_order_id))
-            self._read_at = float("-inf")
+            self._look_at = float("-inf")
 
     def _compare(self) -> None:
         """The broker's positions beside ours: at the start, then every so often."""
@@ -166,15 +196,26 @@ class Dispatcher:
         if last is not None and time.monotonic() - last < CANCEL_AGAIN_SECONDS:
             return
         self._asked_to_cancel[order.client_order_id] = time.monotonic()
+        self._look_at = float("-inf")
         try:
             self._broker.cancel(broker_order_id)
         except (BrokerRefused, BrokerAway, OutcomeUnknown) as error:
             # The book tells whether it was cancelled; a refusal mostly means that it has ended.
             log.warning("a cancel was not taken", order=order.client_order_id, error=str(error))
 
+    def _awaits_a_cancel(self) -> bool:
+        """Whether an order was just asked to be cancelled, and the book does not show it as cancelled yet."""
+        now = time.monotonic()
+        return any(
+            now - asked_at < self._read_every
+            for order_id, asked_at in self._asked_to_cancel.items()
+            if order_id not in self._seen_cancelled
+        )
+
     # --- from the broker
 
     def _read(self) -> None:
+        self._look_at = time.monotonic() + self._read_every
         try:
             books = read_books(self._broker, self._clock())
         except (BrokerAway, BrokerRefused) as error:
@@ -191,23 +232,31 @@ class Dispatcher:
             market = self._market_of(order)
             if market is not None:
                 self._read_one(books, order, market, claimed)
+        again_in = SOON_SECONDS if self._awaits_a_cancel() else self._read_every
+        self._look_at = self._read_at + min(again_in, self._read_every)
 
     def _read_one(self, books: Books, order: Order, market: Market, claimed: set[str]) -> None:
         entry = self._entry_of(books, order, market, claimed)
         if entry is None:
             return
+        if entry.state is BrokerOrderState.CANCELLED:
+            self._seen_cancelled.setdefault(order.client_order_id, self._read_at)
         try:
             report = news_of(books, order, entry, market)
         except ValueError as error:
             # One row that cannot be true must not keep the others from being read.
             self._tell(order, "what the broker's book shows of an order cannot be booked", error)
             return
-        if report is not None:
+        if report is not None and not (report.settled and self._was_just_cancelled(order)):
             self._tell_news(order, report)
         if order.purpose is OrderPurpose.STOP:
             self._tend_stop(order, entry, market)
-        if (order.cancel_asked or order.try_over) and not order.has_ended:
+        if _is_to_be_cancelled(order):
             self._cancel(order, entry.broker_order_id)
+
+    def _was_just_cancelled(self, order: Order) -> bool:
+        """Whether a fill may still be on its way into the book, however often that was read meanwhile."""
+        return self._read_at - self._seen_cancelled.get(order.client_order_id, float("-inf")) < self._read_every
 
     def _tend_stop(self, order: Order, entry: BrokerOrder, market: Market) -> None:
         """Note what it may still sell, and move it to where it belongs."""
@@ -286,7 +335,16 @@ class Dispatcher:
 
     def _forget(self, known: set[str]) -> None:
         self._outbox.forget(known)
-        keeps: tuple[dict[str, Any], ...] = (self._missing_since, self._asked_to_cancel, self._said)
+        keeps: tuple[dict[str, Any], ...] = (
+            self._missing_since,
+            self._asked_to_cancel,
+            self._seen_cancelled,
+            self._said,
+        )
         for kept in keeps:
             for client_order_id in kept.keys() - known:
                 del kept[client_order_id]
+
+
+def _is_to_be_cancelled(order: Order) -> bool:
+    return (order.cancel_asked or order.try_over) and not order.has_ended

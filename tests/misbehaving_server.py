@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from collections import defaultdict, deque
 from contextlib import suppress
 from enum import Enum
@@ -41,6 +42,8 @@ class MisbehavingServer:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
+        # By endpoint when each of its requests was there, whole: seconds of the monotonic clock.
+        self.received: dict[str, list[float]] = defaultdict(list)
         self._troubles: dict[str, deque[tuple[Trouble, float]]] = defaultdict(deque)
         self._stopping = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler, self)
@@ -83,6 +86,7 @@ class MisbehavingServer:
 
     def serve(self, handler: "_Handler", endpoint: str, fields: dict[str, Any]) -> None:
         """Answer one request, or not."""
+        self.received[endpoint].append(time.monotonic())
         self.requests.append((endpoint, fields))
         waiting = self._troubles[endpoint]
         trouble, seconds = waiting.popleft() if waiting else (None, 0.0)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bench.host import Host
 from bench.measure import Comparisons
-from bench.scenarios import engine, manager, post, recovery, replay, restart
+from bench.scenarios import engine, manager, orders, post, reconcile, recovery, replay, restart
 
 Scenario = Callable[[Host], Comparisons]
 
@@ -14,6 +14,8 @@ SCENARIOS: dict[str, Scenario] = {
     "post": post.post,
     "restart": restart.restart,
     "engine": engine.engine,
+    "orders": orders.orders,
+    "reconcile": reconcile.reconcile,
     "replay": replay.replay,
     "verify": recovery.verify,
     "recovery": recovery.recovery,

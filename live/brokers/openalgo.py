@@ -233,9 +233,9 @@ class OpenAlgoBroker:
 
     def _change(self, endpoint: str, fields: Mapping[str, str]) -> Answer:
         """Send what changes something, once."""
-        self._orders_pace.wait()
         try:
-            return self._wire.send(endpoint, fields)
+            with self._orders_pace.turn():
+                return self._wire.send(endpoint, fields)
         except NotDone as error:
             raise BrokerAway(f"{endpoint}: {error}") from error
         except NoAnswer as error:
@@ -245,9 +245,9 @@ class OpenAlgoBroker:
         """Send what changes nothing, a few times while one time-out lasts."""
         give_up_at = self._monotonic() + float(self.settings.read_seconds)
         for attempt in range(1, self.settings.read_attempts + 1):
-            self._reads_pace.wait()
             try:
-                return self._wire.send(endpoint, fields or {})
+                with self._reads_pace.turn():
+                    return self._wire.send(endpoint, fields or {})
             except (NotDone, NoAnswer) as error:
                 if attempt == self.settings.read_attempts or self._monotonic() >= give_up_at:
                     raise BrokerAway(f"{endpoint}: {error} (tried {attempt} times)") from error

@@ -551,7 +551,7 @@ def _post(url: str, move: Move) -> None:
         assert answer.status == 200
 
 
-def main(tell: Callable[[dict[str, Any], int], None] = child) -> None:
+def main() -> None:
     """Fork a child for each request."""
     configure_logging()
     for line in sys.stdin:
@@ -560,7 +560,7 @@ def main(tell: Callable[[dict[str, Any], int], None] = child) -> None:
         if pid == 0:
             os.close(reading)
             try:
-                tell(json.loads(line), writing)
+                child(json.loads(line), writing)
             finally:
                 os._exit(0)
         os.close(writing)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.orders import OrderPurpose, OrderState
 from live.brokers.port import BrokerOrder, BrokerOrderState, BrokerRefused, OrderRequest
 from tests.builders import a_signal, minutes, settings_with
 from tests.engines import Clock, status_of
@@ -49,6 +50,30 @@ def test_the_stop_at_the_broker_follows_ours_and_is_gone_before_the_exit_sells(d
         assert (held(broker), waiting(broker)) == (0, [])
         told = rows(dsn, "SELECT purpose, state, filled_lots FROM orders ORDER BY purpose")
         assert told == [("entry", "filled", 2), ("exit", "filled", 2), ("stop", "cancelled", 0)]
+        proved(dsn, engine)
+
+
+def test_an_exit_cancels_its_stop_and_looks_at_once_and_sells_when_no_fill_of_it_can_come(dsn, tmp_path):
+    with a_desk(dsn, tmp_path, settings=SETTINGS, start=False) as (engine, broker, dispatcher):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        for _ in range(3):
+            dispatcher.turn()
+        assert at_rest(engine)
+        dispatcher._read_every = dispatcher._look_at = 1e9  # nothing is due by itself any more
+        engine.process_signal(a_signal("EXIT", price=53900, timestamp=minutes(18)))
+        dispatcher.turn()
+        assert waiting(broker) == []
+        states = {order.purpose: order.state for order in engine.portfolio.orders.values()}
+        assert states == {OrderPurpose.EXIT: OrderState.INTENT, OrderPurpose.STOP: OrderState.CANCELLED}
+        for _ in range(3):
+            # However often the books are read before it is time.
+            dispatcher._look_at = 0.0
+            dispatcher.turn()
+        assert len(broker.placed) == 2
+        dispatcher._read_every = dispatcher._look_at = 0.0
+        for _ in range(3):
+            dispatcher.turn()
+        assert (len(broker.placed), held(broker), dict(engine.portfolio.orders)) == (3, 0, {})
         proved(dsn, engine)
 
 

@@ -175,6 +175,41 @@ def test_an_alert_is_accepted_sent_filled_and_sold_again(dsn, tmp_path):
         proved(dsn, engine)
 
 
+def test_what_reduces_a_risk_does_not_wait_for_the_entries_that_were_decided_before_it(dsn, tmp_path):
+    with a_desk(dsn, tmp_path, start=False) as (engine, broker, dispatcher):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        dispatcher.turn()
+        assert engine.positions
+        silver = {"instrument": "SILVER_MINI", "price": 90000, "stop": 89000, "atr": 600}
+        for entry in (GOLD, silver):
+            assert status_of(engine.process_signal(a_signal(**entry, timestamp=minutes(16)))) == "accepted"
+        alerts = [a_signal("EXIT", price=52500, timestamp=minutes(17))]
+        place = broker.place
+
+        def placed(request: OrderRequest) -> str:
+            answer = place(request)
+            if alerts:
+                assert status_of(engine.process_signal(alerts.pop())) == "accepted"
+            return answer
+
+        broker.place = placed
+        dispatcher.turn()
+        dispatcher.turn()
+        purposes = dict(rows(dsn, "SELECT client_order_id, purpose FROM orders"))
+        assert [purposes[order_id] for order_id in broker.placed] == ["entry", "entry", "exit", "entry"]
+        assert quiet(engine)
+        proved(dsn, engine)
+
+
+def test_the_books_are_read_before_the_first_order_of_a_process_is_decided(dsn, tmp_path):
+    with a_desk(dsn, tmp_path, start=False) as (engine, broker, dispatcher):
+        dispatcher.turn()
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        broker.blind = True  # and not again before it is sent
+        dispatcher.turn()
+        assert len(broker.placed) == 1
+
+
 def test_partial_fills_are_booked_as_they_come(dsn, tmp_path):
     clock = Clock(NOW)
     parts = {"fill_fractions": ("0.5", "0.5"), "seconds_between_fills": "10"}

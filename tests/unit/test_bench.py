@@ -2,7 +2,9 @@
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from io import StringIO
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,16 +15,24 @@ from rich.console import Console
 from bench.__main__ import arguments
 from bench.host import INSTRUMENT as CONTRACT
 from bench.measure import Comparisons, in_turns, quantile, spread_of
+from bench.openalgo import BenchBroker
 from bench.report import as_json, busy, cells, number, show, write
+from bench.scenarios.orders import INSTRUMENTS as TRADED
+from bench.scenarios.orders import WAYS, Bare, bare_client, post
+from bench.scenarios.reconcile import holding, markets
 from bench.scenarios.recovery import INSTRUMENTS, add_round, history_signal, make_history
 from bench.scenarios.replay import FILE, INSTRUMENT, documents_of, listed_settings
 from core.config import default_settings
 from core.models import SignalType
 from core.postgres.journal_stream import journal_stream
 from core.settings import Settings
+from live.brokers.openalgo import OpenAlgoBroker
+from live.brokers.settings import OpenAlgoSettings
 from live.deliveries import MOST_AT_ONCE
+from live.reconcile import FindingKind, compare
 from live.replay.trade_list import read_trade_list
 from live.verify import verify
+from tests.openalgo_server import API_KEY
 
 FLOATS = st.lists(st.floats(min_value=0, max_value=1e9), min_size=1)
 
@@ -174,3 +184,49 @@ def test_a_recovery_is_told_whole_net_of_imports_and_beside_that_of_a_short_jour
     assert told["1,000 rows, net", "the target"] == pytest.approx((150, 1500))
     assert told["1,000 rows, server too, net", "the target"] == pytest.approx((1400, 5000))
     assert told["1,000 rows, server too, whole", short] == pytest.approx((1800, 900))
+
+
+class _Documents:
+    """A bare writer that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.kept: list[dict[str, Any]] = []
+
+    def write(self, document: str) -> None:
+        self.kept.append(json.loads(document))
+
+
+def test_the_limit_of_an_order_names_its_commits_and_posts():
+    told = {figure.name: figure.limit for way in WAYS for figure in (way.entry, way.exit) if figure is not None}
+    assert told == {
+        "entry": "1 bare commit + 2 POSTs",
+        "exit": "1 bare commit + 1 POST",
+        "entry, mode asked": "1 bare commit + 3 POSTs",
+        "exit past its stop": "2 bare commits + 4 POSTs",
+    }
+
+
+def test_the_limit_of_an_order_is_noted_by_the_brokers_server_and_leaves_the_rows_of_a_whole_trade():
+    writer, entry, leave = _Documents(), WAYS[0].entry, WAYS[2].exit
+    with BenchBroker() as server, bare_client(server.url) as http:
+        server.exchange.set_quote(TRADED[0], Decimal(1000))
+        bare = Bare(http, writer)
+        bare.order("entry", TRADED[0], entry)
+        bare.order("exit", TRADED[0], leave)
+        noted = post(http, "noted").json()["data"]
+        assert (set(bare.begun) - set(noted), post(http, "noted").json()["data"]) == (set(), {})
+        assert all(begun < noted[name] for name, begun in bare.begun.items())
+        assert server.exchange.accepted() == []
+    kinds = [entry["kind"] for document in writer.kept for entry in document["journal"]]
+    assert kinds[1:] == ["signal", "send", "report", "report", "report"] * 2
+    last = [order for document in writer.kept for order in document.get("orders_changed", ())][-1]
+    assert (last["purpose"], last["state"], last["settled"]) == ("exit", "filled", True)
+
+
+def test_the_positions_that_are_reconciled_are_those_that_the_brokers_server_holds():
+    with BenchBroker() as server:
+        server.hold(3)
+        settings = OpenAlgoSettings.model_validate({"url": server.url, "api_key": API_KEY})
+        with OpenAlgoBroker(settings, lambda: datetime.now(UTC)) as broker:
+            findings = compare(holding(3), broker.positions(), markets(3))
+    assert [finding.kind for finding in findings] == [FindingKind.MATCHED] * 3

@@ -60,7 +60,10 @@ TROUBLES = {
 
 CAPITAL = Decimal(20_000_000)
 _TRADED = """
-    SELECT count(*), count(*) FILTER (WHERE (SELECT count(*) FROM fills f WHERE f.client_order_id = o.client_order_id) > 1)
+    SELECT count(*), count(*) FILTER (
+        WHERE (filled_lots > 0 AND filled_lots < lots)
+           OR (SELECT count(*) FROM fills f WHERE f.client_order_id = o.client_order_id) > 1
+    )
     FROM orders o
 """
 

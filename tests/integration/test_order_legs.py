@@ -207,6 +207,18 @@ def test_a_try_that_is_filled_in_part_has_its_own_second_leg_and_the_next_try_ha
         proved(dsn, desk.engine)
 
 
+def test_a_second_leg_that_nobody_quotes_does_not_wait_for_ever_but_is_undone(dsn):
+    with a_server() as server, a_desk(dsn, server, start=False) as desk:
+        desk.engine.process_signal(a_signal())
+        until_the_second_leg_is_intended(desk)
+        del server.exchange.quotes[PUT]
+        desk.dispatcher.start()
+        assert eventually(lambda: quiet(desk.engine))
+        assert asked(server) == [("BUY", CALL, 60), ("SELL", CALL, 60)]
+        assert rows(dsn, "SELECT message FROM orders WHERE leg = 'pe'") == [("no quote",)]
+        proved(dsn, desk.engine)
+
+
 @pytest.mark.parametrize("at", ["first leg at the broker", "second leg intended", "second leg at the broker"])
 def test_a_restart_between_the_legs_goes_on_with_the_second_one(dsn, at):
     clock = Clock(NOW)

@@ -230,7 +230,7 @@ def test_a_restart_between_the_legs_goes_on_with_the_second_one(dsn, at):
             else:
                 until_the_second_leg_is_intended(desk)
             if at == "second leg at the broker":
-                server.misbehave("orderbook", Trouble.FAILS_AFTER)
+                server.misbehave("orderbook", Trouble.FAILS_AFTER, times=3)
                 desk.dispatcher.turn()
             assert len(asked(server)) == (2 if at == "second leg at the broker" else 1)
             assert not desk.engine.positions

@@ -32,11 +32,15 @@ class ContractMarkets:
                 yield market, sign
 
     def in_use(self, portfolio: Portfolio, instrument: str) -> Iterator[Market]:
-        """The markets of an instrument's open positions and of its orders of which more may come; some may come twice."""
+        """The markets of an instrument's open positions and of its orders of which more may come; some may come twice.
+
+        But for options: no chart of ours tells what they are worth.
+        """
         for position in portfolio.positions_of(instrument):
-            yield from (market for market, _ in self.held_as(position))
+            if position.ce_symbol is None:
+                yield from (market for market, _ in self.held_as(position))
         for order in portfolio.orders_of(instrument):
-            market = self.of_order(order)
+            market = None if order.leg is not None else self.of_order(order)
             if market is not None:
                 yield market
 

@@ -27,6 +27,7 @@ from core.inputs import SetContracts
 from core.listed_contracts import ListedContracts, contracts_document
 from core.portfolio import Portfolio
 from core.settings import Settings
+from core.symbols import FutureSymbol, SymbolRefused, parse_symbol
 from core.trading_calendar import BeyondHorizon, TradingCalendar
 from live.contracts_file import (
     DEFAULT_CALENDAR,
@@ -77,8 +78,14 @@ class ContractsDesk:
         return load_calendar(self._files.calendar or DEFAULT_CALENDAR)
 
     def lot_of(self, symbol: str) -> Decimal | None:
-        """The lot, in units, of a contract by its symbol; None for one that was never made here."""
-        return self._lots.get(symbol)
+        """The lot, in units, of a contract or of an option on it, by its symbol; None for one that was never made here."""
+        if symbol in self._lots:
+            return self._lots[symbol]
+        try:
+            option = parse_symbol(symbol)
+        except SymbolRefused:
+            return None
+        return self._lots.get(str(FutureSymbol(underlying=option.underlying, expiry=option.expiry)))
 
     def _listed(
         self,

@@ -137,11 +137,16 @@ class Outbox:
             self.report(order, OrderState.SENT, broker_order_id=broker_order_id)
 
     def _quoted(self, order: Order, market: Market) -> SendOrder | None:
-        """What is asked of the writer, with where the order would trade now; None where that cannot be told."""
+        """What is asked of the writer, with where the order would trade now; None where that cannot be told.
+
+        A second leg that has no quote is told to have none: what was bought for it must not wait.
+        """
         try:
             quote = self._quote(market, buys=order.buys)
             synthetic = self._synthetic(order, market, quote)
         except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:
+            if order.leg_price is not None and isinstance(error, BrokerRefused):
+                return SendOrder(client_order_id=order.client_order_id)
             self._tell(order, "an entry waits: there is no quote", error)
             return None
         return SendOrder(client_order_id=order.client_order_id, quote=quote, market=synthetic)

@@ -149,11 +149,16 @@ IN_CONTRACTS = ContractMarkets({BANK: "NFO"}, lambda _: False)
 
 
 def story_in_legs() -> list[Part]:
-    """In calls and puts: an entry in two tries, a pyramid, both sold; a short that is left while its second leg works, and
-    so undone; and one that is held in the end."""
+    """In calls and puts: a short that is left while its second leg works, and so undone; an entry in two tries, a pyramid,
+    and both sold."""
     return [
-        Move(instrument=CALL, price=800, most=1),
         Move(instrument=PUT, price=800),
+        Move(instrument=CALL, price=800, most=CLOSED),
+        mirrored(a_signal(timestamp=minutes(15)), Side.SHORT),
+        Turns(4),
+        a_signal("EXIT", layer="Short_1", timestamp=minutes(15.5)),
+        Settled(BANK),
+        Move(instrument=CALL, price=800, most=1),
         Move(instrument=CALL_ABOVE, price=800),
         Move(instrument=PUT_ABOVE, price=800),
         a_signal(timestamp=minutes(16)),
@@ -165,18 +170,7 @@ def story_in_legs() -> list[Part]:
         Move(instrument=CALL, price=800),
         a_signal("EXIT", layer="ALL", price=53000, timestamp=minutes(17.5)),
         Settled(BANK),
-        Move(instrument=CALL, price=800, most=CLOSED),
-        mirrored(a_signal(timestamp=minutes(18)), Side.SHORT),
-        Turns(4),
-        a_signal("EXIT", layer="Short_1", timestamp=minutes(18.2)),
-        Settled(BANK),
-        Move(instrument=CALL, price=800),
-        mirrored(a_signal(timestamp=minutes(18.5)), Side.SHORT),
-        Settled(BANK),
     ]
-
-
-HELD_IN_LEGS_IN_THE_END = {CALL: Decimal(-60), PUT: Decimal(60)}
 
 
 def market_of(symbol: str) -> Market:

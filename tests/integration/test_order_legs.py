@@ -225,6 +225,19 @@ def test_a_try_that_is_filled_in_part_has_its_own_second_leg_and_the_next_try_ha
         proved(dsn, desk.engine)
 
 
+def test_a_second_leg_that_nobody_quotes_does_not_wait_for_ever_but_is_undone(dsn):
+    with a_server() as server, a_desk(dsn, server, start=False) as desk:
+        desk.engine.process_signal(a_signal())
+        until_the_second_leg_is_intended(desk)
+        del server.exchange.quotes[PUT]
+        desk.most = None
+        desk.dispatcher.start()
+        assert eventually(lambda: quiet(desk.engine))
+        assert asked(server) == [("BUY", CALL, 60), ("SELL", CALL, 60)]
+        assert rows(dsn, "SELECT message FROM orders WHERE leg = 'pe'") == [("no quote",)]
+        proved(dsn, desk.engine)
+
+
 @pytest.mark.parametrize("at", ["first leg at the broker", "second leg intended", "second leg at the broker"])
 def test_a_restart_between_the_legs_goes_on_with_the_second_one(dsn, at):
     clock = Clock(NOW)
@@ -300,3 +313,31 @@ def test_an_exit_between_the_legs_undoes_the_first_one(dsn):
         assert asked(server) == [("BUY", CALL, 60), ("SELL", CALL, 60)]
         assert held(server) == {}
         proved(dsn, desk.engine)
+
+
+def test_on_paper_options_trade_at_the_files_quotes_in_whole_lots_whatever_the_chart_says(dsn, tmp_path):
+    quotes = tmp_path / "quotes.csv"
+    lines = [f"{minutes(0).isoformat()},{CALL},810", f"{minutes(0).isoformat()},{PUT},800"]
+    quotes.write_text("\n".join(["time,symbol,price", *lines]) + "\n")
+    brokers = BrokersSettings.model_validate(
+        {
+            "markets": {"BANK_NIFTY": {"exchange": "NFO", "contracts": True}},
+            "paper": {"quotes_file": str(quotes), "slippage_percent": "0", "fill_fractions": ["0.6", "0.4"]},
+        }
+    )
+    clock, folder = Clock(NOW), tmp_path / "broker" / "main"
+    with (
+        an_engine(dsn, settings=SETTINGS, clock=clock, contracts_on=CONTRACTS.document_on) as engine,
+        order_desk(engine, SETTINGS, brokers, folder, clock=clock, may_send=lambda: True, contracts=CONTRACTS) as start,
+    ):
+        start()
+        engine.process_signal(a_signal())
+        assert eventually(lambda: quiet(engine) and engine.positions)
+        assert rows(dsn, "SELECT lots FROM fills ORDER BY number") == [(1,)] * 4
+        engine.process_signal(a_signal("MARKET_DATA", price=52100, timestamp=minutes(1)))
+        engine.process_signal(an_exit())
+        assert eventually(lambda: quiet(engine) and not engine.positions)
+        assert rows(dsn, "SELECT entry_price, exit_price FROM portfolio_positions") == [
+            (Decimal(52010), Decimal(52010))
+        ]
+        proved(dsn, engine)

@@ -25,7 +25,7 @@ GOLD = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500, "atr": 500}
 @pytest.fixture
 def engine(dsn: str) -> Iterator[LiveTradingEngine]:
     """An engine whose fills come from a broker, which is the test."""
-    settings = without_waiting(settings_with(execution={"fills": "broker"}))
+    settings = without_waiting(settings_with(execution={"fills": "broker", "stop_atr": None}))
     with an_engine(dsn, settings=settings, clock=Clock(minutes(20))) as engine:
         yield engine
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from core.models import Position
-from core.orders import Order, OrderPurpose
+from core.orders import EntryPlan, Leg, Order, OrderPurpose
 from live.books import Market
 from live.brokers.port import BrokerPosition
 from live.contract_markets import ContractMarkets
 from live.reconcile import FindingKind, compare
-from tests.builders import a_portfolio, a_position, holding
+from tests.builders import NOON, a_portfolio, a_position, holding
 from tests.contracts import a_document, in_contracts
 
 JANUARY, FEBRUARY = "GOLDM05JAN26FUT", "GOLDM05FEB26FUT"
@@ -69,6 +69,35 @@ def test_the_markets_in_use_are_those_of_positions_and_orders() -> None:
     portfolio = holding(a_portfolio(), in_contract(JANUARY)).with_order(an_order(symbol=FEBRUARY))
     assert {market.symbol for market in MARKETS.in_use(portfolio, "GOLD_MINI")} == {JANUARY, FEBRUARY}
     assert not list(MARKETS.in_use(portfolio, "COPPER"))
+
+
+CALL, PUT = "GOLDM05FEB2672000CE", "GOLDM05FEB2672000PE"
+PAIR: dict[str, Any] = {"strike": Decimal(72000), "ce_symbol": CALL, "pe_symbol": PUT}
+
+
+def test_no_chart_tells_the_price_of_an_option() -> None:
+    pair = a_position(**PAIR)
+    portfolio = holding(a_portfolio(), pair).with_order(an_order(symbol=CALL, leg=Leg.CALL, strike=Decimal(72000)))
+    assert [(market.symbol, sign) for market, sign in MARKETS.held_as(pair)] == [(CALL, 1), (PUT, -1)]
+    assert not list(MARKETS.in_use(portfolio, "GOLD_MINI"))
+
+
+def test_what_an_order_comes_to_is_its_instruments_while_it_works() -> None:
+    plan = EntryPlan(
+        entry_timestamp=NOON,
+        entry_bar_time=None,
+        mark_time=NOON,
+        stop=None,
+        atr=None,
+        limiter="risk",
+        is_base_position=True,
+        **PAIR,
+    )
+    second = an_order(symbol=PUT, leg=Leg.PUT, plan=plan, purpose=OrderPurpose.ENTRY, leg_price=Decimal(900))
+    portfolio = a_portfolio().with_order(second)
+    # Bought for the first leg, which is settled; the second one is on its way.
+    (finding,) = compare(portfolio, [held(CALL, 200)], FIXED, MARKETS)
+    assert (finding.kind, finding.instrument) == (FindingKind.IN_FLIGHT, "GOLD_MINI")
 
 
 # --- compared with what the broker holds

@@ -56,6 +56,8 @@ def test_contracts_carry_their_exchanges_zone_and_the_settings_money(tmp_path: P
     assert listed.of_month("2026-02").margin_per_lot == 31_000
     assert (desk.lot_of("COPPER27FEB26FUT"), desk.lot_of("COPPER31MAR26FUT")) == (250, 2500)
     assert desk.lot_of("NOTHING") is None
+    # An option's is its future's.
+    assert desk.lot_of("COPPER27FEB26800CE") == 250
 
 
 def test_rules_and_calendar_of_ones_own_take_the_place_of_the_shipped_ones(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -261,13 +260,15 @@ class Dispatcher:
     def _tend_stop(self, order: Order, entry: BrokerOrder, market: Market) -> None:
         """Note what it may still sell, and move it to where it belongs."""
         waits = entry.state in (BrokerOrderState.PENDING, BrokerOrderState.WORKING)
-        filled = entry.filled_quantity or Decimal(0)
-        self._outbox.stop_units[order.client_order_id] = entry.quantity - filled if waits else Decimal(0)
+        filled = entry.quantity if entry.filled_quantity is None else entry.filled_quantity
+        self._outbox.stop_units[order.client_order_id] = entry.quantity if waits else filled
         if not waits or order.cancel_asked or order.try_over or order.has_ended:
             return
         wanted = request_of(order, market)
         if (entry.quantity, entry.trigger_price) == (wanted.quantity, wanted.trigger_price):
             return
+        # Until the book is read again it may be as large as it was, or as it is to be.
+        del self._outbox.stop_units[order.client_order_id]
         try:
             self._broker.modify(entry.broker_order_id, wanted)
         except BrokerRefused as error:

@@ -55,7 +55,7 @@ class Outbox:
         self._ours_to_place: set[str] = set()
         # What a call came to and the writer could not keep.
         self._untold: dict[str, OrderReport] = {}
-        # Units that each stop at the broker may still sell, as its book said last.
+        # Units that each stop at the broker has sold or may sell, as its book said last.
         self.stop_units: dict[str, Decimal] = {}
         # Whether anything was placed since the dispatcher looked.
         self.placed = False
@@ -210,7 +210,9 @@ class Outbox:
             units = self.stop_units.get(stop.client_order_id)
             if stop.cancel_asked or stop.try_over or stop.has_ended or units is None:
                 return True
-            if units + market.units_per_lot * order.lots > market.units_per_lot * position.lots:
+            # What it sold and we have not booked is not gone from the position yet.
+            unbooked = units - market.units_per_lot * stop.filled_lots
+            if unbooked + market.units_per_lot * order.lots > market.units_per_lot * position.lots:
                 return True
         return False
 

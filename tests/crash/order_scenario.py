@@ -133,6 +133,8 @@ def story() -> list[Part]:
         Turns(3),
         Move(instrument=COPPER, price=830),
         Settled(COPPER),
+        # A stop that has to be larger by now is made so.
+        Turns(3),
     ]
 
 
@@ -545,7 +547,7 @@ def _post(url: str, move: Move) -> None:
         assert answer.status == 200
 
 
-def main() -> None:
+def main(tell: Callable[[dict[str, Any], int], None] = child) -> None:
     """Fork a child for each request."""
     configure_logging()
     for line in sys.stdin:
@@ -554,7 +556,7 @@ def main() -> None:
         if pid == 0:
             os.close(reading)
             try:
-                child(json.loads(line), writing)
+                tell(json.loads(line), writing)
             finally:
                 os._exit(0)
         os.close(writing)

@@ -17,6 +17,7 @@ _STATES = {
     BrokerOrderState.CANCELLED: OrderState.CANCELLED,
     BrokerOrderState.REJECTED: OrderState.REJECTED,
 }
+_STOPS = (OrderType.STOP, OrderType.STOP_MARKET)
 # How far a broker's clock may be behind ours.
 CLOCKS_APART = timedelta(minutes=2)
 _ENDED = (BrokerOrderState.FILLED, BrokerOrderState.CANCELLED, BrokerOrderState.REJECTED)
@@ -82,6 +83,7 @@ def found_in(books: Books, order: Order, market: Market, claimed: Collection[str
         if entry.client_order_id is None
         and entry.tag is None
         and not _placed_before(entry, order)
+        and (entry.order_type in _STOPS) == (asked.order_type in _STOPS)
         and (entry.symbol, entry.exchange, entry.action, entry.quantity)
         == (asked.symbol, asked.exchange, asked.action, asked.quantity)
     ]

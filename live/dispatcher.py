@@ -7,10 +7,12 @@ order that may be at the broker already is looked for there, never sent again.
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from core.decide.timing import duration
 from core.errors import DatabaseAway
@@ -18,7 +20,15 @@ from core.inputs import EndTry, OrderReport
 from core.orders import Order, OrderPurpose, OrderState, OrderType
 from live.answers import AnswerKind
 from live.books import Books, Market, found_in, news_of, read_books, request_of
-from live.brokers.port import Broker, BrokerAway, BrokerOrder, BrokerOrderState, BrokerRefused, OutcomeUnknown
+from live.brokers.port import (
+    Broker,
+    BrokerAway,
+    BrokerOrder,
+    BrokerOrderState,
+    BrokerRefused,
+    OrderRequest,
+    OutcomeUnknown,
+)
 from live.order_limits import Gate
 from live.outbox import MAYBE_THERE, Outbox
 from live.ports import OrderDesk
@@ -37,6 +47,9 @@ A_NIGHT = timedelta(hours=6)
 SAY_AGAIN_SECONDS = 60.0
 RECONCILE_EVERY_SECONDS = 60.0
 AGAIN_SECONDS = 5.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+OF_ANOTHER_DAY = "the broker's book of another day does not show it any more"
+_TWO_STEPS = (OrderPurpose.ROLL_OUT, OrderPurpose.ROLL_IN, OrderPurpose.UNDO)
 # What reduces a risk goes first.
 _FIRST = (
     OrderPurpose.EXIT,
@@ -51,7 +64,8 @@ _FIRST = (
 class Dispatcher:
     """One thread. `desk` is the engine; `market_of` tells where an order is traded, None where nowhere;
     `may_send` whether this instance holds the portfolio at this moment, `gate` what limits let through; `prepare` is called
-    before each turn, `reconcile` now and then."""
+    before each turn, `reconcile` now and then; `differs` tells whether what the broker holds has lastingly been something
+    else than we do."""
 
     def __init__(
         self,
@@ -64,6 +78,7 @@ class Dispatcher:
         prepare: Callable[[], None] = lambda: None,
         gate: Gate | None = None,
         reconcile: Callable[[], object] = lambda: None,
+        differs: Callable[[str], bool] = lambda _: False,
         shows_within: float = SHOWS_WITHIN_SECONDS,
         read_every: float = READ_EVERY_SECONDS,
     ) -> None:
@@ -71,18 +86,27 @@ class Dispatcher:
         self._broker = broker
         self._market_of = market_of
         self._clock = clock
+        self._may_send = may_send
         self._prepare = prepare
         self._reconcile = reconcile
         self._reconciled_at = float("-inf")
         self._shows_within = shows_within
         self._read_every = read_every
         self._outbox = Outbox(
-            desk, broker, market_of=market_of, clock=clock, may_send=may_send, gate=gate, tell=self._tell
+            desk,
+            broker,
+            market_of=market_of,
+            clock=clock,
+            may_send=may_send,
+            gate=gate,
+            tell=self._tell,
+            differs=differs,
         )
         self._missing_since: dict[str, float] = {}
         self._asked_to_cancel: dict[str, float] = {}
         self._told: set[str] = set()
         # What the books said last, of which version of the order, and when: told with each look, it would fill the journal.
+        self._moved: dict[str, tuple[OrderRequest, float]] = {}
         self._said: dict[str, tuple[int, OrderReport, float]] = {}
         self._ours: set[str] | None = None
         self._read_at = float("-inf")
@@ -191,6 +215,11 @@ class Dispatcher:
     # --- to the broker
 
     def _cancel(self, order: Order, broker_order_id: str) -> None:
+        if not self._may_send():
+            return
+        protects = order.purpose is OrderPurpose.STOP and order.position_id in self._desk.portfolio.positions
+        if protects and not self._outbox.lets_exits_go(order):
+            return  # nothing could be sold in its place
         last = self._asked_to_cancel.get(order.client_order_id)
         if last is not None and time.monotonic() - last < CANCEL_AGAIN_SECONDS:
             return
@@ -223,7 +252,8 @@ class Dispatcher:
             self._blind, self._outbox.reached = True, False
             return
         self._read_at, self._blind, self._outbox.reached = time.monotonic(), False, True
-        orders = list(self._desk.portfolio.orders.values())
+        # Entries first: what sells cannot be booked before what it sells.
+        orders = sorted(self._desk.portfolio.orders.values(), key=lambda order: order.purpose is not OrderPurpose.ENTRY)
         # Also those that are settled: the book shows the whole day.
         self._ours = (self._ours or set()) | {o.broker_order_id for o in orders if o.broker_order_id is not None}
         claimed = set(self._ours)
@@ -262,13 +292,21 @@ class Dispatcher:
         waits = entry.state in (BrokerOrderState.PENDING, BrokerOrderState.WORKING)
         filled = entry.quantity if entry.filled_quantity is None else entry.filled_quantity
         self._outbox.stop_units[order.client_order_id] = entry.quantity if waits else filled
-        if not waits or order.cancel_asked or order.try_over or order.has_ended:
+        if not waits or order.cancel_asked or order.try_over or order.has_ended or not self._may_send():
+            return
+        if self._is_of_nothing(order, market):
+            self._desk.order_input(EndTry(client_order_id=order.client_order_id))
             return
         wanted = request_of(order, market)
+        asked, at = self._moved.get(order.client_order_id, (None, 0.0))
         if (entry.quantity, entry.trigger_price) == (wanted.quantity, wanted.trigger_price):
             return
         # Until the book is read again it may be as large as it was, or as it is to be.
         del self._outbox.stop_units[order.client_order_id]
+        if asked == wanted and time.monotonic() - at < SAY_AGAIN_SECONDS:
+            # A book that rounds, or does not tell triggers, is not argued with at each look.
+            self._outbox.stop_units[order.client_order_id] = max(entry.quantity, wanted.quantity)
+            return
         try:
             self._broker.modify(entry.broker_order_id, wanted)
         except BrokerRefused as error:
@@ -277,19 +315,34 @@ class Dispatcher:
         except (BrokerAway, OutcomeUnknown) as error:
             # The book tells whether it was moved.
             self._tell(order, "a stop was not moved yet", error)
+        else:
+            self._moved[order.client_order_id] = (wanted, time.monotonic())
+
+    def _is_of_nothing(self, stop: Order, market: Market) -> bool:
+        """Whether the broker is known to hold less than a stop would sell: triggered, it would open a position."""
+        if not self._outbox.is_different(stop.instrument):
+            return False
+        try:
+            return self._outbox.held_against(stop, market) < market.units_per_lot * stop.lots_left
+        except (BrokerAway, BrokerRefused, OutcomeUnknown):
+            return False
 
     def _tell_news(self, order: Order, report: OrderReport) -> None:
         version, said, at = self._said.get(order.client_order_id, (None, None, 0.0))
-        if (version, said) == (order.version, report) and time.monotonic() - at < SAY_AGAIN_SECONDS:
+        # A fill that the broker gives no time has that of the reading.
+        news = replace(report, fills=tuple(replace(fill, filled_at=EPOCH) for fill in report.fills))
+        if (version, said) == (order.version, news) and time.monotonic() - at < SAY_AGAIN_SECONDS:
             return
         if self._desk.order_input(report).kind is AnswerKind.DECIDED:
-            self._said[order.client_order_id] = (order.version, report, time.monotonic())
+            self._said[order.client_order_id] = (order.version, news, time.monotonic())
 
     def _entry_of(self, books: Books, order: Order, market: Market, claimed: set[str]) -> BrokerOrder | None:
         if order.broker_order_id is not None:
             entry = books.orders.get(order.broker_order_id)
-            if entry is None and not order.has_ended:
+            if entry is None:
                 self._vanished(order)
+            else:
+                self._missing_since.pop(order.client_order_id, None)
             return entry
         entry = found_in(books, order, market, claimed)
         if entry is not None:
@@ -306,14 +359,19 @@ class Dispatcher:
         self._tell(order, "the broker's book does not show an order of ours", None)
         since = self._missing_since.setdefault(order.client_order_id, time.monotonic())
         of_another_day = order.sent_at is not None and self._clock() - order.sent_at > A_NIGHT
-        if of_another_day and time.monotonic() - since >= self._shows_within:
-            report = OrderReport(
-                client_order_id=order.client_order_id,
-                state=OrderState.CANCELLED,
-                message="the broker's book of another day does not show it any more",
-                settled=True,
-            )
-            self._desk.order_input(report)
+        if not of_another_day or time.monotonic() - since < self._shows_within:
+            return
+        if not order.has_ended and (order.leg is not None or order.purpose in _TWO_STEPS):
+            # Whether it was filled decides what has to follow: that is a human's to say.
+            self._outbox.report(order, OrderState.IN_DOUBT, message=OF_ANOTHER_DAY)
+            return
+        if not order.has_ended:
+            with suppress(BrokerRefused, BrokerAway, OutcomeUnknown):
+                self._broker.cancel(order.broker_order_id or "")
+        state = order.state if order.has_ended else OrderState.CANCELLED
+        self._desk.order_input(
+            OrderReport(client_order_id=order.client_order_id, state=state, message=OF_ANOTHER_DAY, settled=True)
+        )
 
     def _not_found(self, order: Order) -> None:
         """Sent, perhaps, and not in the book: it may still show; after a while nobody knows."""
@@ -340,6 +398,7 @@ class Dispatcher:
             self._missing_since,
             self._asked_to_cancel,
             self._seen_cancelled,
+            self._moved,
             self._said,
         )
         for kept in keeps:

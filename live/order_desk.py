@@ -44,6 +44,8 @@ def settings_for(settings: Settings, brokers: BrokersSettings) -> Settings:
     Raises ConfigurationError where the configuration says that they do not.
     """
     broker = brokers.use
+    if broker == "paper" and settings.execution.fills == "paper":
+        return settings
     if broker == "paper":
         # It sees the prices of charts, none of options, unless a file shows them.
         return _executing(settings, legs=settings.execution.legs and brokers.paper.quotes_file is not None)
@@ -105,6 +107,7 @@ def order_desk(
             may_send=may_send,
             prepare=(lambda: None) if quotes is None else quotes.show,
             reconcile=reconciler.run,
+            differs=lambda instrument: instrument in reconciler.differing,
             # The paper broker acts before it answers: nothing of it comes late.
             shows_within=1.0 if brokers.use == "paper" else SHOWS_WITHIN_SECONDS,
             gate=Gate(brokers.limits, folder.parent / SWITCH, clock=clock, calendar=_calendar(brokers, contracts)),

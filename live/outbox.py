@@ -4,6 +4,7 @@ An intent was never sent. What is kept as sent may be at the broker, so it is lo
 the broker says that it was not reached does it become an intent again.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from decimal import Decimal
 from core.decide.execution import NotSent, needs_quote, refusal_of, sending, waits_for_roll
 from core.decide.follow import LEG_LEFT
 from core.inputs import OrderReport, SendOrder
-from core.numbers import price
+from core.numbers import ZERO, price
 from core.orders import Leg, Order, OrderPurpose, OrderState
 from core.symbols import synthetic_price
 from live.answers import AnswerKind
@@ -24,6 +25,10 @@ from live.reconcile import MISMATCHES
 
 _DIFFERING = tuple(kind.value for kind in MISMATCHES)
 _SELLING = (OrderPurpose.EXIT, OrderPurpose.ROLL_OUT)
+# How long what was refused waits before it is asked for again, and a second leg for its quote.
+AGAIN_AFTER_SECONDS = 1.0
+QUOTED_WITHIN_SECONDS = 30.0
+LAGS_SECONDS = 3.0
 # Kept as sent, and no word of the broker's.
 MAYBE_THERE = (OrderState.SENT, OrderState.IN_DOUBT)
 Tell = Callable[[Order, str, Exception | None], None]
@@ -31,7 +36,8 @@ Tell = Callable[[Order, str, Exception | None], None]
 
 class Outbox:
     """The dispatcher's: not for several threads. `may_send` tells whether this instance holds the portfolio at this moment,
-    `gate` what limits let through; `tell` logs, once an order and reason."""
+    `gate` what limits let through; `tell` logs, once an order and reason; `differs` tells whether what the broker holds of an
+    instrument has lastingly been something else than we do."""
 
     def __init__(
         self,
@@ -43,6 +49,7 @@ class Outbox:
         may_send: Callable[[], bool],
         gate: Gate | None,
         tell: Tell,
+        differs: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._desk = desk
         self._broker = broker
@@ -51,6 +58,8 @@ class Outbox:
         self._may_send = may_send
         self._gate = gate
         self._tell = tell
+        self._differs = differs
+        self._first_seen: dict[str, float] = {}
         # To be kept as sent at our word, and not placed yet: nobody else can have placed it.
         self._ours_to_place: set[str] = set()
         # What a call came to and the writer could not keep.
@@ -109,6 +118,8 @@ class Outbox:
     def forget(self, known: set[str]) -> None:
         """Nothing more comes of any other order than these."""
         self._ours_to_place &= known
+        for order_id in self._first_seen.keys() - known:
+            del self._first_seen[order_id]
         for stop in self.stop_units.keys() - known:
             del self.stop_units[stop]
 
@@ -145,7 +156,8 @@ class Outbox:
             quote = self._quote(market, buys=order.buys)
             synthetic = self._synthetic(order, market, quote)
         except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:
-            if order.leg_price is not None and isinstance(error, BrokerRefused):
+            too_long = self._seconds_since_seen(order) > QUOTED_WITHIN_SECONDS
+            if order.leg_price is not None and (too_long or isinstance(error, BrokerRefused)):
                 return SendOrder(client_order_id=order.client_order_id)
             self._tell(order, "an entry waits: there is no quote", error)
             return None
@@ -179,7 +191,21 @@ class Outbox:
             case None:
                 return True
 
+    def _seconds_since_seen(self, order: Order) -> float:
+        now = time.monotonic()
+        return now - self._first_seen.setdefault(order.client_order_id, now)
+
+    def lets_exits_go(self, order: Order) -> bool:
+        """Whether an exit of the order's instrument could be sent now: else its stop stays where it is."""
+        market = self._market_of(order)
+        if market is None or not self._may_send():
+            return False
+        return self._gate is None or not isinstance(self._gate.check(order, market.exchange), Wait)
+
     def _may_go(self, order: Order, market: Market) -> bool:
+        refused_before = order.attempt > 1 and order.purpose is OrderPurpose.EXIT
+        if refused_before and self._seconds_since_seen(order) < AGAIN_AFTER_SECONDS:
+            return False
         if not self._may_send() or self._waits_for_its_entry(order) or self._could_be_mistaken(order):
             return False
         if waits_for_roll(self._desk.portfolio, order):
@@ -190,9 +216,12 @@ class Outbox:
 
     def _waits_for_its_entry(self, order: Order) -> bool:
         """Whether what still works of its position's entry is seen cancelled first: a fill after the position was closed
-        would be nobody's."""
+        would be nobody's. One in doubt is not in the book, and an exit cannot wait for ever."""
         return order.purpose is OrderPurpose.EXIT and any(
-            other.purpose is OrderPurpose.ENTRY and other.position_id == order.position_id and other.cancel_asked
+            other.purpose is OrderPurpose.ENTRY
+            and other.position_id == order.position_id
+            and other.cancel_asked
+            and other.state is not OrderState.IN_DOUBT
             for other in self._desk.portfolio.orders_of(order.instrument)
         )
 
@@ -212,37 +241,62 @@ class Outbox:
                 return True
             # What it sold and we have not booked is not gone from the position yet.
             unbooked = units - market.units_per_lot * stop.filled_lots
-            if unbooked + market.units_per_lot * order.lots > market.units_per_lot * position.lots:
+            leaving = order.lots + self._lots_sent(order)
+            if unbooked + market.units_per_lot * leaving > market.units_per_lot * position.lots:
                 return True
         return False
+
+    def _lots_sent(self, order: Order) -> int:
+        """Lots of the same position that other orders are selling already."""
+        return sum(
+            other.lots_to_come
+            for other in self._desk.portfolio.orders_of(order.instrument)
+            if other.position_id == order.position_id
+            and other.client_order_id != order.client_order_id
+            and other.purpose in _SELLING
+            and other.state is not OrderState.INTENT
+        )
 
     def _would_reverse(self, order: Order, market: Market) -> bool:
         """Whether the broker holds less than this order sells: it is not sent, and where that lasts it is given up.
 
         A book may lag for a moment, so it waits; what differs for longer, reconciliation says by freezing the instrument.
         """
-        frozen = self._desk.portfolio.pyramiding_of(order.instrument).frozen_reason or ""
-        differs = frozen.startswith(_DIFFERING) or frozen.endswith(LEG_LEFT)
-        if order.purpose not in _SELLING and not (order.purpose is OrderPurpose.STOP and differs):
+        if order.purpose not in (*_SELLING, OrderPurpose.STOP):
             return False
         form = sending(self._desk.portfolio, order, SendOrder(client_order_id=order.client_order_id))
         if isinstance(form, NotSent):
             return False  # the writer says so, too
         try:
-            positions = self._broker.positions()
+            held = self.held_against(order, market)
         except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:
-            self._tell(order, "an exit waits: what the broker holds cannot be read", error)
+            self._tell(order, "an order waits: what the broker holds cannot be read", error)
             return True
-        where = (market.symbol, market.exchange)
-        held = sum(p.quantity for p in positions if (p.symbol, p.exchange) == where) * (-1 if order.buys else 1)
         if held >= market.units_per_lot * form.lots:
             return False
-        if not differs:
-            self._tell(order, "an exit waits: the broker's positions do not show what it sells", None)
+        if not self.is_different(order.instrument):
+            # A book of positions may lag behind that of trades.
+            if self._seconds_since_seen(order) > LAGS_SECONDS:
+                self._tell(order, "an order waits: the broker's positions do not show what it closes", None)
             return True
-        message = f"the broker holds {max(held, 0):f}, less than this exit sells: it would be reversed"
+        side = "short" if order.buys else "long"
+        message = f"the broker holds {max(held, ZERO):f} {side}, less than this order closes: it would be reversed"
         self.report(order, OrderState.CANCELLED, message=message, settled=True)
         return True
+
+    def held_against(self, order: Order, market: Market) -> Decimal:
+        """Units at the broker that an order of this side closes. Raises what the broker raises."""
+        where = (market.symbol, market.exchange)
+        held = sum((p.quantity for p in self._broker.positions() if (p.symbol, p.exchange) == where), ZERO)
+        accepted = self._desk.portfolio.pyramiding_of(order.instrument).accepted_difference or ZERO
+        sign = -1 if order.buys else 1
+        # What the operator has accepted to be missing does not keep our exits from going.
+        return max(held * sign, (held - accepted) * sign)
+
+    def is_different(self, instrument: str) -> bool:
+        """Whether the broker is known to hold something else than we do."""
+        frozen = self._desk.portfolio.pyramiding_of(instrument).frozen_reason or ""
+        return self._differs(instrument) or frozen.startswith(_DIFFERING) or frozen.endswith(LEG_LEFT)
 
     def _could_be_mistaken(self, order: Order) -> bool:
         """Whether an order of the same shape is not known by the broker's id yet, and its book will not tell them apart."""
@@ -253,6 +307,9 @@ class Outbox:
             and other.broker_order_id is None
             and not other.has_ended
             and self.may_be_at_the_broker(other)
+            # A stop looks otherwise; and what reduces a risk does not wait for what nobody knows.
+            and (other.purpose is OrderPurpose.STOP) == (order.purpose is OrderPurpose.STOP)
+            and not (other.state is OrderState.IN_DOUBT and order.purpose in _SELLING)
             and (other.instrument, other.symbol, other.buys, other.lots)
             == (order.instrument, order.symbol, order.buys, order.lots)
             for other in self._desk.portfolio.orders.values()

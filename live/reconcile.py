@@ -187,6 +187,9 @@ class Reconciler:
         self._command = command
         self._rows = rows
         self._seen: frozenset[Finding] = frozenset()
+        self._told: set[Finding] = set()
+        # Instruments that differed from the broker twice in a row, whatever they are frozen for.
+        self.differing: frozenset[str] = frozenset()
 
     def run(self) -> tuple[Finding, ...]:
         """Compare now. An instrument that differs for the second time in a row is frozen: adds stop, exits go.
@@ -195,7 +198,9 @@ class Reconciler:
         """
         findings = self._compared()
         mismatches = frozenset(finding for finding in findings if finding.kind in DIFFERENCES)
-        for finding in sorted(mismatches & self._seen, key=lambda finding: finding.symbol):
+        lasting = mismatches & self._seen
+        self.differing = frozenset(f.instrument for f in lasting if f.instrument is not None and f.kind in MISMATCHES)
+        for finding in sorted(lasting, key=lambda finding: finding.symbol):
             self._freeze(finding)
         self._seen = mismatches
         return findings
@@ -217,7 +222,11 @@ class Reconciler:
         told += f", accepted besides ours {finding.accepted:f}" if finding.accepted else ""
         instrument = finding.instrument
         if instrument is None:
-            log.error("the broker holds what is none of ours", symbol=finding.symbol, quantity=str(finding.broker))
+            if finding not in self._told:
+                log.error(
+                    "the broker holds what is none of ours", symbol=finding.symbol, quantity=f"{finding.broker:f}"
+                )
+            self._told.add(finding)
         elif self._portfolio().pyramiding_of(instrument).frozen_reason is None:
             log.error("what is held differs: entries are frozen", finding=told)
             self._command(Freeze(instrument=instrument, reason=told))

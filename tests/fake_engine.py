@@ -106,6 +106,9 @@ class FakeEngine:
             message=answer.message,
         )
 
+    def position_rows(self) -> list[Position]:
+        return list(self.portfolio.positions.values())
+
     def exchange_day(self) -> date:
         return date(2026, 1, 21)
 

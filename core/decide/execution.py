@@ -37,7 +37,7 @@ class NotSent(Struct, frozen=True, kw_only=True):
 
 def refusal_of(portfolio: Portfolio, order: Order, now: datetime) -> str | None:
     """Why an order is not to be sent whatever the market says: nobody wants it, or its entry is too old; None where it may."""
-    if order.cancel_asked or _is_overtaken(portfolio, order):
+    if order.cancel_asked or _is_overtaken(portfolio, order) or _has_lost_its_position(portfolio, order):
         return NO_LONGER_WANTED
     # A second leg belongs to what is bought already: it is not too late for it.
     if order.purpose is not OrderPurpose.ENTRY or order.plan is None or order.leg_price is not None:
@@ -55,6 +55,12 @@ def _is_overtaken(portfolio: Portfolio, order: Order) -> bool:
     position = portfolio.positions.get(order.position_id)
     begins = order.purpose is OrderPurpose.ROLL_OUT and order.leg_price is None
     return begins and position is not None and portfolio.lots_leaving(position) == position.lots
+
+
+def _has_lost_its_position(portfolio: Portfolio, order: Order) -> bool:
+    """Whether earlier tries of an entry made a position that is closed by now."""
+    tried = order.purpose is OrderPurpose.ENTRY and order.leg is None and order.filled_before > 0
+    return tried and order.position_id not in portfolio.positions
 
 
 def waits_for_roll(portfolio: Portfolio, order: Order) -> bool:

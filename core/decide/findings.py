@@ -16,7 +16,7 @@ from core.fills import risk_amount, volatility_amount
 from core.findings import froze_it
 from core.fingerprint import position_id_of
 from core.inputs import AdoptPosition, FindingCommand, IgnoreFinding, WriteOff
-from core.models import MOST_LOTS, PRICE_LIMIT, QUANTITY_LIMIT, Position, layer_number, layer_side
+from core.models import MONEY_LIMIT, MOST_LOTS, PRICE_LIMIT, QUANTITY_LIMIT, Position, layer_number, layer_side
 from core.numbers import ZERO, price, product
 from core.portfolio import Portfolio
 from core.position_sizer import Figures
@@ -72,12 +72,22 @@ def _figures_refusal(portfolio: Portfolio, given: AdoptPosition) -> str | None:
         return "layer must be Long_1 to Long_6 or Short_1 to Short_6"
     if not 0 < given.lots <= MOST_LOTS or product(instrument.lot_size, given.lots) >= PRICE_LIMIT:
         return "lots are out of range"
+    point_value = (_contract_of(portfolio, given) or instrument).point_value
+    return _prices_refusal(given) or _money_refusal(given, point_value)
+
+
+def _prices_refusal(given: AdoptPosition) -> str | None:
     for name, value in (("price", given.price), ("stop", given.stop), ("atr", given.atr)):
         if value is not None and not _is_price(value):
             return f"{name} is out of range"
     if given.stop is not None and layer_side(given.layer).sign * (given.price - given.stop) <= 0:
         return "stop is not on the losing side of the price"
     return None
+
+
+def _money_refusal(given: AdoptPosition, point_value: Decimal) -> str | None:
+    most = max(given.price, given.atr or given.price)
+    return "price and lots are out of range" if product(most, given.lots, point_value) >= MONEY_LIMIT else None
 
 
 def _layer_refusal(portfolio: Portfolio, given: AdoptPosition) -> str | None:

@@ -9,12 +9,13 @@ from core.decide.roll import far_contract, follow_roll, rolls, stuck
 from core.events import EntriesFrozen
 from core.models import Position
 from core.numbers import ZERO, money, product, quotient
-from core.orders import Leg, Order, OrderPurpose
+from core.orders import Leg, Order, OrderPurpose, OrderState
 
 # How often the second leg of what has to go is asked for before a human has to.
 MOST_TRIES = 3
 LEG_LEFT = "a leg of it is left at the broker"
 IN_DOUBT = "is in doubt"
+EXIT_REFUSED = "the broker refuses to let it out"
 
 
 def follow(draft: Draft, before: Order, after: Order) -> None:
@@ -24,12 +25,10 @@ def follow(draft: Draft, before: Order, after: Order) -> None:
     rest = after.lots - after.filled_lots
     if after.is_first_leg:
         _other_leg(draft, before, after)
-    elif rest and after.purpose is OrderPurpose.UNDO:
-        _freeze(draft, after)
     elif rolls(after) and (not rest or after.leg is None):
         follow_roll(draft, after)
-    elif rest and after.leg is not None and not before.is_tried_again:
-        _leg_missing(draft, after, rest)
+    elif rest and not before.is_tried_again:
+        _not_done(draft, after, rest)
     if rest and before.is_tried_again and after.purpose is OrderPurpose.ENTRY:
         intend_after(
             draft,
@@ -39,6 +38,15 @@ def follow(draft: Draft, before: Order, after: Order) -> None:
             filled_before=after.filled_before + after.filled_lots,
             **_reserved(before, rest),
         )
+
+
+def _not_done(draft: Draft, order: Order, rest: int) -> None:
+    if order.purpose is OrderPurpose.UNDO:
+        _freeze(draft, order)
+    elif order.leg is not None:
+        _leg_missing(draft, order, rest)
+    elif order.purpose is OrderPurpose.EXIT and order.state is OrderState.REJECTED:
+        _exit_refused(draft, order, rest)
 
 
 def _other_leg(draft: Draft, before: Order, after: Order) -> None:
@@ -63,6 +71,16 @@ def _other_leg(draft: Draft, before: Order, after: Order) -> None:
         filled_before=0 if position is None else position.entry_lots,
         **(_reserved(before, filled) if after.purpose is OrderPurpose.ENTRY else {}),
     )
+
+
+def _exit_refused(draft: Draft, order: Order, rest: int) -> None:
+    """An exit always goes: it is asked for again, and then it is a human's."""
+    if order.position_id not in draft.portfolio.positions:
+        return
+    if order.attempt < MOST_TRIES:
+        intend_after(draft, order, rest, attempt=order.attempt + 1)
+    else:
+        _freeze(draft, order, EXIT_REFUSED)
 
 
 def _leg_missing(draft: Draft, order: Order, rest: int) -> None:
@@ -116,9 +134,9 @@ def share_left(reserved: Decimal, left: int, before: int) -> Decimal:
     return money(quotient(product(reserved, left), before)) if left and before else ZERO
 
 
-def _freeze(draft: Draft, order: Order) -> None:
+def _freeze(draft: Draft, order: Order, why: str = LEG_LEFT) -> None:
     frozen = draft.portfolio.pyramiding_of(order.instrument).frozen_reason
     # A doubt ends by itself; a leg that is left does not.
     if frozen is None or frozen.endswith(IN_DOUBT):
-        reason = f"order {order.client_order_id}: {LEG_LEFT}"
+        reason = f"order {order.client_order_id}: {why}"
         draft.apply(EntriesFrozen(instrument=order.instrument, reason=reason))

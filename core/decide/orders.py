@@ -71,8 +71,9 @@ def intend_exit(draft: Draft, position: Position, lots: int, reference: Decimal,
     """Ask to sell lots that no order sells yet; whoever closes a position whole wants no more of its entry either."""
     if lots == position.lots:
         cancel_entries(draft, position.instrument, {position.position_id}, reason)
-    # Who asks has seen that some are left; an order of none would be refused by its own class.
     wanted = min(lots, position.lots - draft.portfolio.lots_leaving(position))
+    if wanted <= 0:
+        return  # all of it is on its way out
     attempt = 1 + sum(
         order.position_id == position.position_id and order.purpose is OrderPurpose.EXIT
         for order in draft.portfolio.orders_of(position.instrument)

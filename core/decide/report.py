@@ -9,6 +9,7 @@ from core.decide.decision import Decision, Draft, Outcome, rejected
 from core.decide.exit import book_exit, clear_if_flat, sell
 from core.decide.follow import IN_DOUBT, follow, share_left
 from core.decide.legs import pair_price
+from core.decide.orders import cancel_entries
 from core.events import (
     EntriesFrozen,
     EntriesUnfrozen,
@@ -82,7 +83,8 @@ def _taken(portfolio: Portfolio, order: Order, after: Order, fills: list[Fill]) 
         _book(draft, after, fill)
     if after.settled and not order.settled:
         follow(draft, order, after)
-    over = after.settled and after.state is OrderState.CANCELLED and not order.has_ended and not fills
+    was_there = order.sent_at is not None and not order.has_ended
+    over = after.settled and after.state is OrderState.CANCELLED and was_there and not fills
     if over and order.purpose is OrderPurpose.STOP:
         draft.expose(order.instrument)  # somebody has looked, or another day has begun: it is not there any more
     clear_if_flat(draft, order.instrument)
@@ -160,7 +162,11 @@ def _book(draft: Draft, order: Order, fill: Fill) -> None:
         fill = replace(fill, price=pair_price(order, fill.price))
     if order.purpose is not OrderPurpose.ENTRY:
         assert position is not None  # noqa: S101 - held by _sells_more_than_is_there
-        book_exit(draft, position, fill.lots, fill.price, fill.filled_at, order.reason or "EXIT")
+        reason = order.reason or "EXIT"
+        book_exit(draft, position, fill.lots, fill.price, fill.filled_at, reason)
+        if order.position_id not in draft.portfolio.positions:
+            # What of it is still being entered has no position any more to be a part of.
+            cancel_entries(draft, order.instrument, {order.position_id}, reason)
         return
     _enter(draft, order, fill)
     if order.cancel_asked:

@@ -141,14 +141,14 @@ def _left(draft: Draft, position: Position, order: Order, near_price: Decimal) -
     """Out of the near contract: into the far one, unless somebody wants it closed, or a part of it could not be left."""
     far = far_contract(draft.portfolio, order)
     wanted_out = sum(exit_.lots for exit_ in _waiting(draft.portfolio, position))
-    if order.filled_lots < position.lots or wanted_out >= position.lots or far is None:
+    # Where the broker's stop has sold a part, the rest may be no whole number of far lots any more.
+    lots = None if far is None else far_lots(position.quantity, far.lot_size)
+    if order.filled_lots < position.lots or wanted_out >= position.lots or far is None or not isinstance(lots, int):
         _mark(draft, position, RolloverStatus.FAILED)
         waiting = _waiting(draft.portfolio, position)
         reason = (waiting[0].reason if waiting else None) or LEFT_BEHIND
         _book(draft, order, order.filled_lots, near_price, reason)
         return
-    lots = far_lots(position.quantity, far.lot_size)
-    assert isinstance(lots, int)  # noqa: S101 - held when the roll began, and what is open has not changed since
     pair = traded_pair(draft.portfolio, far, near_price) if order.leg is not None else None
     leg = None if pair is None else first_leg(order.side, OrderPurpose.ROLL_IN)
     intend_after(
@@ -190,7 +190,7 @@ def _rolled(draft: Draft, order: Order, far: Contract, near_price: Decimal, far_
         near_price=near_price,
         far_price=far_price,
         far=far,
-        rolled_at=_time_of(order),
+        rolled_at=_time_of(order, position),
         strike=order.strike,
         costs=_costs(draft.portfolio, position, near_price, position.lots, position.point_value)
         + _costs(draft.portfolio, position, far_price, order.filled_lots, far.point_value),
@@ -228,11 +228,10 @@ def _ask_anew(draft: Draft, before: Position, waiting: list[Order]) -> None:
     """Exits that waited for the roll were of the near contract: they are asked for again in the far one."""
     for order in waiting:
         draft.apply(_withdrawn(order))
+    for order in waiting:
         position = draft.portfolio.positions[before.position_id]
         lots = position.lots * order.lots // before.lots
-        left = position.lots - draft.portfolio.lots_leaving(position)
-        if min(lots, left) > 0:
-            intend_exit(draft, position, min(lots, left), order.reference_price, order.reason or "EXIT")
+        intend_exit(draft, position, lots, order.reference_price, order.reason or "EXIT")
 
 
 def _withdrawn(order: Order) -> OrderReported:
@@ -270,13 +269,15 @@ def far_contract(portfolio: Portfolio, order: Order) -> Contract | None:
 
 
 def _book(draft: Draft, order: Order, lots: int, near_price: Decimal, reason: str) -> None:
-    book_exit(draft, draft.portfolio.positions[order.position_id], lots, near_price, _time_of(order), reason)
+    position = draft.portfolio.positions[order.position_id]
+    sold = min(lots, position.lots)
+    if sold > 0:
+        book_exit(draft, position, sold, near_price, _time_of(order, position), reason)
 
 
-def _time_of(order: Order) -> datetime:
-    """When the step was taken: a market order's fills are of the moment it was sent."""
-    assert order.sent_at is not None  # noqa: S101 - it was filled
-    return order.sent_at
+def _time_of(order: Order, position: Position) -> datetime:
+    """When the step was taken: a market order's fills are of the moment it was sent; of one that never was, its last mark's."""
+    return order.sent_at or position.mark_time
 
 
 def _costs(portfolio: Portfolio, position: Position, at: Decimal, lots: int, point_value: Decimal) -> Decimal:
@@ -294,4 +295,6 @@ def stuck(draft: Draft, order: Order) -> None:
     if draft.portfolio.pyramiding_of(order.instrument).frozen_reason is None:
         reason = f"order {order.client_order_id}: a roll cannot be completed, look at the broker"
         draft.apply(EntriesFrozen(instrument=order.instrument, reason=reason))
-    _mark(draft, draft.portfolio.positions[order.position_id], RolloverStatus.FAILED)
+    position = draft.portfolio.positions.get(order.position_id)
+    if position is not None:
+        _mark(draft, position, RolloverStatus.FAILED)

@@ -1,13 +1,16 @@
 """Disaster stops at the broker: they follow ours, protect what a dead engine holds, and never sell what was sold."""
 
+import time
 from decimal import Decimal
 from random import Random
 from typing import Any
 
 import pytest
 
+from core.inputs import Freeze, IgnoreFinding, WriteOff
 from core.orders import OrderPurpose, OrderState
 from live.brokers.port import Action, BrokerOrder, BrokerOrderState, BrokerRefused, OrderRequest, OrderType
+from live.order_limits import Gate, OrderLimits
 from tests.builders import a_signal, minutes, settings_with
 from tests.crash.totals import FULL
 from tests.engines import Clock, status_of
@@ -138,6 +141,82 @@ def test_a_stop_that_ended_with_its_day_is_placed_anew_the_next(dsn, tmp_path):
         assert eventually(lambda: at_rest(engine) and [order.trigger_price for order in waiting(broker)] == [51300])
         assert waiting(broker)[0].client_order_id != first.client_order_id
         proved(dsn, engine)
+
+
+def sold_by_hand(broker: Any, quantity: int) -> None:
+    broker._broker.place(
+        OrderRequest(
+            client_order_id="by-hand",
+            tag="hand",
+            symbol="BANK_NIFTY",
+            exchange="PAPER",
+            action=Action.SELL,
+            order_type=OrderType.MARKET,
+            quantity=Decimal(quantity),
+        )
+    )
+
+
+def test_what_was_sold_by_hand_leaves_no_stop_that_would_sell_it_again_and_no_flood_of_orders(dsn, tmp_path):
+    with a_desk(dsn, tmp_path, settings=SETTINGS) as (engine, broker, _):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: at_rest(engine) and bool(waiting(broker)))
+        sold_by_hand(broker, 60)
+        engine.command(Freeze(instrument="BANK_NIFTY", reason="missing at broker: BANK_NIFTY"))
+        assert eventually(lambda: not waiting(broker))
+        engine.process_signal(a_bar(52500, 17))
+        engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(18)))
+        assert eventually(lambda: not engine.portfolio.orders)
+        time.sleep(0.5)
+        ((journalled, orders),) = rows(dsn, "SELECT (SELECT count(*) FROM decision_journal), count(*) FROM orders")
+        assert (held(broker), waiting(broker)) == (0, [])
+        assert orders <= 6
+        assert journalled < 40
+        position_id = next(iter(engine.positions))
+        assert status_of(engine.command(WriteOff(position_id=position_id, price=Decimal(52000)))) == "executed"
+        proved(dsn, engine)
+
+
+def test_lots_that_the_operator_has_accepted_to_be_missing_do_not_keep_an_exit_waiting(dsn, tmp_path):
+    with a_desk(dsn, tmp_path, settings=SETTINGS) as (engine, broker, _):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: at_rest(engine) and bool(waiting(broker)))
+        sold_by_hand(broker, 30)
+        engine.command(IgnoreFinding(instrument="BANK_NIFTY", difference=Decimal(-30)))
+        engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(18)))
+        assert eventually(lambda: not engine.portfolio.orders and not engine.positions)
+        proved(dsn, engine)
+
+
+def test_while_no_exit_may_be_sent_the_stop_stays_where_it_is(dsn, tmp_path):
+    switch = tmp_path / "STOP"
+    gate = Gate(OrderLimits(), switch, clock=Clock(NOW))
+    with a_desk(dsn, tmp_path, settings=SETTINGS, gate=gate) as (engine, broker, _):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: at_rest(engine) and bool(waiting(broker)))
+        switch.touch()
+        engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(18)))
+        time.sleep(0.5)
+        assert [order.quantity for order in waiting(broker)] == [60]
+        switch.unlink()
+        assert eventually(lambda: not engine.portfolio.orders and not engine.positions)
+        assert (held(broker), waiting(broker)) == (0, [])
+        proved(dsn, engine)
+
+
+def test_a_book_that_was_empty_once_does_not_end_a_stop_hours_later(dsn, tmp_path):
+    clock = Clock(NOW)
+    with a_desk(dsn, tmp_path, settings=SETTINGS, clock=clock) as (engine, broker, _):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        assert eventually(lambda: at_rest(engine) and bool(waiting(broker)))
+        shown, empty = broker.orders, iter([True, False])
+        broker.orders = lambda: [] if next(empty, False) else shown()
+        time.sleep(0.5)
+        clock.forward(hours=8)
+        empty = iter([True])
+        time.sleep(0.5)
+        assert len(waiting(broker)) == 1
+        assert [order.state for order in engine.portfolio.orders.values()] == ["working"]
 
 
 @pytest.mark.parametrize("seed", range(20 if FULL else 2))

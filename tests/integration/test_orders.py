@@ -35,6 +35,7 @@ from live.brokers.port import (
 from live.brokers.settings import PaperSettings
 from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
+from live.order_limits import Gate
 from live.paper_quotes import PaperQuotes
 from live.reconcile import FindingKind, Reconciler, compare
 from live.verify import Wrong, verify
@@ -108,6 +109,7 @@ def a_desk(
     clock: Clock | None = None,
     start: bool = True,
     settings: Settings = SETTINGS,
+    gate: Gate | None = None,
 ) -> Iterator[tuple[LiveTradingEngine, Misbehaving, Dispatcher]]:
     """An engine whose fills come from the paper broker of `folder`."""
     clock = clock or Clock(NOW)
@@ -128,6 +130,7 @@ def a_desk(
             prepare=quotes.show,
             shows_within=0.3,
             read_every=0.05,
+            gate=gate,
         )
 
         def committed(batch: Batch) -> None:

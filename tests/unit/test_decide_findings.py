@@ -236,9 +236,9 @@ def test_while_an_order_of_it_is_not_settled_nothing_is_written_off() -> None:
     book.report(entry, "cancelled", settled=True)
     leaving = intended(book.take(exit_of()))
     assert leaving.purpose is OrderPurpose.EXIT
-    book.report(leaving, "rejected")
+    book.report(leaving, "cancelled")
     assert refusal(book.portfolio, given) == "orders of the position are not settled"
-    book.take(OrderReport(client_order_id=leaving.client_order_id, state=OrderState.REJECTED, settled=True))
+    book.take(OrderReport(client_order_id=leaving.client_order_id, state=OrderState.CANCELLED, settled=True))
     assert carried_out(book.portfolio, given).outcome.lots == 2
 
 

@@ -287,17 +287,34 @@ def test_an_exit_while_one_works_sells_nothing_twice() -> None:
     assert not [event for event in bar.events if isinstance(event, OrderIntended)]
 
 
-def test_an_exit_the_broker_refuses_leaves_the_position_and_the_next_one_goes() -> None:
+def test_an_exit_the_broker_refuses_is_asked_for_again_and_then_it_is_a_humans() -> None:
     book = Book()
     book.enter()
     order = intended(book.take(exit_of()))
-    book.report(order, "rejected", message="circuit limit")
-    # Until the books were read again nobody knows that nothing was sold.
-    assert book.take(exit_of(timestamp=minutes(6))).outcome.reason == "exit already working"
-    book.report(order, None, settled=True)
-    second = intended(book.take(exit_of(timestamp=minutes(7))))
-    assert second.client_order_id != order.client_order_id
-    assert second.lots == 5
+    for attempt in (2, 3):
+        book.report(order, "rejected", message="circuit limit")
+        # Until the books were read again nobody knows that nothing was sold.
+        assert book.take(exit_of(timestamp=minutes(6))).outcome.reason == "exit already working"
+        order = intended(book.report(order, None, settled=True))
+        assert (order.purpose, order.attempt, order.lots) == (OrderPurpose.EXIT, attempt, 5)
+    book.report(order, "rejected", settled=True)
+    assert not [one for one in book.portfolio.orders.values() if one.purpose is OrderPurpose.EXIT]
+    frozen = book.portfolio.pyramiding_of("BANK_NIFTY").frozen_reason
+    assert frozen == f"order {order.client_order_id}: the broker refuses to let it out"
+    # The next EXIT goes, frozen or not.
+    assert intended(book.take(exit_of(timestamp=minutes(7)))).lots == 5
+
+
+def test_an_exit_that_closes_a_position_ends_what_of_it_is_still_being_entered() -> None:
+    """Told in this order, as when both are found in one reading of the books."""
+    book = Book()
+    entry = book.enter(lots=2)
+    leaving = intended(book.take(ClosePositions(position_id=entry.position_id)))
+    book.portfolio = book.portfolio.with_order(
+        replace(book.portfolio.orders[entry.client_order_id], cancel_asked=False)
+    )
+    decision = book.report(leaving, None, a_fill("x", 2))
+    assert [e.client_order_id for e in decision.events if isinstance(e, OrderCancelAsked)] == [entry.client_order_id]
 
 
 def test_an_exit_during_a_working_entry_ends_the_entry_and_sells_what_was_filled() -> None:

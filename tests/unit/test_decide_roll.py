@@ -8,6 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from core.decide import Decision, decide
+from core.decide.decision import Draft
+from core.decide.orders import intend_exit
 from core.events import OrderIntended, OrderReported, PositionRolled
 from core.inputs import Roll
 from core.models import Position, RolloverStatus, Side, Status
@@ -375,3 +377,41 @@ def test_times_are_those_of_the_orders():
     book = a_book()
     done(book, only(done(book, only(roll(book)), 52400)), 52650)
     assert isinstance(the_position(book).rollover_timestamp, datetime)
+
+
+def test_two_exits_that_waited_for_a_roll_are_two_in_the_far_contract():
+    book = a_book()
+    enter = only(done(book, only(roll(book)), 52400))
+    send(book, enter)
+    (position,) = book.portfolio.positions.values()
+    for lots in (1, 4):
+        book.seq += 1
+        draft = Draft(replace(book.portfolio, seq=book.seq))
+        intend_exit(draft, position, lots, Decimal(52500), "EXIT")
+        book.portfolio = draft.portfolio.settled()
+    decision = book.report(enter, "filled", a_fill("i", 5, 52650), broker_order_id="b2", settled=True)
+    intended = [event.order for event in decision.events if isinstance(event, OrderIntended)]
+    assert sorted(order.lots for order in intended) == [1, 4]
+    assert len({order.client_order_id for order in intended}) == 2
+
+
+def test_a_roll_in_that_was_never_sent_and_is_over_was_a_sale():
+    book = a_book()
+    enter = only(done(book, only(roll(book)), 52400))
+    decision = book.report(enter, "cancelled", settled=True)
+    (closed,) = decision.portfolio.closed.values()
+    assert (closed.exit_price, closed.exit_reason) == (52400, "ROLLOVER")
+    assert not book.portfolio.positions
+
+
+def test_where_a_stop_leaves_no_whole_far_lots_what_left_is_sold():
+    book = a_book(document=a_document(BANK_NIFTY={"2026-02": {"lot_size": "150"}}), execution={"stop_atr": 1})
+    (stop,) = [order for order in book.portfolio.orders.values() if order.purpose is PURPOSES.STOP]
+    send(book, stop)
+    book.report(stop, "working", broker_order_id="s1")
+    out = only(roll(book), PURPOSES.ROLL_OUT)
+    book.report(stop, "cancelled", a_fill("s", 2, 51290))
+    book.report(stop, "cancelled", settled=True)
+    decision = done(book, out, 52400, 3)
+    assert not [event for event in decision.events if isinstance(event, OrderIntended)]
+    assert not book.portfolio.positions

@@ -275,3 +275,10 @@ def test_what_is_sold_is_no_more_than_is_there_when_it_is_sent():
     book.portfolio = book.portfolio.with_order(other)
     assert why_not(send(book, other)) == "nothing is left to sell"
     assert other.purpose is OrderPurpose.EXIT
+
+
+def test_a_try_of_an_entry_whose_position_is_closed_by_now_is_not_sent():
+    book = Book()
+    order = an_entry(book)
+    book.portfolio = book.portfolio.with_order(replace(order, filled_before=2))
+    assert why_not(send(book, order, 52000)) == "no longer wanted"

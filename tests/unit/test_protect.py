@@ -155,9 +155,10 @@ def test_an_exit_that_is_refused_leaves_the_position_protected_again():
     book.report(first, "cancelled")
     book.report(first, "cancelled", settled=True)
     assert not orders_for(book, OrderPurpose.STOP)
-    (leaving,) = orders_for(book, OrderPurpose.EXIT)
-    send(book, leaving)
-    book.report(leaving, "rejected", settled=True)
+    for _ in range(3):
+        (leaving,) = orders_for(book, OrderPurpose.EXIT)
+        send(book, leaving)
+        book.report(leaving, "rejected", settled=True)
     second = stop_of(book)
     assert (second.lots, second.state) == (5, OrderState.INTENT)
     assert second.client_order_id != first.client_order_id
@@ -213,3 +214,13 @@ def test_one_that_was_still_small_when_it_was_triggered_has_ended_and_the_rest_i
     second = stop_of(book)
     assert second.client_order_id != first.client_order_id
     assert (second.lots, [position.lots for position in book.portfolio.positions.values()]) == (3, [3])
+
+
+def test_one_that_was_never_sent_since_the_lots_are_not_there_is_not_intended_again_at_once():
+    """Else it would be for ever: intended, not sent, cancelled, intended."""
+    book = an_open_base()
+    book.report(stop_of(book), "rejected", settled=True)
+    book.take(a_bar(52010))
+    decision = book.report(stop_of(book), "cancelled", settled=True, message="the broker holds 0 long")
+    assert not [event for event in decision.events if isinstance(event, OrderIntended)]
+    assert not orders_for(book, OrderPurpose.STOP)

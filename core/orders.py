@@ -1,5 +1,7 @@
 """Orders: what a broker is asked to do, and what has come of it. An order is kept as an intent before the broker hears of it."""
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -260,3 +262,9 @@ _LETTERS = {
     OrderPurpose.ROLL_IN: "i",
     OrderPurpose.UNDO: "u",
 }
+
+
+def counted(orders: Iterable[Order]) -> dict[str, int]:
+    """How many orders are on their way, by state; `stops` are those that only wait at the broker."""
+    found = Counter("stops" if order.rests else order.state.value for order in orders)
+    return dict(sorted(found.items()))

@@ -119,7 +119,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         # Undone from the last to the first: nobody new is let in, what waits is decided and answered, then the rest.
         stack.callback(_leave_to_the_leader, engine, spool)
         stack.callback(lock.release)
-        stack.callback(serving.join, DRAIN_SECONDS)
+        stack.callback(lambda: serving.join(DRAIN_SECONDS) if serving.ident is not None else None)
         stack.callback(heartbeat.stop)
         stack.callback(engine.stop, DRAIN_SECONDS)
         desk = order_desk(

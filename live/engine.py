@@ -18,7 +18,7 @@ from core.fingerprint import fingerprint_of
 from core.inputs import ClosePositions, Command, OrderInput, OrderReport, SetContracts, SignalInput
 from core.journal import Batch
 from core.models import Position, Signal, SignalType
-from core.orders import Fill, OrderState
+from core.orders import Fill, OrderState, counted
 from core.portfolio import Portfolio
 from core.portfolio_state import PortfolioStateManager
 from core.postgres.patience import seconds_left
@@ -200,6 +200,7 @@ class LiveTradingEngine:
             **self.backlog(),
             "ready": self.ready,
             "fills": self._settings.execution.fills,
+            "orders": counted(portfolio.orders.values()),
             "failed_invariants": list(self.failed_invariants),
             "frozen": {row.instrument: row.frozen_reason for row in portfolio.pyramiding.values() if row.frozen_reason},
         }

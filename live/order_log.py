@@ -17,13 +17,14 @@ log = structlog.get_logger(__name__)
 
 Line = tuple[str, Mapping[str, Any]]
 _LONGEST_MESSAGE = 200
+_UNWELCOME = ("order rejected", "order in_doubt")
 _DECIDED = (AnswerKind.DECIDED, AnswerKind.DUPLICATE)
 
 
 def tell_orders(batch: Batch) -> None:
     """Say what a committed batch did to orders, a line each."""
     for what, fields in order_lines(batch):
-        log.info(what, **fields)
+        (log.warning if what in _UNWELCOME else log.info)(what, **fields)
 
 
 def order_lines(batch: Batch) -> Iterator[Line]:

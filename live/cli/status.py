@@ -55,12 +55,15 @@ def _status_as_of(manager: "DatabaseStateManager", as_of: datetime) -> dict[str,
 
 
 def _status(manager: "DatabaseStateManager") -> dict[str, Any]:
+    from core.orders import counted
+
     loaded = manager.load()
     return {
         "portfolio": manager.portfolio,
         "started": loaded.state is not None,
         **_figures(manager.portfolio, loaded),
         "frozen": {row.instrument: row.frozen_reason for row in loaded.pyramiding if row.frozen_reason},
+        "orders": counted(loaded.orders),
         "journal_seq": loaded.last_seq,
         "migration_version": manager.migration_version(),
         "signals": manager.reads.signal_counts(),
@@ -113,10 +116,14 @@ _PERCENT_FACTS = ("drawdown_percent", "total_risk_percent", "total_vol_percent",
 
 
 def _status_facts(found: Mapping[str, Any]) -> dict[str, str]:
-    facts = {"portfolio": found["portfolio"], "trading": "halted" if found.get("halted") else "on"}
+    on = f"on, but for entries of {', '.join(found['frozen'])}" if found["frozen"] else "on"
+    facts = {"portfolio": found["portfolio"], "trading": "halted" if found.get("halted") else on}
+    facts |= {f"frozen: {instrument}": reason for instrument, reason in found["frozen"].items()}
+    if "orders" in found:
+        told = [f"{count} {state.replace('_', ' ')}" for state, count in found["orders"].items()]
+        facts["orders"] = ", ".join(told) or "none on their way"
     facts |= {_words(name): money(found[name]) for name in _MONEY_FACTS if name in found}
     facts |= {_words(name): number(found[name]) for name in _PERCENT_FACTS if name in found}
-    facts |= {f"frozen: {instrument}": reason for instrument, reason in found["frozen"].items()}
     facts["open positions"] = number(found["open_positions"])
     if "as_of" in found:
         return {**facts, "as of": time(found["as_of"])}

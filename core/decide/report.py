@@ -31,7 +31,6 @@ NO_SUCH_ORDER = "no such order, or it is settled"
 NOTHING_NEW = "nothing new"
 TOO_MANY_FILLS = "fills exceed the order"
 UNDONE = "UNDONE"
-POSITION_CLOSED = "its position was closed before this fill"
 
 
 def decide_report(portfolio: Portfolio, given: OrderReport) -> Decision:
@@ -45,8 +44,6 @@ def decide_report(portfolio: Portfolio, given: OrderReport) -> Decision:
         order = replace(order, lots=_large(order, given, filled))
     if filled > order.lots or _sells_more_than_is_there(portfolio, order, fills):
         return _frozen(portfolio, order, TOO_MANY_FILLS)
-    if fills and _was_closed_meanwhile(portfolio, order):
-        return _frozen(portfolio, order, POSITION_CLOSED)
     after = _reported(order, given, fills, filled)
     if not fills and order == after:
         return rejected(portfolio, NOTHING_NEW)
@@ -79,8 +76,9 @@ def _taken(portfolio: Portfolio, order: Order, after: Order, fills: list[Fill]) 
             settled=after.settled,
         )
     )
+    booked = _apart(portfolio, after) if _was_closed_meanwhile(portfolio, order) else after
     for fill in fills:
-        _book(draft, after, fill)
+        _book(draft, booked, fill)
     if after.settled and not order.settled:
         follow(draft, order, after)
     was_there = order.sent_at is not None and not order.has_ended
@@ -89,7 +87,7 @@ def _taken(portfolio: Portfolio, order: Order, after: Order, fills: list[Fill]) 
         draft.expose(order.instrument)  # somebody has looked, or another day has begun: it is not there any more
     clear_if_flat(draft, order.instrument)
     _doubt(draft, order, after)
-    return draft.executed(position_id=order.position_id, lots=sum(fill.lots for fill in fills))
+    return draft.executed(position_id=booked.position_id, lots=sum(fill.lots for fill in fills))
 
 
 def _new_fills(order: Order, fills: tuple[Fill, ...]) -> list[Fill]:
@@ -108,10 +106,22 @@ def _sells_more_than_is_there(portfolio: Portfolio, order: Order, fills: list[Fi
 
 
 def _was_closed_meanwhile(portfolio: Portfolio, order: Order) -> bool:
-    """A position that is closed is not opened again: what came too late is for a human."""
+    """Whether the position that an entry's earlier fills made is closed: it is not opened again."""
     is_entry = order.purpose is OrderPurpose.ENTRY and not order.is_first_leg
     filled = order.filled_lots + order.filled_before
     return is_entry and filled > 0 and order.position_id not in portfolio.positions
+
+
+def _apart(portfolio: Portfolio, order: Order) -> Order:
+    """The order as that of a position of its own: what came too late is held all the same, and sold if nobody wants it."""
+    assert order.plan is not None  # noqa: S101 - an entry has a plan
+    identity = hashlib.sha256(f"{order.client_order_id}:late".encode()).hexdigest()
+    is_base = order.plan.is_base_position and portfolio.base_of(order.instrument) is None
+    return replace(
+        order,
+        position_id=position_id_of(order.instrument, order.layer, identity),
+        plan=replace(order.plan, is_base_position=is_base),
+    )
 
 
 def _reported(order: Order, given: OrderReport, fills: list[Fill], filled: int) -> Order:

@@ -881,16 +881,18 @@ def test_of_a_first_leg_in_doubt_nothing_follows_until_somebody_has_looked() -> 
     nothing_is_left(book)
 
 
-def test_a_fill_of_a_pair_whose_position_was_closed_meanwhile_freezes_and_opens_nothing() -> None:
+def test_a_fill_of_a_pair_whose_position_was_closed_meanwhile_is_one_of_its_own_and_sold() -> None:
     book = Legs()
     second = book.second()
     book.report(second, "working", a_fill("a", 2, 700))
     leaving = intended(book.take(exit_of()))
     book.fill(intended(book.fill(leaving)))
     late = book.report(second, None, a_fill("late", 1, 700))
-    assert late.outcome.reason == "its position was closed before this fill"
-    assert frozen(book) is not None
-    assert not book.portfolio.positions
+    (position,) = book.portfolio.positions.values()
+    assert position.position_id not in (second.position_id, leaving.position_id)
+    assert late.outcome.position_id == position.position_id
+    sold = intended(late)
+    assert (sold.purpose, sold.position_id, sold.lots) == (OrderPurpose.EXIT, position.position_id, 1)
 
 
 # --- whatever is told

@@ -216,15 +216,25 @@ def test_a_rest_that_is_rejected_ends_the_order() -> None:
     assert [position.lots for position in book.portfolio.positions.values()] == [2]
 
 
-def test_a_fill_of_a_position_that_is_closed_freezes_and_ends_nothing() -> None:
+def test_a_fill_that_comes_after_its_position_was_closed_is_a_position_of_its_own_and_sold() -> None:
     book = Book()
     entry = book.enter(lots=2)
     leaving = intended(book.take(exit_of()))
     book.report(leaving, None, a_fill("x", 2, 52500))
     assert not book.portfolio.positions
-    late = book.report(entry, None, a_fill("late", 1))
-    assert late.outcome.reason == "its position was closed before this fill"
-    assert book.portfolio.pyramiding_of("BANK_NIFTY").frozen_reason is not None
+    for fill_id in ("late", "later"):
+        late = book.report(entry, None, a_fill(fill_id, 1))
+        assert late.outcome.status is Status.EXECUTED
+        sold = intended(late)
+        assert (sold.purpose, sold.lots) == (OrderPurpose.EXIT, 1)
+    (position,) = book.portfolio.positions.values()
+    assert position.position_id != entry.position_id
+    assert (position.lots, position.layer) == (2, "Long_1")
+    for order in list(book.portfolio.orders.values()):
+        if order.purpose is OrderPurpose.EXIT and order.state is OrderState.INTENT:
+            book.report(order, None, a_fill(f"s-{order.client_order_id}", 1, 52400))
+    assert not book.portfolio.positions
+    assert book.portfolio.state.realized_total == (500 * 2 + 400 * 2) * 30
 
 
 # --- what works counts as what is open

@@ -41,6 +41,8 @@ SOON_SECONDS = 0.2
 # How long an order that an earlier process may have sent can take to show in the broker's book: longer than any adapter
 # waits for an answer, since a server that hangs may do it late.
 SHOWS_WITHIN_SECONDS = 30.0
+# For so many readings an entry's trades may be behind its cancel.
+LATE_READINGS = 3
 CANCEL_AGAIN_SECONDS = 5.0
 # Between two days of any exchange there is more than this; within one day a book loses no order.
 A_NIGHT = timedelta(hours=6)
@@ -276,16 +278,22 @@ class Dispatcher:
             # One row that cannot be true must not keep the others from being read.
             self._tell(order, "what the broker's book shows of an order cannot be booked", error)
             return
-        if report is not None and not (report.settled and self._was_just_cancelled(order)):
+        if report is not None and not (report.settled and self._was_just_cancelled(order, entry)):
             self._tell_news(order, report)
         if order.purpose is OrderPurpose.STOP:
             self._tend_stop(order, entry, market)
         if _is_to_be_cancelled(order):
             self._cancel(order, entry.broker_order_id)
 
-    def _was_just_cancelled(self, order: Order) -> bool:
-        """Whether a fill may still be on its way into the book, however often that was read meanwhile."""
-        return self._read_at - self._seen_cancelled.get(order.client_order_id, float("-inf")) < self._read_every
+    def _was_just_cancelled(self, order: Order, entry: BrokerOrder) -> bool:
+        """Whether a fill may still be on its way into the book, however often that was read meanwhile.
+
+        What an entry was filled is asked for again if it is not known by then; where the broker tells no quantity, trades may
+        come later than that.
+        """
+        asks_again = order.purpose is OrderPurpose.ENTRY and entry.filled_quantity is None
+        patience = self._read_every * (LATE_READINGS if asks_again else 1)
+        return self._read_at - self._seen_cancelled.get(order.client_order_id, float("-inf")) < patience
 
     def _tend_stop(self, order: Order, entry: BrokerOrder, market: Market) -> None:
         """Note what it may still sell, and move it to where it belongs."""

@@ -76,7 +76,7 @@ def _taken(portfolio: Portfolio, order: Order, after: Order, fills: list[Fill]) 
             settled=after.settled,
         )
     )
-    booked = _apart(portfolio, after) if _was_closed_meanwhile(portfolio, order) else after
+    booked = _apart(portfolio, after, order.filled_lots) if _was_closed_meanwhile(portfolio, order) else after
     for fill in fills:
         _book(draft, booked, fill)
     if after.settled and not order.settled:
@@ -112,10 +112,13 @@ def _was_closed_meanwhile(portfolio: Portfolio, order: Order) -> bool:
     return is_entry and filled > 0 and order.position_id not in portfolio.positions
 
 
-def _apart(portfolio: Portfolio, order: Order) -> Order:
-    """The order as that of a position of its own: what came too late is held all the same, and sold if nobody wants it."""
+def _apart(portfolio: Portfolio, order: Order, filled_before: int) -> Order:
+    """The order as that of a position of its own: what came too late is held all the same, and sold if nobody wants it.
+
+    What comes later still is another one, since this one may be closed by then.
+    """
     assert order.plan is not None  # noqa: S101 - an entry has a plan
-    identity = hashlib.sha256(f"{order.client_order_id}:late".encode()).hexdigest()
+    identity = hashlib.sha256(f"{order.client_order_id}:{filled_before}".encode()).hexdigest()
     is_base = order.plan.is_base_position and portfolio.base_of(order.instrument) is None
     return replace(
         order,

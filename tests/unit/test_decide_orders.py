@@ -227,9 +227,10 @@ def test_a_fill_that_comes_after_its_position_was_closed_is_a_position_of_its_ow
         assert late.outcome.status is Status.EXECUTED
         sold = intended(late)
         assert (sold.purpose, sold.lots) == (OrderPurpose.EXIT, 1)
-    (position,) = book.portfolio.positions.values()
-    assert position.position_id != entry.position_id
-    assert (position.lots, position.layer) == (2, "Long_1")
+    positions = book.portfolio.positions
+    assert entry.position_id not in positions
+    assert [(position.lots, position.layer) for position in positions.values()] == [(1, "Long_1")] * 2
+    assert sorted(position.is_base_position for position in positions.values()) == [False, True]
     for order in list(book.portfolio.orders.values()):
         if order.purpose is OrderPurpose.EXIT and order.state is OrderState.INTENT:
             book.report(order, None, a_fill(f"s-{order.client_order_id}", 1, 52400))

@@ -66,8 +66,8 @@ _FIRST = (
 class Dispatcher:
     """One thread. `desk` is the engine; `market_of` tells where an order is traded, None where nowhere;
     `may_send` whether this instance holds the portfolio at this moment, `gate` what limits let through; `prepare` is called
-    before each turn, `reconcile` now and then; `differs` tells whether what the broker holds has lastingly been something
-    else than we do."""
+    before anything is asked of the broker, `reconcile` now and then; `differs` tells whether what the broker holds has
+    lastingly been something else than we do."""
 
     def __init__(
         self,
@@ -162,6 +162,7 @@ class Dispatcher:
         for order in self._urgent_first():
             if self._stopping or not self._outbox.reached:
                 break
+            self._prepare()
             self._outbox.send(order)
             self._end_try(order)
             if order.broker_order_id is not None and _is_to_be_cancelled(order):
@@ -315,6 +316,8 @@ class Dispatcher:
             # A book that rounds, or does not tell triggers, is not argued with at each look.
             self._outbox.stop_units[order.client_order_id] = max(entry.quantity, wanted.quantity)
             return
+        # What moved the stop may be a price that a paper broker has not been shown.
+        self._prepare()
         try:
             self._broker.modify(entry.broker_order_id, wanted)
         except BrokerRefused as error:

@@ -83,6 +83,7 @@ def test_an_alert_becomes_one_order_at_openalgo_although_its_answer_is_lost(dsn,
             assert live.post(an_alert(**gold))[1]["status"] == "accepted"
             assert eventually(lambda: settled(dsn, 2))
             assert lots(live) == [2]
+            assert eventually(lambda: rows(dsn, "SELECT state FROM orders WHERE purpose = 'stop'") == [("working",)])
             assert live.post(an_alert("EXIT", price=58500, ago=-2))[1]["status"] == "accepted"
             assert eventually(lambda: settled(dsn, 3))
             assert lots(live) == []

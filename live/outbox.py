@@ -60,6 +60,8 @@ class Outbox:
         self._tell = tell
         self._differs = differs
         self._first_seen: dict[str, float] = {}
+        # When the broker last refused an order of a position.
+        self._refused_at: dict[str, float] = {}
         # To be kept as sent at our word, and not placed yet: nobody else can have placed it.
         self._ours_to_place: set[str] = set()
         # What a call came to and the writer could not keep.
@@ -118,6 +120,8 @@ class Outbox:
     def forget(self, known: set[str]) -> None:
         """Nothing more comes of any other order than these."""
         self._ours_to_place &= known
+        for position_id in self._refused_at.keys() - self._desk.portfolio.positions.keys():
+            del self._refused_at[position_id]
         for order_id in self._first_seen.keys() - known:
             del self._first_seen[order_id]
         for stop in self.stop_units.keys() - known:
@@ -137,6 +141,7 @@ class Outbox:
         try:
             broker_order_id = self._broker.place(request_of(order, market))
         except BrokerRefused as error:
+            self._refused_at[order.position_id] = time.monotonic()
             self.report(order, OrderState.REJECTED, message=str(error), settled=True)
         except BrokerAway as error:
             self.reached = False
@@ -203,8 +208,8 @@ class Outbox:
         return self._gate is None or not isinstance(self._gate.check(order, market.exchange), Wait)
 
     def _may_go(self, order: Order, market: Market) -> bool:
-        refused_before = order.attempt > 1 and order.purpose is OrderPurpose.EXIT
-        if refused_before and self._seconds_since_seen(order) < AGAIN_AFTER_SECONDS:
+        refused_at = self._refused_at.get(order.position_id, float("-inf"))
+        if order.purpose is OrderPurpose.EXIT and time.monotonic() - refused_at < AGAIN_AFTER_SECONDS:
             return False
         if not self._may_send() or self._waits_for_its_entry(order) or self._could_be_mistaken(order):
             return False

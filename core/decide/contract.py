@@ -43,6 +43,21 @@ def entry_terms(portfolio: Portfolio, signal: Signal) -> EntryTerms | BeyondRule
     contract = listed.front_at(signal.time)
     if isinstance(contract, BeyondRules):
         return contract
+    return _terms_of(portfolio, signal, contract)
+
+
+def pyramid_terms(portfolio: Portfolio, signal: Signal, base: Position) -> EntryTerms | BeyondRules:
+    """The same for a pyramid: a base that was rolled ahead of its day is added to where it is."""
+    listed = portfolio.contracts.get(signal.instrument)
+    own = None if listed is None else listed.of_month(base.contract_month)
+    terms = entry_terms(portfolio, signal)
+    ahead = own is not None and isinstance(terms, EntryTerms) and terms.expiry is not None and own.expiry > terms.expiry
+    if own is None or not ahead or own.expiry != base.expiry:
+        return terms
+    return _terms_of(portfolio, signal, own)
+
+
+def _terms_of(portfolio: Portfolio, signal: Signal, contract: Contract) -> EntryTerms:
     return EntryTerms(
         lot_size=contract.lot_size,
         point_value=contract.point_value,

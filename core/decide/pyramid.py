@@ -5,7 +5,7 @@ from decimal import Decimal
 from msgspec.structs import replace
 
 from core.contract_rules import BeyondRules
-from core.decide.contract import EntryTerms, entry_terms, no_contract, roll_refusal
+from core.decide.contract import EntryTerms, no_contract, pyramid_terms, roll_refusal
 from core.decide.decision import Decision, blocked, rejected
 from core.decide.entry import (
     ENTRY_WORKING,
@@ -37,7 +37,7 @@ def decide_pyramid(portfolio: Portfolio, signal: Signal, fingerprint: str) -> De
     if refusal is not None:
         return refusal
     assert base is not None  # noqa: S101 - held by _state_refusal
-    terms = entry_terms(portfolio, signal)
+    terms = pyramid_terms(portfolio, signal, base)
     if isinstance(terms, BeyondRules):
         return no_contract(portfolio, terms)
     if as_listed(portfolio):

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given as with_examples
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from core.decide import Decision, decide
 from core.events import ContractsSet, Event, OrderIntended, PortfolioMeasured
@@ -242,6 +243,16 @@ def test_an_order_of_no_contract_names_none() -> None:
 
 
 # --- a roll that is due
+
+
+def test_a_base_that_was_rolled_ahead_of_its_day_is_added_to_where_it_is() -> None:
+    base = the_position(told(in_contracts(a_portfolio()), a_signal()).portfolio)
+    ahead = replace(base, contract_month="2026-02", expiry=FEBRUARY, futures_symbol="BANKNIFTY24FEB26FUT")
+    portfolio = holding(in_contracts(a_portfolio()), ahead)
+    pyramid = a_signal("PYRAMID", price=53000, stop=52650, timestamp=MIDNIGHT_IN_KOLKATA - timedelta(days=3))
+    decision = told(portfolio, pyramid)
+    assert decision.outcome.status is Status.EXECUTED
+    assert {position.contract_month for position in decision.portfolio.positions.values()} == {"2026-02"}
 
 
 def test_a_pyramid_is_blocked_while_its_base_is_due_to_be_rolled() -> None:

@@ -58,6 +58,9 @@ def _other_leg(draft: Draft, before: Order, after: Order) -> None:
     if after.purpose is OrderPurpose.ENTRY and after.cancel_asked:
         _undo(draft, after, filled, after.average_price)
         return
+    if after.plan is None and after.position_id not in draft.portfolio.positions:
+        _freeze(draft, after)  # it was to close what is gone
+        return
     assert after.leg is not None  # noqa: S101 - it is a first leg
     leg, position = other_leg(after.leg), draft.portfolio.positions.get(after.position_id)
     intend_after(
@@ -115,9 +118,7 @@ def _symbol_of(draft: Draft, order: Order, leg: Leg) -> str | None:
         return None if far is None or order.strike is None else pair_at(far, order.strike).symbol_of(leg)
     if order.plan is not None:
         return order.plan.ce_symbol if leg is Leg.CALL else order.plan.pe_symbol
-    position: Position | None = draft.portfolio.positions.get(order.position_id)
-    if position is None:
-        return order.symbol
+    position: Position = draft.portfolio.positions[order.position_id]
     return position.ce_symbol if leg is Leg.CALL else position.pe_symbol
 
 

@@ -270,9 +270,7 @@ def far_contract(portfolio: Portfolio, order: Order) -> Contract | None:
 
 def _book(draft: Draft, order: Order, lots: int, near_price: Decimal, reason: str) -> None:
     position = draft.portfolio.positions[order.position_id]
-    sold = min(lots, position.lots)
-    if sold > 0:
-        book_exit(draft, position, sold, near_price, _time_of(order, position), reason)
+    book_exit(draft, position, min(lots, position.lots), near_price, _time_of(order, position), reason)
 
 
 def _time_of(order: Order, position: Position) -> datetime:

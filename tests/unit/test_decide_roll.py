@@ -9,16 +9,17 @@ from msgspec.structs import replace
 
 from core.decide import Decision, decide
 from core.decide.decision import Draft
+from core.decide.legs import pair_near
 from core.decide.orders import intend_exit
 from core.events import OrderIntended, OrderReported, PositionRolled
-from core.inputs import Roll
-from core.models import Position, RolloverStatus, Side, Status
+from core.inputs import Freeze, Roll
+from core.models import Position, PositionStatus, RolloverStatus, Side, Status
 from core.orders import Order, OrderPurpose, OrderState
 from core.portfolio import portfolio_from_rows
 from tests.builders import NOON, a_portfolio, a_signal, minutes, mirrored, settings_with
 from tests.contracts import a_document, in_contracts
 from tests.unit.test_decide_orders import ROOMY, Book, a_fill, exit_of
-from tests.unit.test_execution import send
+from tests.unit.test_execution import send, why_not
 
 both_sides = pytest.mark.parametrize("side", Side)
 ROLL_DAY = date(2026, 1, 21)
@@ -415,3 +416,95 @@ def test_where_a_stop_leaves_no_whole_far_lots_what_left_is_sold():
     decision = done(book, out, 52400, 3)
     assert not [event for event in decision.events if isinstance(event, OrderIntended)]
     assert not book.portfolio.positions
+
+
+def gone(book: Book) -> None:
+    position = the_position(book)
+    closed = replace(position, lots=0, quantity=Decimal(0), status=PositionStatus.CLOSED)
+    book.portfolio = book.portfolio.with_position(closed).settled()
+
+
+def test_where_no_far_contract_is_known_that_is_said():
+    book = a_book(document=a_document(last="2026-01"))
+    (says,) = roll(book).outcome.sizing.values()
+    assert says.startswith("no far contract: ")
+
+
+def test_a_roll_of_what_the_brokers_stop_has_sold_is_over():
+    book = a_book()
+    out = only(roll(book))
+    gone(book)
+    assert why_not(send(book, out)) == "nothing is left to sell"
+    assert not book.portfolio.orders
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_part_of_a_near_lot_in_the_far_contract_is_a_humans(frozen):
+    book = a_book(document=a_document(BANK_NIFTY={"2026-02": {"lot_size": "15"}}))
+    enter = only(done(book, only(roll(book)), 52400))
+    if frozen:
+        book.portfolio = decide(
+            book.portfolio, Freeze(instrument="BANK_NIFTY", reason="operator"), NOON
+        ).portfolio.settled()
+    done(book, enter, 52650, 1, "cancelled")
+    assert the_position(book).rollover_status is RolloverStatus.FAILED
+    reason = book.portfolio.pyramiding_of("BANK_NIFTY").frozen_reason
+    assert reason == (
+        "operator" if frozen else f"order {enter.client_order_id}: a roll cannot be completed, look at the broker"
+    )
+
+
+def test_only_the_roll_of_what_was_entered_last_moves_what_the_next_pyramid_is_measured_from():
+    book = a_book()
+    base = the_position(book)
+    pyramid = replace(
+        base, position_id="BANK_NIFTY-Long_2-abc", layer="Long_2", is_base_position=False, entry_timestamp=minutes(5)
+    )
+    book.portfolio = book.portfolio.with_position(pyramid)
+    done(book, only(done(book, only(roll(book, position_id=base.position_id)), 52400)), 52650)
+    assert book.portfolio.pyramiding_of("BANK_NIFTY").last_pyramid_price == 52000
+
+
+def in_pairs() -> tuple[Book, Order]:
+    """Five lots of January in two options, and the first order of their roll."""
+    instruments = {"BANK_NIFTY": {**ROOMY["BANK_NIFTY"], **PEELED_NEVER}}
+    book = Book(in_contracts(a_portfolio(settings_with(execution={"fills": "broker"}, instruments=instruments))))
+    first = only(book.take(a_signal(er=1)))
+    book.report(first, "filled", a_fill("1", 5, 500), broker_order_id="b1", settled=True)
+    (second,) = book.portfolio.orders.values()
+    book.report(second, "filled", a_fill("2", 5, 500), broker_order_id="b2", settled=True)
+    return book, only(roll(book))
+
+
+def test_a_first_leg_that_is_refused_leaves_the_roll_undone():
+    book, out = in_pairs()
+    book.report(out, "rejected", settled=True)
+    assert the_position(book).rollover_status is RolloverStatus.FAILED
+    assert not book.portfolio.orders
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_second_leg_of_a_roll_that_is_refused_three_times_is_a_humans(closed):
+    book, out = in_pairs()
+    order = only(book.report(out, "filled", a_fill("3", 5, 400), settled=True))
+    for _number in range(2):
+        order = only(book.report(order, "rejected", settled=True))
+    if closed:
+        gone(book)
+    book.report(order, "rejected", settled=True)
+    assert not book.portfolio.orders
+    assert str(book.portfolio.pyramiding_of("BANK_NIFTY").frozen_reason).endswith("look at the broker")
+
+
+def test_a_first_leg_that_was_to_close_what_is_gone_is_a_humans():
+    book, out = in_pairs()
+    gone(book)
+    book.report(out, "filled", a_fill("3", 5, 400), settled=True)
+    assert not book.portfolio.orders
+    assert str(book.portfolio.pyramiding_of("BANK_NIFTY").frozen_reason).endswith("a leg of it is left at the broker")
+
+
+def test_a_contract_without_options_has_no_pair():
+    contract = in_contracts(a_portfolio(), a_document("GOLD_MINI")).contracts["GOLD_MINI"].of_month("2026-02")
+    assert contract is not None
+    assert pair_near(contract, Decimal(72000)) is None

@@ -7,11 +7,14 @@ import pytest
 from msgspec.structs import replace
 
 from core.decide import Decision, decide
+from core.decide.decision import Draft
+from core.decide.execution import needs_quote
+from core.decide.orders import intend_exit
 from core.events import OrderCancelAsked, OrderIntended, OrderReported, OrderSent, OrderTryEnded
 from core.inputs import EndTry, Halt, SendOrder
 from core.models import PositionStatus, Side
 from core.orders import Order, OrderPurpose, OrderState, OrderType
-from tests.builders import NOON, a_signal, minutes, mirrored
+from tests.builders import NOON, a_portfolio, a_signal, minutes, mirrored, settings_with
 from tests.unit.test_decide_orders import Book, a_fill, by_broker, exit_of, intended
 
 both_sides = pytest.mark.parametrize("side", Side)
@@ -282,3 +285,76 @@ def test_a_try_of_an_entry_whose_position_is_closed_by_now_is_not_sent():
     order = an_entry(book)
     book.portfolio = book.portfolio.with_order(replace(order, filled_before=2))
     assert why_not(send(book, order, 52000)) == "no longer wanted"
+
+
+# --- what cannot be
+
+
+def without_instruments(book: Book) -> None:
+    book.portfolio = book.portfolio.with_settings(book.portfolio.settings.model_copy(update={"instruments": {}}))
+
+
+def test_what_is_not_there_is_neither_sent_nor_ended():
+    book = Book()
+    order = an_entry(book)
+    unknown = replace(order, client_order_id="pm0-nobody-e1")
+    assert send(book, unknown, 52000).outcome.reason == "no such order, or it is settled"
+    assert end_try(book, unknown).outcome.reason == "no such order, or it is settled"
+
+
+def test_only_entries_wait_for_a_quote():
+    book = Book()
+    assert needs_quote(an_entry(book))
+    book = Book()
+    book.report(book.enter(), "filled", settled=True)
+    assert not needs_quote(intended(book.take(exit_of())))
+
+
+def test_an_entry_of_what_is_not_configured_any_more_is_not_sent():
+    book = Book()
+    order = an_entry(book)
+    without_instruments(book)
+    assert why_not(send(book, order, 52000)) == "BANK_NIFTY is not configured any more"
+
+
+def test_an_entry_below_one_tick_is_not_sent():
+    book = Book(
+        a_portfolio(settings_with(execution={"fills": "broker"}, instruments={"BANK_NIFTY": {"tick": "100000"}}))
+    )
+    assert why_not(send(book, an_entry(book), 52000)).startswith("no price on a tick of 100000")
+
+
+def test_an_entry_without_a_stop_keeps_its_size():
+    book = Book()
+    order = an_entry(book)
+    book.portfolio = book.portfolio.with_order(replace(order, plan=replace(order.plan, stop=None)))
+    assert sent(send(book, order, 52500)).lots == order.lots
+
+
+def test_what_another_exit_sells_already_is_not_sold_again():
+    book = Book()
+    book.report(book.enter(), "filled", settled=True)
+    order = intended(book.take(exit_of()))
+    book.portfolio = book.portfolio.with_order(replace(order, client_order_id="x2"))
+    assert why_not(send(book, order)) == "nothing is left to sell"
+
+
+def test_an_exit_of_what_is_on_its_way_out_whole_is_none():
+    book = Book()
+    book.report(book.enter(), "filled", settled=True)
+    book.take(exit_of())
+    draft = Draft(book.portfolio)
+    intend_exit(draft, next(iter(book.portfolio.positions.values())), 5, Decimal(52000), "EXIT")
+    assert not draft.has_events
+
+
+def test_an_exit_that_is_refused_after_its_position_was_closed_is_over():
+    book = Book()
+    book.report(book.enter(), "filled", settled=True)
+    order = intended(book.take(exit_of()))
+    send(book, order)
+    (position,) = book.portfolio.positions.values()
+    closed = replace(position, lots=0, quantity=Decimal(0), status=PositionStatus.CLOSED)
+    book.portfolio = book.portfolio.with_position(closed)
+    decision = book.report(order, "rejected", settled=True)
+    assert not [event for event in decision.events if isinstance(event, OrderIntended)]

@@ -224,3 +224,13 @@ def test_one_that_was_never_sent_since_the_lots_are_not_there_is_not_intended_ag
     decision = book.report(stop_of(book), "cancelled", settled=True, message="the broker holds 0 long")
     assert not [event for event in decision.events if isinstance(event, OrderIntended)]
     assert not orders_for(book, OrderPurpose.STOP)
+
+
+def test_none_is_placed_below_one_tick():
+    settings = settings_with(
+        execution={"fills": "broker"}, instruments={"BANK_NIFTY": {**ROOMY["BANK_NIFTY"], "tick": "100000"}}
+    )
+    book = Book(a_portfolio(settings))
+    (entry,) = [e.order for e in book.take(mirrored(a_signal(er=1), Side.SHORT)).events if isinstance(e, OrderIntended)]
+    book.report(entry, None, a_fill("a", 1))
+    assert not orders_for(book, OrderPurpose.STOP)

@@ -333,6 +333,8 @@ class Outbox:
     ) -> None:
         """Tell the writer what a call came to. If it cannot be kept now, it is told again: the books do not tell of what was
         refused, or never came."""
+        if state is OrderState.IN_DOUBT and order.client_order_id in self._untold:
+            return  # what is known of it waits to be kept
         self._untold[order.client_order_id] = OrderReport(
             client_order_id=order.client_order_id,
             state=state,

@@ -6,7 +6,7 @@ order that may be at the broker already is looked for there, never sent again.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -110,7 +110,6 @@ class Dispatcher:
         # What the books said last, of which version of the order, and when: told with each look, it would fill the journal.
         self._moved: dict[str, tuple[OrderRequest, float]] = {}
         self._said: dict[str, tuple[int, OrderReport, float]] = {}
-        self._ours: set[str] | None = None
         self._read_at = float("-inf")
         self._look_at = float("-inf")
         # When the books that first showed an order as cancelled were read.
@@ -153,8 +152,6 @@ class Dispatcher:
     def turn(self) -> None:
         """Send what is intended, end tries that have had their time, then read the books if it is time."""
         self._prepare()
-        if self._ours is None:
-            self._ours = self._desk.known_broker_orders()
         self._outbox.tell_again()
         # At the start too, so that the first order of a process does not wait for it.
         if not self._outbox.reached and (self._desk.portfolio.orders or self._read_at == float("-inf")):
@@ -249,23 +246,34 @@ class Dispatcher:
         self._look_at = time.monotonic() + self._read_every
         try:
             books = read_books(self._broker, self._clock())
+            orders = self._entries_first()
+            claimed = self._claimed(orders)
+        except DatabaseAway:
+            return  # nothing of it could be kept now
         except (BrokerAway, BrokerRefused) as error:
             if not self._blind:
                 log.warning("the broker's books cannot be read", error=str(error))
             self._blind, self._outbox.reached = True, False
             return
         self._read_at, self._blind, self._outbox.reached = time.monotonic(), False, True
-        # Entries first: what sells cannot be booked before what it sells.
-        orders = sorted(self._desk.portfolio.orders.values(), key=lambda order: order.purpose is not OrderPurpose.ENTRY)
-        # Also those that are settled: the book shows the whole day.
-        self._ours = (self._ours or set()) | {o.broker_order_id for o in orders if o.broker_order_id is not None}
-        claimed = set(self._ours)
         for order in orders:
             market = self._market_of(order)
             if market is not None:
                 self._read_one(books, order, market, claimed)
         again_in = SOON_SECONDS if self._awaits_a_cancel() else self._read_every
         self._look_at = self._read_at + min(again_in, self._read_every)
+
+    def _entries_first(self) -> list[Order]:
+        """What sells cannot be booked before what it sells."""
+        return sorted(self._desk.portfolio.orders.values(), key=lambda order: order.purpose is not OrderPurpose.ENTRY)
+
+    def _claimed(self, orders: Iterable[Order]) -> set[str]:
+        """The broker's ids of what belongs to an order of ours. Where one is looked for by what it looks like, the rows are
+        asked: the book shows the whole day, and what was settled is not in memory any more. Raises DatabaseAway."""
+        known = {order.broker_order_id for order in orders if order.broker_order_id is not None}
+        if any(order.broker_order_id is None and self._outbox.may_be_at_the_broker(order) for order in orders):
+            known |= self._desk.known_broker_orders()
+        return known
 
     def _read_one(self, books: Books, order: Order, market: Market, claimed: set[str]) -> None:
         entry = self._entry_of(books, order, market, claimed)

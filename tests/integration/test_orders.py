@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from msgspec.structs import replace
 
 from core.errors import ConfigurationError
 from core.inputs import Resume, SendOrder
@@ -73,6 +74,7 @@ class Misbehaving:
         self.next_place: Exception | None = None
         self.lose_answer = False
         self.blind = False
+        self.names_orders = True
         self.quote_when_asked: Decimal | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -97,7 +99,8 @@ class Misbehaving:
     def orders(self) -> list[BrokerOrder]:
         if self.blind:
             raise BrokerAway("no book")
-        return self._broker.orders()
+        orders = self._broker.orders()
+        return orders if self.names_orders else [replace(order, client_order_id=None, tag=None) for order in orders]
 
 
 @contextmanager
@@ -236,6 +239,29 @@ def test_an_order_whose_answer_is_lost_is_found_in_the_book_and_not_sent_again(d
         assert engine.portfolio.pyramiding_of("BANK_NIFTY").frozen_reason is None
         kinds = rows(dsn, "SELECT input ->> 'state' FROM decision_journal WHERE kind = 'report' ORDER BY seq")
         assert kinds[0] == ("in_doubt",)
+        proved(dsn, engine)
+
+
+def test_two_orders_alike_whose_answers_are_lost_are_never_the_same_one_in_the_book(dsn, tmp_path):
+    """The first is found in the book and settled by one reading of it; the second never came, and its book is the same."""
+    with a_desk(dsn, tmp_path, start=False) as (engine, broker, dispatcher):
+        broker.names_orders = False
+        dispatcher.turn()
+        broker.lose_answer = True
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        dispatcher.turn()
+        assert [position.lots for position in engine.positions.values()] == [2]
+        engine.process_signal(a_signal("EXIT", price=52000, timestamp=minutes(17)))
+        dispatcher.turn()
+        assert not engine.positions
+        engine.command(Resume(instrument="BANK_NIFTY"))
+        broker.next_place = OutcomeUnknown("it never came")
+        assert status_of(engine.process_signal(a_signal(timestamp=minutes(18)))) == "accepted"
+        for _ in range(3):
+            dispatcher.turn()
+        (order,) = engine.portfolio.orders.values()
+        assert (order.state, order.broker_order_id, order.filled_lots) == (OrderState.IN_DOUBT, None, 0)
+        assert not engine.positions
         proved(dsn, engine)
 
 
@@ -384,6 +410,20 @@ def test_the_database_refuses_an_order_that_goes_back_and_a_fill_that_is_changed
         with pytest.raises(psycopg2.Error), connection, connection.cursor() as cursor:
             cursor.execute(statement)
     connection.close()
+
+
+def test_the_database_lets_no_broker_order_be_two_orders_of_ours(dsn, tmp_path):
+    with a_desk(dsn, tmp_path) as (engine, _, _):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        engine.process_signal(a_signal(**GOLD, timestamp=minutes(16)))
+        assert eventually(lambda: quiet(engine) and len(engine.positions) == 2)
+    taken = "UPDATE orders SET broker_order_id = (SELECT min(broker_order_id) FROM orders)"
+    rows(dsn, "ALTER TABLE orders DISABLE TRIGGER order_changes_are_legal")
+    for both_at_once in (taken, taken + " WHERE instrument = 'GOLD_MINI'", "UPDATE orders SET broker_order_id = 'X'"):
+        with pytest.raises(psycopg2.IntegrityError, match="is another order of ours already"):
+            rows(dsn, both_at_once)
+    rows(dsn, "UPDATE orders SET sent_at = sent_at - interval '1 day' WHERE instrument = 'GOLD_MINI'")
+    rows(dsn, taken)
 
 
 def test_eight_clients_and_answers_that_get_lost_leave_no_order_twice(dsn, tmp_path):

@@ -47,6 +47,7 @@ from core.postgres.embedded_process import (
     is_running,
     live_postmaster,
     read_pid_file,
+    recovers,
     remember_child,
     shut_down,
     wait_for_orphans,
@@ -60,6 +61,7 @@ _CONNECT_SECONDS = 10
 _LISTENS_SECONDS = 2
 _ATTEMPTS = 600
 _BETWEEN_ATTEMPTS_SECONDS = 0.1
+_ABANDONED_SECONDS = 10.0
 
 
 class EmbeddedServer:
@@ -172,7 +174,11 @@ class EmbeddedServer:
     def _becomes_ready(self, pid: int) -> bool:
         """Wait, through any recovery, until the server takes connections; False if it ended, or was about to."""
         cluster = self._layout.cluster
+        look_at = time.monotonic() + _ABANDONED_SECONDS
         while is_running(pid, cluster):
+            if time.monotonic() > look_at:
+                look_at += _ABANDONED_SECONDS
+                self._end_if_abandoned()
             found = read_pid_file(cluster)
             if found is not None and found.pid == pid:
                 if found.status == "ready":
@@ -183,6 +189,27 @@ class EmbeddedServer:
                     return False
             time.sleep(LOOK_AGAIN_SECONDS)
         return False
+
+    def _end_if_abandoned(self) -> bool:
+        """End a server that takes no connections and that nobody brings up: it never would come up by itself.
+
+        PostgreSQL 18 can come to this: a full disk ends its recovery after a panic, and the postmaster goes on without.
+        """
+        began = time.monotonic()
+        while (pid := self.postmaster_pid) is not None and not recovers(pid) and _is_not_up(self._refusal()):
+            if time.monotonic() - began > _ABANDONED_SECONDS:
+                shut_down(pid, self._layout.cluster, at_once=True)
+                return True
+            time.sleep(_BETWEEN_ATTEMPTS_SECONDS)
+        return False
+
+    def _refusal(self) -> str:
+        """What the server says to a new connection; empty where it takes it."""
+        try:
+            psycopg2.connect(self._layout.dsn("postgres"), connect_timeout=_LISTENS_SECONDS).close()
+        except psycopg2.OperationalError as error:
+            return str(error)
+        return ""
 
     def _launch(self, account: Account) -> bool:
         """Start a server and wait for it; False if it is worth another attempt, EmbeddedServerError if it is not."""
@@ -239,8 +266,9 @@ class EmbeddedServer:
         """A server of ours ended while it started: EmbeddedServerError, with its log, if the next one would too."""
         log = self._log_tail(log_start)
         # Either one that was launched by a starter that was killed is there after all, or processes of an earlier one
-        # that we may not see (a container without CAP_SYS_PTRACE) still hold its shared memory.
-        if self.postmaster_pid is None and "is still in use" not in log:
+        # that we may not see (a container without CAP_SYS_PTRACE) still hold its shared memory, or it was told to end.
+        passing = ("is still in use", "shutdown request")
+        if self.postmaster_pid is None and not any(words in log for words in passing):
             raise EmbeddedServerError(
                 f"the embedded PostgreSQL ended while it started; its log {self._layout.log} ends:\n{log}"
             )
@@ -253,12 +281,11 @@ class EmbeddedServer:
 
     def _listens(self) -> bool:
         """Whether anybody is there at the socket, be it busy, full, recovering or paused; not one who is just dying."""
-        try:
-            psycopg2.connect(self._layout.dsn("postgres"), connect_timeout=_LISTENS_SECONDS).close()
-        except psycopg2.OperationalError as error:
-            # What the server refused it said itself, and a paused one says nothing: only a socket without anybody is refused.
-            return not any(words in str(error) for words in ("Connection refused", "No such file", "server closed"))
-        return True
+        refusal = self._refusal()
+        if _is_not_up(refusal):
+            return not self._end_if_abandoned()
+        # What the server refused it said itself, and a paused one says nothing: only a socket without anybody is refused.
+        return not any(words in refusal for words in ("Connection refused", "No such file", "server closed"))
 
     def _has_database(self) -> bool:
         """Make our database if a kill came between; False if the server went away meanwhile."""
@@ -276,6 +303,7 @@ class EmbeddedServer:
                 return True  # whoever has all its connections found it usable
             found = read_pid_file(self._layout.cluster)
             if _is_passing(error) or found is None or found.status != "ready" or self.postmaster_pid is None:
+                self._end_if_abandoned()
                 return False
             raise EmbeddedServerError(
                 f"the embedded PostgreSQL runs (process {found.pid}) but cannot be used: {error}"
@@ -286,6 +314,11 @@ class EmbeddedServer:
 def _is_full(error: psycopg2.OperationalError) -> bool:
     # A refused connection has no SQLSTATE; the server's messages are in English, its locale is C.
     return "too many clients" in str(error) or "remaining connection slots" in str(error)
+
+
+def _is_not_up(refusal: str) -> bool:
+    # It starts, recovers, or is not accepting connections (yet).
+    return "the database system is" in refusal and "shutting down" not in refusal
 
 
 def _is_passing(error: psycopg2.OperationalError) -> bool:

@@ -4,6 +4,7 @@ A pid in postmaster.pid proves nothing: the process may be dead, a zombie, or a 
 """
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -26,6 +27,8 @@ MARK = "portfolio_manager.cluster"
 _children: set[int] = set()
 
 LOOK_AGAIN_SECONDS = 0.005
+# Its title, behind the cluster's name; a client's, while it connects, ends with the same word.
+_STARTUP = re.compile(r"postgres: (\S+: )?startup\b")
 _ORPHANS_LEAVE_SECONDS = 1.0
 _ORPHANS_END_SECONDS = 30.0
 _FAST_SHUTDOWN_SECONDS = 5.0
@@ -187,17 +190,34 @@ def _reap() -> None:
             _children.discard(pid)
 
 
-def shut_down(pid: int, cluster: Cluster) -> None:
+def recovers(pid: int) -> bool:
+    """Whether the server has a process that brings it up; True where that cannot be seen."""
+    if not PROC.exists():
+        return True
+    children = (int(entry.name) for entry in PROC.iterdir() if entry.name.isdecimal() and _parent(entry) == pid)
+    return any(_STARTUP.match(_arguments(child)[0]) for child in children)
+
+
+def _parent(process: Path) -> int | None:
+    try:
+        # The name in brackets may itself hold brackets and spaces: the parent is the second word after the last one.
+        return int((process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def shut_down(pid: int, cluster: Cluster, *, at_once: bool = False) -> None:
     """End the server cleanly (a fast shutdown: open transactions are rolled back, data are written) and wait for it.
 
-    One that is told so in the middle of its own recovery can wait for itself for ever: what has not ended after a few
-    seconds is ended at once, and recovers at its next start.
+    One that is told so in the middle of its own recovery can wait for itself for ever: what has not ended after
+    a few seconds is ended `at_once`, and recovers at its next start.
     """
+    patience = 0.0 if at_once else _FAST_SHUTDOWN_SECONDS
     _signal(pid, signal.SIGINT, cluster, is_postmaster)
     began, told_at_once = time.monotonic(), False
     while is_running(pid, cluster):
         waited = time.monotonic() - began
-        if waited > _FAST_SHUTDOWN_SECONDS and not told_at_once:
+        if waited > patience and not told_at_once:
             told_at_once = True
             _signal(pid, signal.SIGQUIT, cluster, is_postmaster)
             # One that was paused hears nothing before it goes on.

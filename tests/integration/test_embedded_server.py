@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -884,6 +885,64 @@ def test_a_server_that_does_not_end_when_told_to_is_ended_at_once(data_dir, monk
     server.stop()
     assert told == [signal.SIGINT, signal.SIGQUIT, signal.SIGCONT]
     assert server.postmaster_pid is None
+
+
+@contextmanager
+def _one_that_is_not_up(server: EmbeddedServer, data_dir: Path) -> Iterator[Callable[[], None]]:
+    """The server, in use, in a recovery that lasts until the block's function says that it is over."""
+    _rows(server.dsn, "ALTER SYSTEM SET hot_standby = off")
+    server.stop()
+    server.start()
+    folder, pid = Layout.of(data_dir).cluster.folder, _pid(server)
+    endless, promote = folder / "standby.signal", folder / "promote"
+    _touch(endless)
+    with closing(psycopg2.connect(server.dsn)) as victim:
+        os.kill(victim.info.backend_pid, signal.SIGKILL)
+        _eventually(lambda: embedded_process.recovers(pid) and "not accepting" in server._refusal())
+
+    def over() -> None:
+        _touch(promote)
+        os.kill(pid, signal.SIGUSR1)
+
+    yield over
+    endless.unlink(missing_ok=True)
+
+
+def _touch(path: Path) -> None:
+    path.touch()
+    owner = path.parent.stat()
+    os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def test_a_server_that_recovers_for_long_is_waited_for(data_dir, monkeypatch):
+    monkeypatch.setattr(embedded, "_ABANDONED_SECONDS", 0.2)
+    with EmbeddedServer(data_dir) as server, _one_that_is_not_up(server, data_dir) as over:
+        pid = _pid(server)
+        started = threading.Thread(target=EmbeddedServer(data_dir).start)
+        started.start()
+        started.join(1.5)
+        assert started.is_alive()
+        assert _pid(server) == pid
+        over()
+        started.join(PATIENCE_SECONDS)
+        assert _pid(server) == pid
+        assert _value(server.dsn, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("status", ["ready   ", "starting"])
+def test_a_server_that_nobody_brings_up_is_ended_and_started_again(data_dir, monkeypatch, status):
+    """As PostgreSQL 18 can be after a panic on a full disk, whose recovery the full disk ended, too."""
+    monkeypatch.setattr(embedded, "_ABANDONED_SECONDS", 0.2)
+    with EmbeddedServer(data_dir) as server:
+        _rows(server.dsn, "CREATE TABLE kept AS SELECT 1 AS one")
+        with _one_that_is_not_up(server, data_dir):
+            pid = _pid(server)
+            pid_file = Layout.of(data_dir).cluster.pid_file
+            pid_file.write_text("".join([*pid_file.read_text().splitlines(keepends=True)[:7], f"{status}\n"]))
+            monkeypatch.setattr(embedded, "recovers", lambda _: False)
+        server.start()
+        assert _pid(server) != pid
+        assert _value(server.dsn, "SELECT one FROM kept") == 1
 
 
 def test_a_paused_server_is_not_waited_for_by_a_revival_and_is_ended_in_the_end(data_dir, monkeypatch):

@@ -1,6 +1,6 @@
 """What can happen to a portfolio: a closed union. An event holds the new values, already rounded; evolve assigns and adds."""
 
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from core.models import PortfolioState, Position, PositionStatus, PyramidingState, RolloverStatus
 from core.orders import Order, OrderState, OrderType
+from core.rollover import RolledFields
 
 
 class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
@@ -115,35 +116,11 @@ class RolloverMarked(_Event, frozen=True, kw_only=True, tag="rollover_marked"):
 
 
 class PositionRolled(_Event, frozen=True, kw_only=True, tag="position_rolled"):
-    """A position is in the far contract: the fields of core.rollover.RolledFields, its symbols, and what was earned, net."""
+    """A position is in the far contract, by its symbols; `pnl` is what that earned, net (money)."""
 
     position_id: str
     pnl: Decimal
-    entry_price: Decimal
-    entry_lots: int
-    lots: int
-    quantity: Decimal
-    lot_size: Decimal
-    point_value: Decimal
-    initial_stop: Decimal | None
-    current_stop: Decimal | None
-    highest_close: Decimal
-    mark_price: Decimal
-    unrealized_pnl: Decimal
-    realized_pnl: Decimal
-    costs: Decimal
-    risk_contribution: Decimal
-    vol_contribution: Decimal
-    rollover_status: RolloverStatus
-    rollover_timestamp: datetime
-    rollover_pnl: Decimal
-    rollover_count: int
-    original_expiry: date | None
-    original_strike: Decimal | None
-    original_entry_price: Decimal | None
-    expiry: date
-    strike: Decimal | None
-    contract_month: str
+    fields: RolledFields
     futures_symbol: str | None
     ce_symbol: str | None
     pe_symbol: str | None

@@ -40,6 +40,7 @@ from core.models import PortfolioState, Position, PositionStatus, PyramidingStat
 from core.numbers import ZERO, exactly
 from core.orders import Order, OrderState
 from core.portfolio import Portfolio
+from core.rollover import rolled
 from core.settings import Settings
 
 _PyramidingEvent = (
@@ -109,9 +110,15 @@ def _evolve_roll(portfolio: Portfolio, event: RolloverMarked | PositionRolled) -
         case RolloverMarked():
             return portfolio.with_position(replace(position, rollover_status=event.status, version=version))
         case PositionRolled():
-            fields = {name: getattr(event, name) for name in _ROLLED_FIELDS}
             state = portfolio.state
-            costs = event.costs - position.costs
+            costs = event.fields.costs - position.costs
+            far = replace(
+                rolled(position, event.fields),
+                futures_symbol=event.futures_symbol,
+                ce_symbol=event.ce_symbol,
+                pe_symbol=event.pe_symbol,
+                version=version,
+            )
             earned = replace(
                 state,
                 closed_equity=state.closed_equity + event.pnl,
@@ -119,12 +126,9 @@ def _evolve_roll(portfolio: Portfolio, event: RolloverMarked | PositionRolled) -
                 statistics=replace(state.statistics, costs=state.statistics.costs + costs),
                 version=state.version + 1,
             )
-            return replace(portfolio.with_position(replace(position, **fields, version=version)), state=earned)
+            return replace(portfolio.with_position(far), state=earned)
         case _:
             assert_never(event)
-
-
-_ROLLED_FIELDS = tuple(name for name in PositionRolled.__struct_fields__ if name not in ("position_id", "pnl"))
 
 
 def _marked(position: Position, event: PositionMarked) -> Position:

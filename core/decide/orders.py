@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from core.decide.contract import EntryTerms
 from core.decide.decision import Decision, Draft
-from core.decide.legs import first_leg, pair_of
+from core.decide.leaving import leaving_order
+from core.decide.legs import first_leg
 from core.events import OrderCancelAsked, OrderIntended
 from core.fills import risk_amount, volatility_amount
 from core.models import Position, Signal, SignalType
@@ -78,33 +79,8 @@ def intend_exit(draft: Draft, position: Position, lots: int, reference: Decimal,
         order.position_id == position.position_id and order.purpose is OrderPurpose.EXIT
         for order in draft.portfolio.orders_of(position.instrument)
     )
-    order = leaving_order(draft.portfolio, position, OrderPurpose.EXIT, wanted, reference)
-    order_id = client_order_id_of(order.journal_seq, order.position_id, order.purpose, attempt, order.leg)
-    draft.apply(OrderIntended(order=replace(order, client_order_id=order_id, attempt=attempt, reason=reason)))
-
-
-def leaving_order(
-    portfolio: Portfolio, position: Position, purpose: OrderPurpose, lots: int, reference: Decimal
-) -> Order:
-    """The first order that sells `lots` of a position in the contract that it is in: of a synthetic future its first leg."""
-    pair = pair_of(position)
-    leg = None if pair is None else first_leg(position.side, purpose)
-    return Order(
-        client_order_id=client_order_id_of(portfolio.seq, position.position_id, purpose, 1, leg),
-        journal_seq=portfolio.seq,
-        position_id=position.position_id,
-        instrument=position.instrument,
-        layer=position.layer,
-        side=position.side,
-        purpose=purpose,
-        lots=lots,
-        lot_size=position.lot_size,
-        point_value=position.point_value,
-        reference_price=reference,
-        symbol=position.futures_symbol if pair is None or leg is None else pair.symbol_of(leg),
-        leg=leg,
-        strike=None if pair is None else pair.strike,
-    )
+    order = leaving_order(draft.portfolio, position, OrderPurpose.EXIT, wanted, reference, attempt=attempt)
+    draft.apply(OrderIntended(order=replace(order, reason=reason)))
 
 
 def intend_after(draft: Draft, order: Order, lots: int, **changes: Any) -> None:

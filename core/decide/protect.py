@@ -6,10 +6,13 @@ It is for when nobody else can act. Whoever sells waits until it is out of the w
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from core.decide.leaving import leaving_order
 from core.events import OrderCancelAsked, OrderIntended, OrderMoved
 from core.models import Position, Side
 from core.numbers import price, product
-from core.orders import Order, OrderPurpose, OrderType, client_order_id_of
+from core.orders import Order, OrderPurpose, OrderType
 from core.portfolio import Portfolio
 from core.symbols import Action, BelowOneTick, trigger_on_tick
 
@@ -74,20 +77,5 @@ def _trigger(portfolio: Portfolio, position: Position, stop: Order | None) -> De
 
 
 def _stop_order(portfolio: Portfolio, position: Position, lots: int, trigger: Decimal) -> Order:
-    return Order(
-        client_order_id=client_order_id_of(portfolio.seq, position.position_id, OrderPurpose.STOP, 1),
-        journal_seq=portfolio.seq,
-        position_id=position.position_id,
-        instrument=position.instrument,
-        layer=position.layer,
-        side=position.side,
-        purpose=OrderPurpose.STOP,
-        lots=lots,
-        lot_size=position.lot_size,
-        point_value=position.point_value,
-        reference_price=trigger,
-        reason=STOP_REASON,
-        symbol=position.futures_symbol,
-        order_type=OrderType.STOP_MARKET,
-        trigger_price=trigger,
-    )
+    order = leaving_order(portfolio, position, OrderPurpose.STOP, lots, trigger)
+    return replace(order, reason=STOP_REASON, order_type=OrderType.STOP_MARKET, trigger_price=trigger)

@@ -10,18 +10,18 @@ from fractions import Fraction
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from core.contract_rules import BeyondRules, Contract, next_contract
 from core.decide.contract import traded_pair
 from core.decide.decision import Decision, Draft, rejected
 from core.decide.exit import book_exit
+from core.decide.leaving import leaving_order, never_sent
 from core.decide.legs import first_leg, pair_at, pair_price
-from core.decide.orders import by_broker, intend_after, intend_exit, leaving_order
+from core.decide.orders import by_broker, intend_after, intend_exit
 from core.events import (
     EntriesFrozen,
     OrderIntended,
-    OrderReported,
     PositionRolled,
     PyramidingChanged,
     RolloverMarked,
@@ -29,7 +29,6 @@ from core.events import (
 from core.fills import side_costs
 from core.inputs import Roll as RollInput
 from core.models import Position, RolloverStatus, layer_number
-from core.numbers import ZERO
 from core.orders import Order, OrderPurpose, OrderState
 from core.portfolio import Portfolio
 from core.position_sizer import Figures
@@ -202,7 +201,7 @@ def _rolled(draft: Draft, order: Order, far: Contract, near_price: Decimal, far_
         PositionRolled(
             position_id=position.position_id,
             pnl=fields.realized_pnl - position.realized_pnl,
-            **asdict(fields),
+            fields=fields,
             **_symbols(order, far),
         )
     )
@@ -227,26 +226,11 @@ def _symbols(order: Order, far: Contract) -> dict[str, Any]:
 def _ask_anew(draft: Draft, before: Position, waiting: list[Order]) -> None:
     """Exits that waited for the roll were of the near contract: they are asked for again in the far one."""
     for order in waiting:
-        draft.apply(_withdrawn(order))
+        draft.apply(never_sent(order, NO_LONGER_WANTED))
     for order in waiting:
         position = draft.portfolio.positions[before.position_id]
         lots = position.lots * order.lots // before.lots
         intend_exit(draft, position, lots, order.reference_price, order.reason or "EXIT")
-
-
-def _withdrawn(order: Order) -> OrderReported:
-    return OrderReported(
-        client_order_id=order.client_order_id,
-        state=OrderState.CANCELLED,
-        broker_order_id=None,
-        message=NO_LONGER_WANTED,
-        filled_lots=0,
-        average_price=None,
-        fill_ids=(),
-        risk_reserved=ZERO,
-        vol_reserved=ZERO,
-        settled=True,
-    )
 
 
 def _waiting(portfolio: Portfolio, position: Position) -> list[Order]:

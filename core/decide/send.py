@@ -6,10 +6,10 @@ from decimal import Decimal
 from core.decide.decision import Decision, Draft, rejected
 from core.decide.execution import NotSent, Sending, refusal_of, sending, waits_for_roll
 from core.decide.follow import follow, share_left
+from core.decide.leaving import never_sent
 from core.decide.report import NO_SUCH_ORDER
-from core.events import OrderReported, OrderSent, OrderTryEnded
+from core.events import OrderSent, OrderTryEnded
 from core.inputs import EndTry, SendOrder
-from core.numbers import ZERO
 from core.orders import Order, OrderState, OrderType
 from core.portfolio import Portfolio
 
@@ -34,7 +34,7 @@ def decide_send(portfolio: Portfolio, given: SendOrder, now: datetime) -> Decisi
     if isinstance(form, Sending):
         draft.apply(_sent(order, form, now))
         return draft.executed(position_id=order.position_id, lots=form.lots)
-    draft.apply(_cancelled(order, form.reason))
+    draft.apply(never_sent(order, form.reason))
     follow(draft, order, draft.portfolio.settled_orders[order.client_order_id])
     return draft.executed(position_id=order.position_id, lots=0)
 
@@ -65,18 +65,3 @@ def _sent(order: Order, form: Sending, now: datetime) -> OrderSent:
 
 def _cut(reserved: Decimal, lots: int, before: int) -> Decimal:
     return reserved if lots == before else share_left(reserved, lots, before)
-
-
-def _cancelled(order: Order, reason: str) -> OrderReported:
-    return OrderReported(
-        client_order_id=order.client_order_id,
-        state=OrderState.CANCELLED,
-        broker_order_id=None,
-        message=reason[:1000],
-        filled_lots=0,
-        average_price=None,
-        fill_ids=(),
-        risk_reserved=ZERO,
-        vol_reserved=ZERO,
-        settled=True,
-    )

@@ -21,7 +21,6 @@ from core.orders import Order, OrderPurpose, OrderState, OrderType
 from live.answers import AnswerKind
 from live.books import Books, Market, found_in, news_of, read_books, request_of
 from live.brokers.port import (
-    Broker,
     BrokerAway,
     BrokerOrder,
     BrokerOrderState,
@@ -29,9 +28,7 @@ from live.brokers.port import (
     OrderRequest,
     OutcomeUnknown,
 )
-from live.order_limits import Gate
 from live.outbox import MAYBE_THERE, Outbox
-from live.ports import OrderDesk
 
 log = structlog.get_logger(__name__)
 
@@ -64,49 +61,28 @@ _FIRST = (
 
 
 class Dispatcher:
-    """One thread. `desk` is the engine; `market_of` tells where an order is traded, None where nowhere;
-    `may_send` whether this instance holds the portfolio at this moment, `gate` what limits let through; `prepare` is called
-    before anything is asked of the broker, `reconcile` now and then; `differs` tells whether what the broker holds has
-    lastingly been something else than we do."""
+    """One thread, over an outbox that nobody else uses; `prepare` is called before anything is asked of the broker,
+    `reconcile` now and then."""
 
     def __init__(
         self,
-        desk: OrderDesk,
-        broker: Broker,
+        outbox: Outbox,
         *,
-        market_of: Callable[[Order], Market | None],
-        clock: Callable[[], datetime],
-        may_send: Callable[[], bool] = lambda: True,
         prepare: Callable[[], None] = lambda: None,
-        gate: Gate | None = None,
         reconcile: Callable[[], object] = lambda: None,
-        differs: Callable[[str], bool] = lambda _: False,
         shows_within: float = SHOWS_WITHIN_SECONDS,
         read_every: float = READ_EVERY_SECONDS,
     ) -> None:
-        self._desk = desk
-        self._broker = broker
-        self._market_of = market_of
-        self._clock = clock
-        self._may_send = may_send
+        self._outbox = outbox
+        self._desk = outbox.desk
+        self._broker = outbox.broker
         self._prepare = prepare
         self._reconcile = reconcile
         self._reconciled_at = float("-inf")
         self._shows_within = shows_within
         self._read_every = read_every
-        self._outbox = Outbox(
-            desk,
-            broker,
-            market_of=market_of,
-            clock=clock,
-            may_send=may_send,
-            gate=gate,
-            tell=self._tell,
-            differs=differs,
-        )
         self._missing_since: dict[str, float] = {}
         self._asked_to_cancel: dict[str, float] = {}
-        self._told: set[str] = set()
         # What the books said last, of which version of the order, and when: told with each look, it would fill the journal.
         self._moved: dict[str, tuple[OrderRequest, float]] = {}
         self._said: dict[str, tuple[int, OrderReport, float]] = {}
@@ -196,7 +172,7 @@ class Dispatcher:
         works = order.order_type is OrderType.LIMIT and order.broker_order_id is not None and not order.has_ended
         if not works or order.sent_at is None or order.try_over or order.cancel_asked:
             return
-        if self._clock() - order.sent_at >= duration(self._desk.portfolio.settings.execution.seconds_per_try):
+        if self._outbox.clock() - order.sent_at >= duration(self._desk.portfolio.settings.execution.seconds_per_try):
             self._desk.order_input(EndTry(client_order_id=order.client_order_id))
             self._look_at = float("-inf")
 
@@ -215,7 +191,7 @@ class Dispatcher:
     # --- to the broker
 
     def _cancel(self, order: Order, broker_order_id: str) -> None:
-        if not self._may_send():
+        if not self._outbox.may_send():
             return
         protects = order.purpose is OrderPurpose.STOP and order.position_id in self._desk.portfolio.positions
         if protects and not self._outbox.lets_exits_go(order):
@@ -245,7 +221,7 @@ class Dispatcher:
     def _read(self) -> None:
         self._look_at = time.monotonic() + self._read_every
         try:
-            books = read_books(self._broker, self._clock())
+            books = read_books(self._broker, self._outbox.clock())
             orders = self._entries_first()
             claimed = self._claimed(orders)
         except DatabaseAway:
@@ -257,7 +233,7 @@ class Dispatcher:
             return
         self._read_at, self._blind, self._outbox.reached = time.monotonic(), False, True
         for order in orders:
-            market = self._market_of(order)
+            market = self._outbox.market_of(order)
             if market is not None:
                 self._read_one(books, order, market, claimed)
         again_in = SOON_SECONDS if self._awaits_a_cancel() else self._read_every
@@ -285,7 +261,7 @@ class Dispatcher:
             report = news_of(books, order, entry, market)
         except ValueError as error:
             # One row that cannot be true must not keep the others from being read.
-            self._tell(order, "what the broker's book shows of an order cannot be booked", error)
+            self._outbox.tell(order, "what the broker's book shows of an order cannot be booked", error)
             return
         if report is not None and not (report.settled and self._was_just_cancelled(order, entry)):
             self._tell_news(order, report)
@@ -309,7 +285,7 @@ class Dispatcher:
         waits = entry.state in (BrokerOrderState.PENDING, BrokerOrderState.WORKING)
         filled = entry.quantity if entry.filled_quantity is None else entry.filled_quantity
         self._outbox.stop_units[order.client_order_id] = entry.quantity if waits else filled
-        if not waits or order.cancel_asked or order.try_over or order.has_ended or not self._may_send():
+        if not waits or order.cancel_asked or order.try_over or order.has_ended or not self._outbox.may_send():
             return
         if self._is_of_nothing(order, market):
             self._desk.order_input(EndTry(client_order_id=order.client_order_id))
@@ -329,11 +305,11 @@ class Dispatcher:
         try:
             self._broker.modify(entry.broker_order_id, wanted)
         except BrokerRefused as error:
-            self._tell(order, "a stop cannot be moved where it is: it is cancelled and placed anew", error)
+            self._outbox.tell(order, "a stop cannot be moved where it is: it is cancelled and placed anew", error)
             self._desk.order_input(EndTry(client_order_id=order.client_order_id))
         except (BrokerAway, OutcomeUnknown) as error:
             # The book tells whether it was moved.
-            self._tell(order, "a stop was not moved yet", error)
+            self._outbox.tell(order, "a stop was not moved yet", error)
         else:
             self._moved[order.client_order_id] = (wanted, time.monotonic())
 
@@ -375,9 +351,9 @@ class Dispatcher:
 
         What it was filled meanwhile, if anything, the broker's positions tell; nothing is sold that they do not show.
         """
-        self._tell(order, "the broker's book does not show an order of ours", None)
+        self._outbox.tell(order, "the broker's book does not show an order of ours", None)
         since = self._missing_since.setdefault(order.client_order_id, time.monotonic())
-        of_another_day = order.sent_at is not None and self._clock() - order.sent_at > A_NIGHT
+        of_another_day = order.sent_at is not None and self._outbox.clock() - order.sent_at > A_NIGHT
         if not of_another_day or time.monotonic() - since < self._shows_within:
             return
         if not order.has_ended and (order.leg is not None or order.purpose in _TWO_STEPS):
@@ -400,16 +376,7 @@ class Dispatcher:
         if order.state is OrderState.SENT and time.monotonic() - since >= self._shows_within:
             self._outbox.report(order, OrderState.IN_DOUBT, message="the broker's book does not show it")
         if order.state is OrderState.IN_DOUBT:
-            self._tell(order, "nobody knows what became of an order: look at the broker", None)
-
-    # --- to the writer
-
-    def _tell(self, order: Order, what: str, error: Exception | None) -> None:
-        """Once an order and reason, not once a second."""
-        key = f"{order.client_order_id}: {what}"
-        if key not in self._told:
-            self._told.add(key)
-            log.error(what, order=order.client_order_id, instrument=order.instrument, error=str(error or ""))
+            self._outbox.tell(order, "nobody knows what became of an order: look at the broker", None)
 
     def _forget(self, known: set[str]) -> None:
         self._outbox.forget(known)

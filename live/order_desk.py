@@ -23,6 +23,7 @@ from live.contracts_desk import ContractsDesk
 from live.dispatcher import SHOWS_WITHIN_SECONDS, Dispatcher
 from live.engine import LiveTradingEngine
 from live.order_limits import Gate
+from live.outbox import Outbox
 from live.paper_quotes import PaperQuotes
 from live.reconcile import Reconciler
 
@@ -99,18 +100,21 @@ def order_desk(
             rows=engine.position_rows,
         )
         engine.reconcile_with_broker = reconciler.run
-        dispatcher = Dispatcher(
+        outbox = Outbox(
             engine,
             broker,
             market_of=lambda order: by_contract.of_order(order) or markets.get(order.instrument),
             clock=clock,
             may_send=may_send,
+            gate=Gate(brokers.limits, folder.parent / SWITCH, clock=clock, calendar=_calendar(brokers, contracts)),
+            differs=lambda instrument: instrument in reconciler.differing,
+        )
+        dispatcher = Dispatcher(
+            outbox,
             prepare=(lambda: None) if quotes is None else quotes.show,
             reconcile=reconciler.run,
-            differs=lambda instrument: instrument in reconciler.differing,
             # The paper broker acts before it answers: nothing of it comes late.
             shows_within=1.0 if brokers.use == "paper" else SHOWS_WITHIN_SECONDS,
-            gate=Gate(brokers.limits, folder.parent / SWITCH, clock=clock, calendar=_calendar(brokers, contracts)),
         )
 
         def committed(batch: Batch) -> None:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
+import structlog
+
 from core.decide.execution import NotSent, needs_quote, refusal_of, sending, waits_for_roll
 from core.decide.follow import LEG_LEFT
 from core.inputs import OrderReport, SendOrder
@@ -31,13 +33,13 @@ QUOTED_WITHIN_SECONDS = 30.0
 LAGS_SECONDS = 3.0
 # Kept as sent, and no word of the broker's.
 MAYBE_THERE = (OrderState.SENT, OrderState.IN_DOUBT)
-Tell = Callable[[Order, str, Exception | None], None]
+log = structlog.get_logger(__name__)
 
 
 class Outbox:
-    """The dispatcher's: not for several threads. `may_send` tells whether this instance holds the portfolio at this moment,
-    `gate` what limits let through; `tell` logs, once an order and reason; `differs` tells whether what the broker holds of an
-    instrument has lastingly been something else than we do."""
+    """The dispatcher's: not for several threads. `desk` is the engine; `market_of` tells where an order is traded, None where
+    nowhere; `may_send` whether this instance holds the portfolio at this moment, `gate` what limits let through; `differs`
+    whether what the broker holds of an instrument has lastingly been something else than we do."""
 
     def __init__(
         self,
@@ -46,19 +48,18 @@ class Outbox:
         *,
         market_of: Callable[[Order], Market | None],
         clock: Callable[[], datetime],
-        may_send: Callable[[], bool],
-        gate: Gate | None,
-        tell: Tell,
+        may_send: Callable[[], bool] = lambda: True,
+        gate: Gate | None = None,
         differs: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        self._desk = desk
-        self._broker = broker
-        self._market_of = market_of
-        self._clock = clock
-        self._may_send = may_send
+        self.desk = desk
+        self.broker = broker
+        self.market_of = market_of
+        self.clock = clock
+        self.may_send = may_send
         self._gate = gate
-        self._tell = tell
         self._differs = differs
+        self._told: set[str] = set()
         self._first_seen: dict[str, float] = {}
         # When the broker last refused an order of a position.
         self._refused_at: dict[str, float] = {}
@@ -79,9 +80,9 @@ class Outbox:
             self._place(order)
         if order.state is not OrderState.INTENT:
             return
-        market = self._market_of(order)
-        if refusal_of(self._desk.portfolio, order, self._clock()) is not None:
-            self._desk.order_input(SendOrder(client_order_id=order.client_order_id))
+        market = self.market_of(order)
+        if refusal_of(self.desk.portfolio, order, self.clock()) is not None:
+            self.desk.order_input(SendOrder(client_order_id=order.client_order_id))
         elif market is None:
             self.report(order, OrderState.REJECTED, message=f"{order.instrument} is not traded here", settled=True)
         elif self._may_go(order, market):
@@ -95,8 +96,8 @@ class Outbox:
                 return
             asked = quoted
         self._ours_to_place.add(order.client_order_id)
-        self._desk.order_input(asked)
-        kept = self._desk.portfolio.orders.get(order.client_order_id)
+        self.desk.order_input(asked)
+        kept = self.desk.portfolio.orders.get(order.client_order_id)
         if kept is None:
             self._ours_to_place.discard(order.client_order_id)
         elif kept.state is OrderState.SENT:
@@ -108,9 +109,9 @@ class Outbox:
 
     def ask_by_placing(self, order: Order) -> bool:
         """Whether what became of an order that is not in the book can be learnt by placing it again; then it will be."""
-        if self._broker.places_once:
+        if self.broker.places_once:
             self._ours_to_place.add(order.client_order_id)
-        return self._broker.places_once
+        return self.broker.places_once
 
     def tell_again(self) -> None:
         """What the writer could not keep, once more."""
@@ -120,7 +121,7 @@ class Outbox:
     def forget(self, known: set[str]) -> None:
         """Nothing more comes of any other order than these."""
         self._ours_to_place &= known
-        for position_id in self._refused_at.keys() - self._desk.portfolio.positions.keys():
+        for position_id in self._refused_at.keys() - self.desk.portfolio.positions.keys():
             del self._refused_at[position_id]
         for order_id in self._first_seen.keys() - known:
             del self._first_seen[order_id]
@@ -130,8 +131,8 @@ class Outbox:
     # --- the call
 
     def _place(self, order: Order) -> None:
-        market = self._market_of(order)
-        if market is None or not self._may_send():
+        market = self.market_of(order)
+        if market is None or not self.may_send():
             return
         # From here on only the broker's book says what became of it, whatever happens to this call.
         self._ours_to_place.discard(order.client_order_id)
@@ -139,13 +140,13 @@ class Outbox:
         if self._gate is not None:
             self._gate.sent()
         try:
-            broker_order_id = self._broker.place(request_of(order, market))
+            broker_order_id = self.broker.place(request_of(order, market))
         except BrokerRefused as error:
             self._refused_at[order.position_id] = time.monotonic()
             self.report(order, OrderState.REJECTED, message=str(error), settled=True)
         except BrokerAway as error:
             self.reached = False
-            self._tell(order, "the broker is away: the order waits", error)
+            self.tell(order, "the broker is away: the order waits", error)
             self.report(order, OrderState.INTENT)
         except OutcomeUnknown as error:
             self.report(order, OrderState.IN_DOUBT, message=str(error))
@@ -164,12 +165,12 @@ class Outbox:
             too_long = self._seconds_since_seen(order) > QUOTED_WITHIN_SECONDS
             if order.leg_price is not None and (too_long or isinstance(error, BrokerRefused)):
                 return SendOrder(client_order_id=order.client_order_id)
-            self._tell(order, "an entry waits: there is no quote", error)
+            self.tell(order, "an entry waits: there is no quote", error)
             return None
         return SendOrder(client_order_id=order.client_order_id, quote=quote, market=synthetic)
 
     def _quote(self, market: Market, *, buys: bool) -> Decimal:
-        quote = self._broker.quote(market.symbol, market.exchange)
+        quote = self.broker.quote(market.symbol, market.exchange)
         return price((quote.ask if buys else quote.bid) or quote.last)
 
     def _synthetic(self, order: Order, market: Market, quote: Decimal) -> Decimal | None:
@@ -191,7 +192,7 @@ class Outbox:
                 self.report(order, OrderState.CANCELLED, message=reason, settled=True)
                 return False
             case Wait(reason):
-                self._tell(order, f"an order waits: {reason}", None)
+                self.tell(order, f"an order waits: {reason}", None)
                 return False
             case None:
                 return True
@@ -202,8 +203,8 @@ class Outbox:
 
     def lets_exits_go(self, order: Order) -> bool:
         """Whether an exit of the order's instrument could be sent now: else its stop stays where it is."""
-        market = self._market_of(order)
-        if market is None or not self._may_send():
+        market = self.market_of(order)
+        if market is None or not self.may_send():
             return False
         return self._gate is None or not isinstance(self._gate.check(order, market.exchange), Wait)
 
@@ -211,9 +212,9 @@ class Outbox:
         refused_at = self._refused_at.get(order.position_id, float("-inf"))
         if order.purpose is OrderPurpose.EXIT and time.monotonic() - refused_at < AGAIN_AFTER_SECONDS:
             return False
-        if not self._may_send() or self._waits_for_its_entry(order) or self._could_be_mistaken(order):
+        if not self.may_send() or self._waits_for_its_entry(order) or self._could_be_mistaken(order):
             return False
-        if waits_for_roll(self._desk.portfolio, order):
+        if waits_for_roll(self.desk.portfolio, order):
             return False
         if order.purpose in _SELLING and self._waits_for_its_stop(order, market):
             return False
@@ -227,12 +228,12 @@ class Outbox:
             and other.position_id == order.position_id
             and other.cancel_asked
             and other.state is not OrderState.IN_DOUBT
-            for other in self._desk.portfolio.orders_of(order.instrument)
+            for other in self.desk.portfolio.orders_of(order.instrument)
         )
 
     def _waits_for_its_stop(self, order: Order, market: Market) -> bool:
         """Whether the position's stop at the broker could sell what this order sells, too."""
-        portfolio = self._desk.portfolio
+        portfolio = self.desk.portfolio
         position = portfolio.positions.get(order.position_id)
         if position is None:
             return False
@@ -255,7 +256,7 @@ class Outbox:
         """Lots of the same position that other orders are selling already."""
         return sum(
             other.lots_to_come
-            for other in self._desk.portfolio.orders_of(order.instrument)
+            for other in self.desk.portfolio.orders_of(order.instrument)
             if other.position_id == order.position_id
             and other.client_order_id != order.client_order_id
             and other.purpose in _SELLING
@@ -269,20 +270,20 @@ class Outbox:
         """
         if order.purpose not in (*_SELLING, OrderPurpose.STOP):
             return False
-        form = sending(self._desk.portfolio, order, SendOrder(client_order_id=order.client_order_id))
+        form = sending(self.desk.portfolio, order, SendOrder(client_order_id=order.client_order_id))
         if isinstance(form, NotSent):
             return False  # the writer says so, too
         try:
             held = self.held_against(order, market)
         except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:
-            self._tell(order, "an order waits: what the broker holds cannot be read", error)
+            self.tell(order, "an order waits: what the broker holds cannot be read", error)
             return True
         if held >= market.units_per_lot * form.lots:
             return False
         if not self.is_different(order.instrument):
             # A book of positions may lag behind that of trades.
             if self._seconds_since_seen(order) > LAGS_SECONDS:
-                self._tell(order, "an order waits: the broker's positions do not show what it closes", None)
+                self.tell(order, "an order waits: the broker's positions do not show what it closes", None)
             return True
         side = "short" if order.buys else "long"
         message = f"the broker holds {max(held, ZERO):f} {side}, less than this order closes: it would be reversed"
@@ -292,20 +293,20 @@ class Outbox:
     def held_against(self, order: Order, market: Market) -> Decimal:
         """Units at the broker that an order of this side closes. Raises what the broker raises."""
         where = (market.symbol, market.exchange)
-        held = sum((p.quantity for p in self._broker.positions() if (p.symbol, p.exchange) == where), ZERO)
-        accepted = self._desk.portfolio.pyramiding_of(order.instrument).accepted_difference or ZERO
+        held = sum((p.quantity for p in self.broker.positions() if (p.symbol, p.exchange) == where), ZERO)
+        accepted = self.desk.portfolio.pyramiding_of(order.instrument).accepted_difference or ZERO
         sign = -1 if order.buys else 1
         # What the operator has accepted to be missing does not keep our exits from going.
         return max(held * sign, (held - accepted) * sign)
 
     def is_different(self, instrument: str) -> bool:
         """Whether the broker is known to hold something else than we do."""
-        frozen = self._desk.portfolio.pyramiding_of(instrument).frozen_reason or ""
+        frozen = self.desk.portfolio.pyramiding_of(instrument).frozen_reason or ""
         return self._differs(instrument) or frozen.startswith(_DIFFERING) or frozen.endswith(LEG_LEFT)
 
     def _could_be_mistaken(self, order: Order) -> bool:
         """Whether an order of the same shape is not known by the broker's id yet, and its book will not tell them apart."""
-        if self._broker.keeps_client_order_ids:
+        if self.broker.keeps_client_order_ids:
             return False
         return any(
             other.client_order_id != order.client_order_id
@@ -317,10 +318,17 @@ class Outbox:
             and not (other.state is OrderState.IN_DOUBT and order.purpose in _SELLING)
             and (other.instrument, other.symbol, other.buys, other.lots)
             == (order.instrument, order.symbol, order.buys, order.lots)
-            for other in self._desk.portfolio.orders.values()
+            for other in self.desk.portfolio.orders.values()
         )
 
-    # --- to the writer
+    # --- to the writer, and to whoever reads the log
+
+    def tell(self, order: Order, what: str, error: Exception | None) -> None:
+        """Log it once an order and reason, not once a second."""
+        key = f"{order.client_order_id}: {what}"
+        if key not in self._told:
+            self._told.add(key)
+            log.error(what, order=order.client_order_id, instrument=order.instrument, error=str(error or ""))
 
     def report(
         self,
@@ -345,10 +353,10 @@ class Outbox:
         self._tell_one(order.client_order_id)
 
     def _tell_one(self, order_id: str) -> None:
-        order = self._desk.portfolio.orders.get(order_id)
+        order = self.desk.portfolio.orders.get(order_id)
         # Once the broker's books have told of it, they know better.
         unknown = (
             order is not None and order.state in (OrderState.INTENT, OrderState.SENT) and not order.broker_order_id
         )
-        if not unknown or self._desk.order_input(self._untold[order_id]).kind is AnswerKind.DECIDED:
+        if not unknown or self.desk.order_input(self._untold[order_id]).kind is AnswerKind.DECIDED:
             del self._untold[order_id]

@@ -2,16 +2,14 @@
 
 Run as `python -m tests.crash.order_scenario` it is a zygote: imported once, it forks a child for each line of its stdin,
 `{"dsn": ..., "broker": "openalgo" | "paper", "at": ..., "kill_at": N}` and perhaps `"protected"` or `"legs"`, and answers
-`{"labels": [...], "answered": A, "killed": true}` when the child is gone. A step is a statement or a COMMIT, before and
-after, and a call to the broker: before it is sent, once it is sent and nothing of its answer is read, and once its answer is
-read. Beside the paper broker it is each statement to its book instead.
+`{"told": [...], "answered": A, "killed": true}` when the child is gone, with the labels of its steps if it was not killed.
+A step is a statement or a COMMIT, before and after, and a call to the broker: before it is sent, once it is sent and nothing
+of its answer is read, and once its answer is read. Beside the paper broker it is each statement to its book instead.
 """
 
 import json
 import os
-import signal as signals
 import sqlite3
-import sys
 import time
 import urllib.request
 from collections import Counter, defaultdict
@@ -40,11 +38,12 @@ from live.brokers.settings import OpenAlgoSettings, PaperSettings
 from live.contract_markets import ContractMarkets
 from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
-from live.logs import configure_logging
+from live.outbox import Outbox
 from live.verify import verify
 from tests.builders import a_signal, minutes, mirrored, settings_with
 from tests.contracts import a_contracts_desk
 from tests.crash.scenario import Database, Steps, counted_files
+from tests.crash.zygote import fork_children
 from tests.engines import Clock, an_engine, rows_as_portfolio, without_waiting
 from tests.misbehaving_server import Trouble
 from tests.openalgo_server import API_KEY, OpenAlgoServer
@@ -282,15 +281,7 @@ class Desk:
         orders = self.engine.portfolio.orders.values()
         doubted = {order.client_order_id for order in orders if order.state is OrderState.IN_DOUBT}
         for order_id in doubted - self.at_broker().ids.keys():
-            answer = self.engine.resolve(
-                order_id,
-                OrderState.CANCELLED,
-                lots=0,
-                price=None,
-                broker_order_id=None,
-                request_id=f"{order_id} never came",
-            )
-            assert answer.kind is AnswerKind.DECIDED, answer
+            say_it_never_came(self.engine, order_id)
             self.resolved += 1
 
     def tell(self, part: Part) -> None:
@@ -308,6 +299,14 @@ class Desk:
             case _:
                 answer = self.engine.process_signal(part)
                 assert answer.kind in (AnswerKind.DECIDED, AnswerKind.DUPLICATE), answer
+
+
+def say_it_never_came(engine: LiveTradingEngine, order_id: str) -> None:
+    """As an operator does of an order in doubt that the broker does not have."""
+    answer = engine.resolve(
+        order_id, OrderState.CANCELLED, lots=0, price=None, broker_order_id=None, request_id=f"{order_id} never came"
+    )
+    assert answer.kind is AnswerKind.DECIDED, answer
 
 
 def unsettled(engine: LiveTradingEngine) -> list[Order]:
@@ -331,14 +330,12 @@ def a_desk(
     """Engine and dispatcher on a database and a broker that may have a past; with `legs` BANK_NIFTY is calls and puts."""
     contracts: dict[str, Any] = {"contracts_on": CONTRACTS.document_on} if legs else {}
     with an_engine(dsn, settings=settings, clock=clock, instance_id="crash", **contracts) as engine:
-        dispatcher = Dispatcher(
-            engine,
-            broker,
-            market_of=lambda order: IN_CONTRACTS.of_order(order) or market_of(order.instrument),
-            clock=clock,
-            shows_within=shows_within,
-            read_every=0.0,
-        )
+
+        def market(order: Order) -> Market:
+            return IN_CONTRACTS.of_order(order) or market_of(order.instrument)
+
+        outbox = Outbox(engine, broker, market_of=market, clock=clock)
+        dispatcher = Dispatcher(outbox, shows_within=shows_within, read_every=0.0)
         yield Desk(engine=engine, dispatcher=dispatcher, clock=clock, move=move, pause=pause)
 
 
@@ -513,7 +510,7 @@ def _of_child(
     if request["broker"] == "openalgo":
         broker = openalgo(request["at"])
         count_calls(broker, steps)
-        return broker, lambda move: _post(request["at"], move)
+        return broker, lambda move: move_market(request["at"], move.instrument, Decimal(move.price), units(move))
     open_file, counted = sqlite3.connect, counted_files(_Labelled(steps, "book"))
     sqlite3.connect = lambda *given, **options: open_file(*given, **options, factory=counted)
     book = paper(Path(request["at"]), clock)
@@ -538,39 +535,14 @@ def move_paper(broker: PaperBroker, move: Move, clock: Clock) -> None:
     broker.quote_seen(market.symbol, market.exchange, Decimal(move.price), clock())
 
 
-def _post(url: str, move: Move) -> None:
-    most = units(move)
+def move_market(url: str, symbol: str, price: Decimal, most: Decimal | None = None) -> None:
+    """The server's market trades at `price` and gives no order more than `most` units: all it wants, where that is None."""
     told = None if most is None else str(most)
-    body = {"apikey": API_KEY, "symbol": move.instrument, "price": str(move.price), "most": told}
+    body = {"apikey": API_KEY, "symbol": symbol, "price": str(price), "most": told}
     request = urllib.request.Request(f"{url}/api/v1/market", json.dumps(body).encode())
     with urllib.request.urlopen(request, timeout=10) as answer:
         assert answer.status == 200
 
 
-def main(tell: Callable[[dict[str, Any], int], None] = child) -> None:
-    """Fork a child for each request."""
-    configure_logging()
-    for line in sys.stdin:
-        reading, writing = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.close(reading)
-            try:
-                tell(json.loads(line), writing)
-            finally:
-                os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading, "rb") as report:
-            told = report.read()
-        _, status = os.waitpid(pid, 0)
-        answer = {
-            "answered": told.count(b"."),
-            "labels": json.loads(told.lstrip(b".") or b"[]"),
-            "killed": os.WIFSIGNALED(status) and os.WTERMSIG(status) == signals.SIGKILL,
-        }
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    main()
+    fork_children(child)

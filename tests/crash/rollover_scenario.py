@@ -22,6 +22,7 @@ from live.brokers.port import Broker
 from live.contract_markets import ContractMarkets
 from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
+from live.outbox import Outbox
 from tests.builders import a_signal, minutes, settings_with
 from tests.contracts import a_contracts_desk
 from tests.crash.order_scenario import (
@@ -31,12 +32,12 @@ from tests.crash.order_scenario import (
     LabelledSteps,
     SteeredServer,
     count_calls,
-    main,
+    move_market,
     openalgo,
 )
 from tests.crash.scenario import Database
+from tests.crash.zygote import fork_children
 from tests.engines import Clock, an_engine, without_waiting
-from tests.openalgo_server import API_KEY
 
 JAN, FEB = "BANKNIFTY27JAN26FUT", "BANKNIFTY24FEB26FUT"
 PRICES = {JAN: Decimal(53000), FEB: Decimal(53200)}
@@ -84,9 +85,8 @@ def a_desk(dsn: str, broker: Broker, url_market: Any, *, clock: Clock, pause: fl
         instance_id="crash",
         contracts_on=lambda day: contracts.document_on(_first(day)),
     ) as engine:
-        dispatcher = Dispatcher(
-            engine, broker, market_of=MARKETS.of_order, clock=clock, shows_within=0.3, read_every=0.0
-        )
+        outbox = Outbox(engine, broker, market_of=MARKETS.of_order, clock=clock)
+        dispatcher = Dispatcher(outbox, shows_within=0.3, read_every=0.0)
         yield Desk(engine=engine, dispatcher=dispatcher, clock=clock, move=url_market, pause=pause)
 
 
@@ -124,24 +124,16 @@ def child(request: dict[str, Any], report: int) -> None:
         broker = openalgo(request["at"])
         stack.callback(broker.close)
         count_calls(broker, steps)
-        desk = stack.enter_context(a_desk(request["dsn"], broker, _mover(request["at"]), clock=clock, pause=0.0))
+
+        def move(price: Decimal) -> None:
+            move_market(request["at"], JAN, price)
+
+        desk = stack.enter_context(a_desk(request["dsn"], broker, move, clock=clock, pause=0.0))
         for part in story():
             tell(desk, part)
             os.write(report, b".")
     os.write(report, json.dumps(steps.labels).encode())
 
 
-def _mover(url: str) -> Any:
-    import urllib.request
-
-    def move(price: Decimal) -> None:
-        body = {"apikey": API_KEY, "symbol": JAN, "price": str(price), "most": None}
-        request = urllib.request.Request(f"{url}/api/v1/market", json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            assert answer.status == 200
-
-    return move
-
-
 if __name__ == "__main__":
-    main(child)
+    fork_children(child)

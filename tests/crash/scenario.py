@@ -1,17 +1,15 @@
 """A small story with everything in it, and a child process that is killed at the N-th step of telling it to an engine.
 
 Run as `python -m tests.crash.scenario` it is a zygote: imported once, it forks a child for each line of its stdin,
-`{"dsn": ..., "spool": ..., "kill_at": N}`, and answers `{"steps": S, "answered": A, "killed": true}` when the child is gone.
-A step is a statement before it is sent, a statement whose answer has come, a COMMIT before and after; and each statement to
-the spool, before it and after it has been synced to the disk.
+`{"dsn": ..., "spool": ..., "kill_at": N}`, and answers `{"told": S, "answered": A, "killed": true}` when the child is gone,
+with the number of its steps if it was not killed. A step is a statement before it is sent, a statement whose answer has come,
+a COMMIT before and after; and each statement to the spool, before it and after it has been synced to the disk.
 """
 
-import json
 import os
 import signal as signals
 import socket
 import sqlite3
-import sys
 import time
 from contextlib import closing, suppress
 from decimal import Decimal
@@ -27,9 +25,9 @@ from core.inputs import ClosePositions, Command, Halt, MoveCapital, Resume
 from core.models import Signal
 from live.answers import Answer, AnswerKind
 from live.engine import LiveTradingEngine
-from live.logs import configure_logging
 from live.spool import Spool
 from tests.builders import a_signal, minutes
+from tests.crash.zygote import fork_children
 from tests.engines import Clock, an_engine
 
 NOW = minutes(20)
@@ -173,15 +171,15 @@ def counted_files(steps: Steps) -> type[sqlite3.Connection]:
     return CountedFile
 
 
-def child(dsn: str, spool_file: Path, kill_at: int, report: int) -> None:
-    """Tell the whole story; each answer is noted in `report` before the next part is told."""
-    steps = Steps(kill_at)
+def child(request: dict[str, Any], report: int) -> None:
+    """Tell the whole story; each answer is noted in `report` before the next part is told, the steps at the end."""
+    steps = Steps(request["kill_at"])
     database, open_file = Database(steps), sqlite3.connect
     psycopg2.connect = database.connect
     sqlite3.connect = lambda *given, **options: open_file(*given, **options, factory=counted_files(steps))
     with (
-        closing(Spool(spool_file)) as spool,
-        an_engine(dsn, clock=Clock(NOW), instance_id="crash", spool=spool) as engine,
+        closing(Spool(Path(request["spool"]))) as spool,
+        an_engine(request["dsn"], clock=Clock(NOW), instance_id="crash", spool=spool) as engine,
     ):
         for one in story():
             if isinstance(one, str):
@@ -194,31 +192,5 @@ def child(dsn: str, spool_file: Path, kill_at: int, report: int) -> None:
     os.write(report, f"{steps.count}".encode())
 
 
-def main() -> None:
-    """Fork a child for each request."""
-    configure_logging()
-    for line in sys.stdin:
-        request = json.loads(line)
-        reading, writing = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.close(reading)
-            try:
-                child(request["dsn"], Path(request["spool"]), request["kill_at"], writing)
-            finally:
-                os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading, "rb") as report:
-            told = report.read()
-        _, status = os.waitpid(pid, 0)
-        answer = {
-            "answered": told.count(b"."),
-            "steps": int(told.rpartition(b".")[2] or 0),
-            "killed": os.WIFSIGNALED(status) and os.WTERMSIG(status) == signals.SIGKILL,
-        }
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    main()
+    fork_children(child)

@@ -18,6 +18,7 @@ from live import dispatcher as dispatching
 from live.answers import Answer, AnswerKind
 from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
+from live.outbox import Outbox
 from tests.builders import a_signal
 from tests.crash.order_scenario import (
     BANK,
@@ -31,6 +32,7 @@ from tests.crash.order_scenario import (
     market_of,
     openalgo,
     require_reconciled,
+    say_it_never_came,
 )
 from tests.crash.totals import FULL, SEED
 from tests.engines import Clock, an_engine
@@ -161,14 +163,8 @@ def dispatching_from(engine: LiveTradingEngine, server: SteeredServer, clock: Cl
     """A dispatcher's life, with a thread and an adapter of its own."""
     desk = Forgetful(engine, SEED)
     with openalgo(server.url, read_seconds=str(READ_SECONDS)) as broker:
-        dispatcher = Dispatcher(
-            desk,
-            broker,
-            market_of=lambda order: market_of(order.instrument),
-            clock=clock,
-            shows_within=HANG_SECONDS + 0.3,
-            read_every=0.03,
-        )
+        outbox = Outbox(desk, broker, market_of=lambda order: market_of(order.instrument), clock=clock)
+        dispatcher = Dispatcher(outbox, shows_within=HANG_SECONDS + 0.3, read_every=0.03)
         engine.on_commit = lambda _: dispatcher.wake()
         dispatcher.start()
         try:
@@ -227,15 +223,7 @@ def _resolve_what_never_came(engine: LiveTradingEngine, server: SteeredServer) -
     # What hangs is done late; he looks again, and what he misses for the first time then may hang still.
     time.sleep(2 * HANG_SECONDS)
     for order_id in missed & lost():
-        answer = engine.resolve(
-            order_id,
-            OrderState.CANCELLED,
-            lots=0,
-            price=None,
-            broker_order_id=None,
-            request_id=f"{order_id} never came",
-        )
-        assert answer.kind is AnswerKind.DECIDED, answer
+        say_it_never_came(engine, order_id)
 
 
 def _let_it_settle(engine: LiveTradingEngine, server: SteeredServer, day: Day, clock: Clock) -> None:

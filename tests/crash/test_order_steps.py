@@ -92,7 +92,7 @@ def test_killed_around_each_write_to_the_paper_book_no_order_is_sent_twice_or_fo
     whole = zygote.run(dsn=dsn, broker="paper", at=str(tmp_path / "undisturbed"), kill_at=0)
     assert whole["answered"] == SIGNALS
     drop_database(dsn)
-    kills = Random(SEED).sample(range(1, len(whole["labels"]) + 1), PAPER_SAMPLE)
+    kills = Random(SEED).sample(range(1, len(whole["told"]) + 1), PAPER_SAMPLE)
     for kill_at in kills:
         dsn, file = fresh_database(server_dsn, template=template), tmp_path / f"{kill_at}.sqlite"
         killed = zygote.run(dsn=dsn, broker="paper", at=str(file), kill_at=kill_at)
@@ -239,7 +239,7 @@ def _undisturbed_with_openalgo(
         assert whole["answered"] == sum(isinstance(part, Signal) for part in _story(legs=legs))
         assert at_exchange(server.exchange).held == ({} if legs else HELD_IN_THE_END)
     drop_database(dsn)
-    labels: list[str] = whole["labels"]
+    labels: list[str] = whole["told"]
     return labels
 
 

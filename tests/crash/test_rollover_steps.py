@@ -49,7 +49,7 @@ def _undisturbed(server_dsn: str, template: str, zygote: Zygote) -> list[str]:
         # Five lots of the base and two of the pyramid.
         assert set(at_exchange(server.exchange).held) == {FEB}
     drop_database(dsn)
-    labels: list[str] = whole["labels"]
+    labels: list[str] = whole["told"]
     return labels
 
 

@@ -17,6 +17,7 @@ from live.contract_markets import ContractMarkets
 from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
 from live.order_desk import order_desk
+from live.outbox import Outbox
 from live.reconcile import FindingKind, Reconciler
 from tests.builders import a_signal, minutes, mirrored, settings_with
 from tests.contracts import a_contracts_desk
@@ -80,15 +81,8 @@ def a_desk(
         def may_send() -> bool:
             return not made or made[0].most is None or len(asked(server)) < made[0].most
 
-        dispatcher = Dispatcher(
-            engine,
-            broker,
-            market_of=markets.of_order,
-            clock=clock,
-            may_send=may_send,
-            shows_within=0.3,
-            read_every=0.02,
-        )
+        outbox = Outbox(engine, broker, market_of=markets.of_order, clock=clock, may_send=may_send)
+        dispatcher = Dispatcher(outbox, shows_within=0.3, read_every=0.02)
         engine.on_commit = lambda _: dispatcher.wake()
         stack.callback(dispatcher.stop)
         if start:

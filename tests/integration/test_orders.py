@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -37,6 +37,7 @@ from live.brokers.settings import PaperSettings
 from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
 from live.order_limits import Gate
+from live.outbox import Outbox
 from live.paper_quotes import PaperQuotes
 from live.reconcile import FindingKind, Reconciler, compare
 from live.verify import Wrong, verify
@@ -113,6 +114,7 @@ def a_desk(
     start: bool = True,
     settings: Settings = SETTINGS,
     gate: Gate | None = None,
+    may_send: Callable[[], bool] = lambda: True,
 ) -> Iterator[tuple[LiveTradingEngine, Misbehaving, Dispatcher]]:
     """An engine whose fills come from the paper broker of `folder`."""
     clock = clock or Clock(NOW)
@@ -125,16 +127,15 @@ def a_desk(
         broker = Misbehaving(paper_broker)
         engine = stack.enter_context(an_engine(dsn, settings=without_waiting(settings), clock=clock))
         quotes = PaperQuotes(paper_broker, market_of, portfolio=lambda: engine.portfolio)
-        dispatcher = Dispatcher(
+        outbox = Outbox(
             engine,
             broker,
             market_of=lambda order: market_of(order.instrument),
             clock=clock,
-            prepare=quotes.show,
-            shows_within=0.3,
-            read_every=0.05,
+            may_send=may_send,
             gate=gate,
         )
+        dispatcher = Dispatcher(outbox, prepare=quotes.show, shows_within=0.3, read_every=0.05)
 
         def committed(batch: Batch) -> None:
             quotes.take(batch)
@@ -227,6 +228,40 @@ def test_partial_fills_are_booked_as_they_come(dsn, tmp_path):
         assert eventually(lambda: quiet(engine))
         assert [position.lots for position in engine.positions.values()] == [2]
         proved(dsn, engine)
+
+
+def test_without_the_portfolio_in_hand_nothing_is_sent_or_cancelled(dsn, tmp_path):
+    held = True
+    with a_desk(dsn, tmp_path, {"latency_seconds": "30"}, start=False, may_send=lambda: held) as (
+        engine,
+        broker,
+        dispatcher,
+    ):
+        engine.process_signal(a_signal(timestamp=minutes(16)))
+        dispatcher.turn()
+        (working,) = broker.orders()
+        cancelled: list[str] = []
+        broker.cancel = cancelled.append
+        held = False
+        engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(17)))
+        engine.process_signal(a_signal(**GOLD, timestamp=minutes(17)))
+        for _ in range(3):
+            dispatcher.turn()
+        assert (len(broker.placed), cancelled) == (1, [])
+        held = True
+        dispatcher.turn()
+        assert (len(broker.placed), cancelled) == (2, [working.broker_order_id])
+
+
+def test_who_was_replaced_sends_nothing_although_it_does_not_know_it_yet(dsn, tmp_path):
+    with a_desk(dsn, tmp_path, start=False) as (engine, broker, dispatcher):
+        assert status_of(engine.process_signal(a_signal(timestamp=minutes(16)))) == "accepted"
+        with a_desk(dsn, tmp_path, start=False) as (_, another, next_dispatcher):
+            dispatcher.turn()
+            assert broker.placed == []
+            assert engine.replaced
+            next_dispatcher.turn()
+            assert len(another.placed) == 1
 
 
 def test_an_order_whose_answer_is_lost_is_found_in_the_book_and_not_sent_again(dsn, tmp_path):

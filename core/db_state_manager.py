@@ -324,7 +324,13 @@ class DatabaseStateManager:
     def log_signal(
         self, signal: Signal, fingerprint: str, *, received_at: datetime, payload: Mapping[str, Any] | None = None
     ) -> bool:
-        """Keep a signal as `received`, to be decided at the next start. False: its fingerprint is known already."""
+        """Keep a signal as `received`, to be decided by whoever leads. False: its fingerprint is known already."""
+        return self.keep_received(signal, fingerprint, received_at=received_at, payload=payload) is not None
+
+    def keep_received(
+        self, signal: Signal, fingerprint: str, *, received_at: datetime, payload: Mapping[str, Any] | None = None
+    ) -> int | None:
+        """The same; its row's id, None where its fingerprint is known already."""
         rows = self.reads.run(
             "insert_received",
             instrument=signal.instrument,
@@ -336,7 +342,7 @@ class DatabaseStateManager:
             received_at=received_at,
             payload=msgspec.json.encode(canonical_payload(signal) if payload is None else payload).decode(),
         )
-        return bool(rows)
+        return int(rows[0]["id"]) if rows else None
 
     def count_delivery(self, fingerprint: str) -> None:
         """Note that a signal came again."""

@@ -128,7 +128,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
             brokers,
             options.data_dir / "broker" / options.portfolio,
             clock=utc_now,
-            may_send=lambda: engine.serving and lock.held,
+            may_send=lambda: engine.serving and lock.seconds_left > 0,
             contracts=contracts,
         )
         start_orders = stack.enter_context(desk)
@@ -151,8 +151,8 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
 
 
 def _leave_to_the_leader(engine: LiveTradingEngine, spool: Spool) -> None:
-    # One that may lead again keeps what it has, and decides it at its next start.
-    if engine.replaced and spool.kept:
+    # Whoever leads next decides it: that may be another instance.
+    if spool.kept and not engine.database_away:
         hand_over(spool, engine.db_manager)
 
 

@@ -2,6 +2,7 @@
 
 import heapq
 import threading
+from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
@@ -156,6 +157,12 @@ class Waiting:
 def _rank(delivery: Delivery) -> tuple[Any, ...]:
     given = delivery.given
     return (1, *signal_in_order_key(given.signal)) if isinstance(given, SignalInput) else (0,)
+
+
+def has_another_body(delivery: Delivery, first_payload: Mapping[str, Any]) -> bool:
+    """Whether a signal that came again came with another body than the first time."""
+    # An emptied payload (old, or the cause of a failure) says nothing about the first body.
+    return bool(first_payload) and bool(delivery.payload) and dict(first_payload) != delivery.payload
 
 
 def in_order(deliveries: list[Delivery]) -> list[Delivery]:

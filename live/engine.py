@@ -5,6 +5,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from datetime import time as clock_time
 from decimal import Decimal
@@ -13,7 +14,7 @@ from typing import Any
 import structlog
 
 from core.db_state_manager import DatabaseStateManager
-from core.errors import DatabaseAway, Halt, LeadershipLost
+from core.errors import DatabaseAway, Halt, LeadershipLost, PortfolioError
 from core.fingerprint import fingerprint_of
 from core.inputs import ClosePositions, Command, OrderInput, OrderReport, SetContracts, SignalInput
 from core.journal import Batch
@@ -29,8 +30,9 @@ from live.answers import Answer, AnswerKind
 from live.contracts_desk import DailyContracts
 from live.counting import DeliveryCounter
 from live.deliveries import Delivery, Waiting, first_of_each, in_order
+from live.following import Follower
 from live.freezes import tell_freezes
-from live.inbox import Inbox
+from live.inbox import Inbox, hand_over
 from live.keeping import NOT_KEPT, SILENT_FOR_SECONDS, Keeping
 from live.margin import tell_margin
 from live.order_log import tell_kept, tell_orders
@@ -98,8 +100,26 @@ class LiveTradingEngine:
         self._counter = DeliveryCounter(lambda fingerprint: db_manager.count_delivery(fingerprint))
         self._in_hand: list[Delivery] = []
         self._keeping = Keeping(spool, self._waiting)
+        self._follower: Follower | None = None
 
     # --- lifecycle
+
+    def follow(self) -> None:
+        """Know the state while another instance leads, and hand it what comes in. Raises DatabaseAway, StateDiverged."""
+        if self._follower is None or not self._follower.follows:
+            follower = Follower(self.db_manager, self._settings, on_fatal=self._on_fatal)
+            follower.start()
+            self._follower = follower
+
+    @property
+    def following(self) -> bool:
+        """Whether another instance leads."""
+        return self._follower is not None
+
+    def hand_over(self) -> None:
+        """Put what the spool holds into the leader's inbox. Never raises."""
+        if self.spool is not None and self.spool.kept:
+            hand_over(self.spool, self.db_manager)
 
     def start(self) -> None:
         """Take the term, load, check, take up what was kept undecided, then serve.
@@ -107,6 +127,9 @@ class LiveTradingEngine:
         Raises ConfigurationError (another capital than the portfolio's, an open position's instrument not configured),
         DatabaseAway, StateDiverged.
         """
+        if self._follower is not None:
+            # Signals go on into the inbox until they are decided here.
+            self._follower.stop()
         now = self._clock()
         contracts = self._contracts.at_start(now.date())
         recovered = recover(self.db_manager, self._settings, self._initial_capital, now, contracts)
@@ -128,11 +151,18 @@ class LiveTradingEngine:
         writer.pause = self._stopping.wait
         self._thread.start()
         self.serving = True
+        if self._follower is not None:
+            self._follower = None
+            # What was put into the inbox while we loaded.
+            with suppress(DatabaseAway):
+                self.look_into_inbox()
 
     def stop(self, timeout: float = 4.0) -> None:
         """Decide what waits, then stop; what cannot be decided within `timeout` seconds is answered `not taken`."""
         self.serving = False
         self._waiting.close()
+        if self._follower is not None:
+            self._follower.stop()
         if self._thread.ident is None:
             self._answer_the_rest("the engine stops")
             return
@@ -145,13 +175,14 @@ class LiveTradingEngine:
 
     @property
     def portfolio(self) -> Portfolio:
-        """The committed portfolio: one moment, replaced as a whole after each COMMIT."""
-        return self._held_writer.portfolio
+        """The committed portfolio: one moment, replaced as a whole after each COMMIT, or as it is followed."""
+        follower = self._follower
+        return self._held_writer.portfolio if follower is None else follower.portfolio
 
     @property
     def ready(self) -> bool:
         """Whether signals can be kept now: by the database, or where that is away by the spool."""
-        if not self.serving and not self.database_away:
+        if not self.serving and not self.following and not self.database_away:
             return False
         return self._database_answers or self._keeping.usable
 
@@ -160,7 +191,7 @@ class LiveTradingEngine:
         # A heartbeat that is late is one that hangs on a server which no longer answers.
         seen = self.database_seen
         answers = seen is None or time.monotonic() - seen < SILENT_FOR_SECONDS
-        return self.serving and answers and not self.database_away and not self._keeping.failing
+        return (self.serving or self.following) and answers and not self.database_away and not self._keeping.failing
 
     @property
     def last_signal_at(self) -> datetime | None:
@@ -193,8 +224,7 @@ class LiveTradingEngine:
         return {
             **self.portfolio_state_manager.measure(),
             "portfolio": self.portfolio_name,
-            "leader": True,
-            "term": self.db_manager.term,
+            **self._role(),
             "instance_id": self.db_manager.instance_id,
             "pid": os.getpid(),
             **self.backlog(),
@@ -204,6 +234,12 @@ class LiveTradingEngine:
             "failed_invariants": list(self.failed_invariants),
             "frozen": {row.instrument: row.frozen_reason for row in portfolio.pyramiding.values() if row.frozen_reason},
         }
+
+    def _role(self) -> dict[str, Any]:
+        if not self.following:
+            return {"leader": True, "term": self.db_manager.term}
+        leader = dict(self.reads.one("leader") or {})
+        return {"leader": False, "term": leader.pop("term", None), "led_by": leader}
 
     def backlog(self) -> dict[str, Any]:
         """How many inputs wait to be decided, and how many of them the spool holds; never raises."""
@@ -233,20 +269,31 @@ class LiveTradingEngine:
         """Decide a signal, durably, and answer within two seconds; a duplicate is told its first outcome."""
         fingerprint = fingerprint_of(self.portfolio_name, signal)
         delivery = Delivery(SignalInput(signal=signal, fingerprint=fingerprint, received_at=self._clock()), payload)
-        patience = self._keeping.patience(self._answer_within, database_away=self.database_away)
-        answer = self._submit(delivery, min(patience, CROWDED_SECONDS))
-        if answer is None and patience and not self._crowded:
-            answer = delivery.wait(patience - CROWDED_SECONDS)
-        if answer is None and patience:
-            self._keeping.away(self._in_hand)
+        follower = self._follower
+        answer = self._decided(delivery) if follower is None else self._handed_on(follower, delivery)
         if answer is None or answer.kind in NOT_KEPT:
             answer = self._keeping.keep(delivery) or answer or self._abandon(delivery)
         if answer.kind is AnswerKind.DUPLICATE:
             self._counter.count(fingerprint)
         return answer
 
+    def _decided(self, delivery: Delivery) -> Answer | None:
+        patience = self._keeping.patience(self._answer_within, database_away=self.database_away)
+        answer = self._submit(delivery, min(patience, CROWDED_SECONDS))
+        if answer is None and patience and not self._crowded:
+            answer = delivery.wait(patience - CROWDED_SECONDS)
+        if answer is None and patience:
+            self._keeping.away(self._in_hand)
+        return answer
+
+    def _handed_on(self, follower: Follower, delivery: Delivery) -> Answer | None:
+        patience = self._keeping.patience(self._answer_within, database_away=self.database_away)
+        return follower.deliver(delivery, patience) if patience else None
+
     def command(self, command: Command) -> Answer:
         """Decide an operator's command; a repeated `request_id` is told its first outcome."""
+        if self.following:
+            return Answer(kind=AnswerKind.NOT_TAKEN, message=self._where_to())
         delivery = Delivery(command)
         # What a request has read before, it has waited for already.
         return self._submit(delivery, seconds_left(self._answer_within)) or self._abandon(delivery)
@@ -255,6 +302,14 @@ class LiveTradingEngine:
         """Decide what a broker tells of an order, or how it is sent; what was not kept is told again."""
         delivery = Delivery(given)
         return self._submit(delivery, seconds_left(self._answer_within)) or self._abandon(delivery)
+
+    def _where_to(self) -> str:
+        try:
+            leader = self.reads.one("leader")
+        except PortfolioError:
+            leader = None
+        known = "" if leader is None else f", {leader['hostname']}:{leader['port']}"
+        return f"this instance follows another one; send it to the one that leads{known}"
 
     def resolve(
         self,

@@ -1,20 +1,23 @@
 """Once a second: keep the portfolio's lock, tell that this instance is alive, see whether the database is there,
-what others have put into the inbox, whether a new day has other
-contracts, and whether positions are due to be rolled."""
+what others have put into the inbox, whether a new day has other contracts, and whether positions are due to be rolled.
+Beside it whoever leads renews his lease, and is woken for what others put into the inbox."""
 
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
 from core.db_state_manager import DatabaseStateManager
 from core.errors import DatabaseAway, LockHeld, PortfolioError, UnsafeServer
 from core.postgres.lease import PortfolioLock
+from core.postgres.listen import Listener, inbox_channel
 from live.engine import LiveTradingEngine
 
 log = structlog.get_logger(__name__)
 EVERY_SECONDS = 1.0
+RENEW_SECONDS = 0.4
 JOIN_SECONDS = 4.0
 
 
@@ -36,8 +39,12 @@ class Heartbeat:
         self._engine = engine
         self._revive = revive
         self._on_lost = on_lost
+        self._leads = False
         self._stopping = threading.Event()
+        self._due = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._listener = Listener(manager.dsn, manager.portfolio, inbox_channel(manager.portfolio), self._woken)
 
     @property
     def started(self) -> bool:
@@ -45,40 +52,68 @@ class Heartbeat:
         return self._thread.ident is not None
 
     def start(self, *, hostname: str, port: int, version: str) -> None:
-        """Register the instance, mark those that died, and begin."""
+        """Register the instance, and begin."""
         manager = self._manager
         manager.reads.run(
             "register_instance", instance_id=manager.instance_id, hostname=hostname, port=port, version=version
         )
-        # The portfolio's lock is ours: whoever still calls itself alive has died without a word.
-        manager.reads.run("mark_crashed", instance_id=manager.instance_id)
         self._thread.start()
+
+    def lead(self) -> None:
+        """The portfolio's lock is ours: keep it from now on, and mark whoever calls itself its leader and is not."""
+        self._lock.renew()
+        self._manager.reads.run("mark_crashed", instance_id=self._manager.instance_id)
+        self._leads = True
+        if self._renewing.ident is None:
+            self._renewing.start()
+            self._listener.start()
+
+    def beat(self) -> None:
+        """Tell now what this instance is."""
+        self._due.set()
 
     def stop(self) -> None:
         """Say that this instance leaves, and end."""
         self._stopping.set()
+        self._due.set()
         if not self.started:
             return
         self._thread.join(JOIN_SECONDS)
+        self._listener.stop()
         if not self._thread.is_alive():
-            self._beat(status="standby", is_leader=False)
+            with suppress(PortfolioError):
+                self._manager.reads.run("leave_instance", instance_id=self._manager.instance_id)
+
+    def _renew(self) -> None:
+        while not self._stopping.wait(RENEW_SECONDS):
+            with suppress(PortfolioError):
+                if self._lock.held:
+                    self._lock.renew()
+
+    def _woken(self) -> None:
+        with suppress(PortfolioError):
+            self._engine.look_into_inbox()
 
     def _run(self) -> None:
         while True:
             serving = self._engine.serving
+            status = "active" if serving else "standby" if self._engine.following else "recovering"
             try:
-                self._beat(status="active" if serving else "recovering", is_leader=serving)
+                self._beat(status=status, is_leader=serving)
             except Exception:
                 # Whatever it was: without this thread nobody would keep the lock, or see the database come back.
                 log.exception("a heartbeat failed")
-            if self._stopping.wait(EVERY_SECONDS):
+            self._due.wait(EVERY_SECONDS)
+            self._due.clear()
+            if self._stopping.is_set():
                 return
 
     def _beat(self, *, status: str, is_leader: bool) -> None:
         manager = self._manager
         try:
-            if not self._stopping.is_set():
+            if self._leads and not self._stopping.is_set():
                 self._lock.keep()
+                manager.reads.run("mark_crashed", instance_id=manager.instance_id)
             manager.reads.run(
                 "heartbeat",
                 instance_id=manager.instance_id,

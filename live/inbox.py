@@ -1,5 +1,6 @@
 """The inbox: signals that are in PostgreSQL as `received` until the writer decides them, whoever put them there."""
 
+import threading
 import time
 
 import structlog
@@ -23,9 +24,14 @@ class Inbox:
         self._manager = manager
         self._settings = settings
         self._known: set[int] = set()
+        self._looking = threading.Lock()
 
     def look(self) -> list[Delivery]:
         """What has come since the last look, oldest first. Raises DatabaseAway."""
+        with self._looking:
+            return self._look()
+
+    def _look(self) -> list[Delivery]:
         found: list[Delivery | None] = []
         seen: set[int] = set()
         after_id = 0

@@ -25,6 +25,7 @@ from core.settings import Settings
 from live.deliveries import Delivery
 
 log = structlog.get_logger(__name__)
+_LOAD_TRIES = 10
 
 
 class Recovered(Struct, frozen=True, kw_only=True):
@@ -49,7 +50,7 @@ def recover(
     term = manager.take_term()
     try:
         loaded = manager.load()
-        portfolio = _portfolio_of(manager.portfolio, settings, loaded)
+        portfolio = portfolio_of(manager.portfolio, settings, loaded)
     except (TypeError, ValueError, KeyError) as error:
         raise StateDiverged(f"a row of the database is no valid state: {error}") from error
     contracts = contracts or {}
@@ -65,7 +66,7 @@ def recover(
 
 def reload(manager: DatabaseStateManager, known: Portfolio) -> Portfolio:
     """The portfolio read anew, after something else wrote to its rows."""
-    return _portfolio_of(known.name, known.settings, manager.load())
+    return portfolio_of(known.name, known.settings, manager.load())
 
 
 def received_delivery(row: Row, settings: Settings) -> Delivery | None:
@@ -127,7 +128,19 @@ def _require_contracts(loaded: Loaded, settings: Settings, contracts: dict[str, 
         )
 
 
-def _portfolio_of(name: str, settings: Settings, loaded: Loaded) -> Portfolio:
+def load_one_moment(manager: DatabaseStateManager) -> Loaded:
+    """The state at one moment for one who does not write, although it is read by several statements and the leader may
+    write between them. Raises DatabaseAway."""
+    for _ in range(_LOAD_TRIES):
+        before = (manager.reads.one("last_seq") or {"seq": 0})["seq"]
+        loaded = manager.load()
+        if before == loaded.last_seq:
+            return loaded
+    raise DatabaseAway("the state changes faster than it can be read; try again in a moment")
+
+
+def portfolio_of(name: str, settings: Settings, loaded: Loaded) -> Portfolio:
+    """The portfolio of these rows."""
     empty = PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
     return portfolio_from_rows(
         name,

@@ -2,20 +2,23 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
 
 from core.errors import DatabaseAway, LeadershipLost, LockHeld, Retryable
 from core.postgres.lease import PortfolioLock
-from core.postgres.migrations import migrate
+from core.postgres.migrations import head, migrate, schema_version
 from live.database import DatabaseInUse
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
 
 VERSION = "0.1.0"
-LOCK_WAIT_SECONDS = 10.0
 AGAIN_AFTER_SECONDS = 0.5
+# How soon a follower finds that nobody leads any more.
+FOLLOW_SECONDS = 0.1
+PATIENCE_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
 
@@ -38,27 +41,33 @@ class Start:
         self._engine = engine
         self._port = port
         self._say_ready: Callable[[], None] | None = say_ready
+        # Whether the portfolio is ours: its lock taken, its schema brought up to date, the heartbeat told.
+        self._prepared = False
+        self._refused_at: float | None = None
 
     def run(self, ending: threading.Event) -> None:
         """Start the engine; `say_ready` is called once, as soon as signals can be kept. Raises what no waiting mends."""
         self._database.start()
-        while not self._tried(ending):
+        while not self._tried():
             if self._engine.ready:
                 self._tell_ready()
-            if ending.wait(AGAIN_AFTER_SECONDS):
+            if ending.wait(AGAIN_AFTER_SECONDS if self._engine.database_away else FOLLOW_SECONDS):
                 return
-            if not self._heartbeat.started:
+            if self._engine.database_away and not self._heartbeat.started:
                 self._database.revive()
         self._tell_ready()
 
-    def _tried(self, ending: threading.Event) -> bool:
+    def _tried(self) -> bool:
         try:
-            if not self._heartbeat.started:
-                self._prepare(ending)
-            elif not self._lock.held:
+            if self._prepared and not self._lock.held:
                 # The heartbeat takes it again, or finds that another has it: then that one may lead.
                 raise DatabaseAway("the portfolio's lock was lost")
+            if not self._prepared and not self._lock.try_to_hold(seize=self._engine.following):
+                self._follow()
+                return False
+            self._prepare()
             self._engine.start()
+            self._heartbeat.beat()
         except (LockHeld, LeadershipLost):
             self._engine.replaced = True
             raise
@@ -68,19 +77,45 @@ class Start:
             self._engine.database_away = True
             if self._engine.spool is not None:
                 self._engine.spool.probe()
-            if not self._heartbeat.started:
+            if not self._prepared:
                 self._lock.release()
             return False
         self._engine.database_away = False
         return True
 
-    def _prepare(self, ending: threading.Event) -> None:
+    def _prepare(self) -> None:
+        if self._prepared:
+            return
         portfolio = self._engine.portfolio_name
-        self._lock.acquire(LOCK_WAIT_SECONDS, ending)
         before, version = migrate(self._database.dsn, portfolio)
         if before != version:
             log.info("migrated", portfolio=portfolio, before=before, after=version)
-        self._heartbeat.start(hostname=socket.gethostname(), port=self._port, version=VERSION)
+        self._register()
+        if self._engine.following:
+            self._engine.hand_over()
+        self._heartbeat.lead()
+        self._prepared = True
+
+    def _follow(self) -> None:
+        """Another instance leads, or the server has not yet noticed that it is gone."""
+        self._engine.database_away = False
+        self._refused_at = self._refused_at or time.monotonic()
+        if time.monotonic() - self._refused_at < PATIENCE_SECONDS:
+            return
+        if self._engine.following:
+            self._engine.follow()
+            self._engine.hand_over()
+            return
+        if schema_version(self._database.dsn, self._engine.portfolio_name) != head():
+            # It may be about to migrate; otherwise it is of another version, and is waited for.
+            return
+        self._register()
+        self._engine.follow()
+        log.info("another instance leads; this one takes signals for it, and its place when it is gone")
+
+    def _register(self) -> None:
+        if not self._heartbeat.started:
+            self._heartbeat.start(hostname=socket.gethostname(), port=self._port, version=VERSION)
 
     def _tell_ready(self) -> None:
         say_ready, self._say_ready = self._say_ready, None

@@ -1,7 +1,7 @@
 """The writer: decides what was taken from the queue, commits it as one batch, shows it, and only then answers."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +28,7 @@ from core.models import Status
 from core.portfolio import Portfolio
 from core.postgres.writer import AlreadyClaimed
 from live.answers import Answer, AnswerKind
-from live.deliveries import Delivery
+from live.deliveries import Delivery, has_another_body
 from live.exit_wait import Parked, may_wait
 from live.recovery import reload
 
@@ -207,7 +207,7 @@ class PortfolioWriter:
             )
         )
         for follower in delivery.followers:
-            differs = _differs(follower, delivery.payload) if fingerprint else follower.given != delivery.given
+            differs = has_another_body(follower, delivery.payload) if fingerprint else follower.given != delivery.given
             _settle_duplicate(follower, outcome, signal_id, seq, differs=differs)
 
     def _without_claimed(self, deliveries: list[Delivery], fingerprints: set[str]) -> list[Delivery]:
@@ -221,7 +221,7 @@ class PortfolioWriter:
             if first is None:
                 raise StaleVersion("a claimed signal has vanished from signal_log")
             for duplicate in delivery.everybody:
-                differs = _differs(duplicate, first["payload"])
+                differs = has_another_body(duplicate, first["payload"])
                 _settle_duplicate(duplicate, first["outcome"], first["id"], None, differs=differs)
         return others
 
@@ -322,11 +322,6 @@ def settle_all(deliveries: list[Delivery], kind: AnswerKind, message: str) -> No
     for delivery in deliveries:
         for waiting in delivery.everybody:
             waiting.settle(Answer(kind=kind, fingerprint=waiting.fingerprint, message=message))
-
-
-def _differs(delivery: Delivery, first_payload: Mapping[str, Any]) -> bool:
-    # An emptied payload (old, or the cause of a failure) says nothing about the first body.
-    return bool(first_payload) and bool(delivery.payload) and dict(first_payload) != delivery.payload
 
 
 def _settle_duplicate(

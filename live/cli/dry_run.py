@@ -9,15 +9,14 @@ from msgspec.structs import asdict
 from core.config import FileSettings
 from core.db_state_manager import DatabaseStateManager, Loaded
 from core.decide import decide
-from core.errors import ConfigurationError, DatabaseAway
+from core.errors import ConfigurationError
 from core.inputs import SignalInput, StartPortfolio
 from core.listed_contracts import contracts_from
 from core.models import PortfolioState, Status
 from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.portfolio import Portfolio, portfolio_from_rows
 from live.cli.alerts import FileAlert
-
-_LOAD_TRIES = 10
+from live.recovery import load_one_moment
 
 
 class DryRun:
@@ -29,7 +28,7 @@ class DryRun:
         self._manager = manager
         self._clock = clock
         self._decided: dict[str, Mapping[str, Any]] = {}
-        loaded = _load_one_moment(manager)
+        loaded = load_one_moment(manager)
         settings = file_settings.settings
         known = set(settings.instruments)
         if unknown := sorted({position.instrument for position in loaded.positions} - known):
@@ -59,16 +58,6 @@ class DryRun:
             return None
         outcome: Mapping[str, Any] = row["outcome"]
         return outcome
-
-
-def _load_one_moment(manager: DatabaseStateManager) -> Loaded:
-    """The state at one moment, although it is read by several statements and `live` may write between them."""
-    for _ in range(_LOAD_TRIES):
-        before = (manager.reads.one("last_seq") or {"seq": 0})["seq"]
-        loaded = manager.load()
-        if before == loaded.last_seq:
-            return loaded
-    raise DatabaseAway("the state changes faster than it can be read; try again in a moment")
 
 
 def _portfolio_of(name: str, file_settings: FileSettings, loaded: Loaded, now: datetime) -> Portfolio:

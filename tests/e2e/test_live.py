@@ -250,28 +250,6 @@ def test_sigterm_drains_and_stops_cleanly_within_five_seconds(clean_folder):
     assert "Traceback" not in live.log()
 
 
-def test_a_second_live_on_the_same_portfolio_gives_up_and_names_the_holder(folder):
-    with LiveProcess(folder / "data") as live:
-        second = subprocess.run(
-            [
-                sys.executable,
-                str(ROOT / "portfolio_manager.py"),
-                "live",
-                "--data-dir",
-                str(folder / "data"),
-                "--port",
-                "0",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert second.returncode == 1
-        assert f"live pid {live.process.pid}" in second.stderr
-        assert live.post(an_alert())[1]["status"] == "executed"
-
-
 def test_a_second_portfolio_is_served_beside_the_first_from_a_schema_of_its_own(folder):
     with (
         LiveProcess(folder / "data") as main,

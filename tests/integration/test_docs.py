@@ -350,7 +350,8 @@ def test_the_readmes_alert_is_executed_and_survives_a_sigkill(readme: Shell) -> 
         _assert_like_the_answer_shown(told)
         readme.run(block("README.md", "kills"))
         served.process.wait(PATIENCE_SECONDS)
-    with readme.serving(second) as served:
+    with readme.serving(second) as served, readme.serving(block("README.md", "terminal two, follows")) as follower:
+        assert (follower.get("/status")["leader"], follower.get("/status")["term"]) == (False, 2)
         status = served.get("/status")
         assert (status["term"], status["open_positions"], status["failed_invariants"]) == (2, 1, [])
         output = readme.run(*again)
@@ -378,7 +379,7 @@ def test_the_readmes_commands_and_requests_do_what_they_say(readme: Shell) -> No
 
 
 def test_every_command_of_the_readme_is_run_by_one_of_these_tests() -> None:
-    known = [("bash", how) for how in ("", "terminal one", "kills", "make --dry-run")]
+    known = [("bash", how) for how in ("", "terminal one", "terminal two, follows", "kills", "make --dry-run")]
     known.append(("json", "the answer to the alert"))
     unmarked = [found for found in blocks_of("README.md") if found.language == "bash" and not found.how]
     assert {(found.language, found.how) for found in blocks_of("README.md")} == set(known)
@@ -396,12 +397,12 @@ def test_the_readmes_replay_writes_its_page(readme: Shell) -> None:
 @pytest.fixture
 def readme(shell: Shell) -> Shell:
     """A checkout in which the README's port is a free one."""
-    port = a_free_port()
+    port, second_port = a_free_port(), a_free_port()
     url = f"http://127.0.0.1:{port}"
     to_engine = re.compile(r"(portfolio_manager\.py (?:send|close-all|close|capital|halt|resume)\b)")
 
     def mapped(text: str) -> str:
-        text = text.replace("http://127.0.0.1:5000", url)
+        text = text.replace("http://127.0.0.1:5000", url).replace("--port 5001", f"--port {second_port}")
         # The packages are installed already: as far as make is concerned, too.
         text = text.replace("make live", f"make --old-file=.venv/.installed live ARGS='--port {port}'")
         return to_engine.sub(rf"\1 --url {url}", text)
@@ -601,7 +602,7 @@ def test_the_runtime_role_has_no_right_that_it_could_do_without(runtime_dsn: str
         "SELECT privilege_type, table_name FROM information_schema.role_table_grants WHERE grantee = 'pm_runtime'",
         **OWNER,
     )
-    assert len(grants) == 28
+    assert len(grants) == 31
     for privilege, table in grants:
         installed.run(f"REVOKE {privilege} ON {table} FROM pm_runtime", **OWNER)
         with pytest.raises(StatementFailed, match="permission denied"):
@@ -619,6 +620,7 @@ def _start_once(dsn: str) -> None:
         with an_engine(dsn) as engine:
             heartbeat = Heartbeat(engine.db_manager, lock, engine, revive=lambda: None, on_lost=pytest.fail)
             heartbeat.start(hostname="here", port=0, version="0")
+            heartbeat.lead()
             heartbeat.stop()
     finally:
         lock.release()

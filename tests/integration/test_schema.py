@@ -114,7 +114,7 @@ def test_every_table_and_index_that_was_promised_exists(dsn):
     tables = {name for (name,) in rows(dsn, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
     assert tables == {
         *("portfolio_positions", "portfolio_state", "pyramiding_state", "signal_log", "instance_metadata"),
-        *("leadership", "decision_journal", "capital_flows", "orders", "fills", "alembic_version"),
+        *("leadership", "decision_journal", "capital_flows", "orders", "fills", "leader_lease", "alembic_version"),
     }
     indexed = {
         (table, columns)

@@ -166,6 +166,49 @@ WHERE
     AND pg_locks.objid = (hashtext(%(portfolio)s)::BIGINT & 4294967295)::OID
     AND pg_locks.database = (SELECT pg_database.oid FROM pg_database WHERE pg_database.datname = current_database());
 
+-- name: renew_lease
+-- The holder of the portfolio's lock is alive, for so many seconds from now on.
+INSERT INTO leader_lease (id, holder, expires_at)
+VALUES (1, %(holder)s, clock_timestamp() + make_interval(secs => %(seconds)s))
+ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at;
+
+-- name: end_silent_holder
+-- Hang up on whoever holds the portfolio's lock and has let its lease expire: its lock goes with its session.
+SELECT pg_terminate_backend(pg_locks.pid)
+FROM pg_locks
+WHERE
+    pg_locks.locktype = 'advisory'
+    AND pg_locks.granted
+    AND pg_locks.classid = %(space)s::OID
+    AND pg_locks.objid = (hashtext(%(portfolio)s)::BIGINT & 4294967295)::OID
+    AND pg_locks.database = (SELECT pg_database.oid FROM pg_database WHERE pg_database.datname = current_database())
+    AND EXISTS (SELECT FROM leader_lease WHERE leader_lease.expires_at < clock_timestamp());
+
+-- name: leader
+-- Who has the term, and where it listens.
+SELECT leadership.term, leadership.instance_id, instance_metadata.hostname, instance_metadata.port
+FROM leadership
+LEFT JOIN instance_metadata ON leadership.instance_id = instance_metadata.instance_id
+WHERE leadership.id = 1;
+
+-- name: decided_signal
+-- What was decided of a signal, and of which of its deliveries.
+SELECT
+    seq, fingerprint, outcome || jsonb_build_object('sizing', figures) AS outcome,
+    (input ->> 'received_at')::TIMESTAMPTZ AS received_at
+FROM decision_journal
+WHERE fingerprint = %(fingerprint)s;
+
+-- name: journal_after
+-- What was decided behind an entry; what was answered is its outcome with the figures.
+SELECT
+    seq, format, fingerprint, events, outcome || jsonb_build_object('sizing', figures) AS outcome,
+    (input ->> 'received_at')::TIMESTAMPTZ AS received_at
+FROM decision_journal
+WHERE seq > %(seq)s
+ORDER BY seq
+LIMIT %(limit)s;
+
 -- name: list_positions
 -- Positions, newest first, behind `before`.
 SELECT

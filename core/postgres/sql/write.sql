@@ -275,6 +275,10 @@ VALUES (
 ON CONFLICT (fingerprint) DO NOTHING
 RETURNING id;
 
+-- name: wake_leader
+-- Tell whoever leads that something was put into its inbox.
+SELECT pg_notify(%(channel)s, '');
+
 -- name: count_delivery
 -- A signal came again: counted outside its deciding transaction, best effort.
 UPDATE signal_log
@@ -313,7 +317,18 @@ SET
 WHERE instance_id = %(instance_id)s;
 
 -- name: mark_crashed
--- Whoever holds the portfolio's lock knows that every other instance of it that calls itself alive is not.
+-- Whoever holds the portfolio's lock knows that no other instance leads, and which ones have fallen silent.
 UPDATE instance_metadata
 SET status = 'crashed', is_leader = FALSE, updated_at = now()
-WHERE instance_id <> %(instance_id)s AND status IN ('active', 'recovering');
+WHERE
+    instance_id <> %(instance_id)s
+    AND (
+        status = 'active'
+        OR (status <> 'crashed' AND stopped_at IS NULL AND last_heartbeat < now() - INTERVAL '5 seconds')
+    );
+
+-- name: leave_instance
+-- This instance ends as it was asked to.
+UPDATE instance_metadata
+SET status = 'standby', is_leader = FALSE, leader_acquired_at = NULL, stopped_at = now(), updated_at = now()
+WHERE instance_id = %(instance_id)s;

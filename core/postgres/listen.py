@@ -1,0 +1,73 @@
+"""To be woken by another process over PostgreSQL (LISTEN, NOTIFY): a hint, never the only way to hear of something."""
+
+import select
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from core.errors import PortfolioError
+from core.postgres.connections import connect
+from core.postgres.errors import translated
+
+_AGAIN_SECONDS = 1.0
+_LOOK_UP_SECONDS = 0.5
+
+
+def inbox_channel(portfolio: str) -> str:
+    """The channel on which a portfolio's leader is told that something was put into its inbox."""
+    return f"pm_inbox_{portfolio}"
+
+
+class Listener:
+    """A thread of its own, which calls `heard` for what came on a channel, several at once as one. What is sent while the
+    connection is lost is not heard: who listens looks by himself from time to time."""
+
+    def __init__(self, dsn: str, portfolio: str, channel: str, heard: Callable[[], None]) -> None:
+        self._dsn = dsn
+        self._portfolio = portfolio
+        self._channel = channel
+        self._heard = heard
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"listener-{channel}", daemon=True)
+
+    def start(self) -> None:
+        """Begin; a server that is away is tried again and again."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """End."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            with suppress(PortfolioError):
+                self._listen()
+            self._stopping.wait(_AGAIN_SECONDS)
+
+    def _listen(self) -> None:
+        connection = connect(self._dsn, self._portfolio, f"portfolio-manager {self._portfolio} listen")
+        try:
+            connection.autocommit = True
+            with translated():
+                with connection.cursor() as cursor:
+                    cursor.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+                while not self._stopping.is_set():
+                    self._hear(connection)
+        finally:
+            connection.close()
+
+    def _hear(self, connection: Connection) -> None:
+        # poll, not select: beside a thousand HTTP connections a descriptor may be above 1023.
+        waiting = select.poll()
+        waiting.register(connection.fileno(), select.POLLIN)
+        if not waiting.poll(_LOOK_UP_SECONDS * 1000):
+            return
+        connection.poll()
+        if connection.notifies:
+            del connection.notifies[:]
+            self._heard()

@@ -1,0 +1,255 @@
+"""What an instance does while another one leads: it knows the state, and hands signals to the leader's inbox.
+
+The state is the journal's: loaded once, then every entry's events are applied as they were kept, so that it is the leader's a
+moment later. What was decided of a signal that waits here is in the same entries.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import immutables
+import msgspec
+import structlog
+from msgspec.structs import replace
+
+from core.db_state_manager import DatabaseStateManager
+from core.errors import DatabaseAway, DataRefused, Halt, PoolExhausted, PortfolioError, Retryable
+from core.events import Event
+from core.evolve import evolve
+from core.inputs import SignalInput
+from core.journal import FORMAT
+from core.models import Status
+from core.portfolio import Portfolio
+from core.postgres.cache import Committed
+from core.postgres.listen import inbox_channel
+from core.postgres.reads import Row
+from core.settings import Settings
+from live.answers import Answer, AnswerKind
+from live.deliveries import Delivery, has_another_body
+from live.recovery import load_one_moment, portfolio_of
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 0.1
+# While somebody waits for an answer.
+SOON_SECONDS = 0.01
+ENTRIES_AT_ONCE = 500
+
+
+class TooNew(Halt):
+    """the journal is written by a newer program"""
+
+
+class Follower:
+    """A follower's state and its waiting requests, kept up by a thread of its own. `on_fatal` is told where the journal
+    cannot be followed."""
+
+    def __init__(self, manager: DatabaseStateManager, settings: Settings, *, on_fatal: Callable[[str], None]) -> None:
+        self._manager = manager
+        self._settings = settings
+        self._on_fatal = on_fatal
+        self._portfolio: Portfolio | None = None
+        self._seq = 0
+        self._waiting: dict[str, list[Delivery]] = {}
+        self._lock = threading.Lock()
+        self._wanted = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"follower-{manager.portfolio}", daemon=True)
+
+    def start(self) -> None:
+        """Load the state and follow. Raises DatabaseAway, StateDiverged."""
+        self._load()
+        self._thread.start()
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Follow no longer; who waits still is answered that his signal is kept."""
+        self._stopping.set()
+        self._wanted.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        with self._lock:
+            waiting = [delivery for deliveries in self._waiting.values() for delivery in deliveries]
+        for delivery in waiting:
+            delivery.hurry()
+
+    @property
+    def follows(self) -> bool:
+        """Whether the journal is followed."""
+        return self._thread.is_alive() and not self._stopping.is_set()
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """The state as of the last entry that was followed. Raises DatabaseAway where nothing was kept yet."""
+        if self._portfolio is None:
+            raise DatabaseAway("the portfolio has no journal yet: its leader is about to begin it")
+        return self._portfolio
+
+    # --- signals
+
+    def deliver(self, delivery: Delivery, seconds: float) -> Answer | None:
+        """Put a signal into the leader's inbox, and wait so long for what becomes of it; None: it could not be put there."""
+        given = delivery.given
+        assert isinstance(given, SignalInput)  # noqa: S101 - commands are not taken here
+        until = time.monotonic() + seconds
+        with self._awaited(delivery):
+            try:
+                # Without a body the signal itself is written as one: the inbox is read from bodies.
+                body = delivery.payload or None
+                signal_id = self._manager.keep_received(
+                    given.signal, given.fingerprint, received_at=given.received_at, payload=body
+                )
+                first = None if signal_id is not None else self._manager.find_signal(given.fingerprint)
+            except (DatabaseAway, PoolExhausted):
+                return None
+            except DataRefused as refused:
+                return Answer(
+                    kind=AnswerKind.UNDECIDABLE, fingerprint=given.fingerprint, message=f"nothing was kept: {refused}"
+                )
+            if first is not None and first["processing_status"] != Status.RECEIVED:
+                return _duplicate(delivery, first)
+            self._wake()
+            answer = delivery.wait(max(0.0, until - time.monotonic())) or self._looked_up(delivery, until)
+            return self._told(delivery, answer, signal_id)
+
+    def _looked_up(self, delivery: Delivery, until: float) -> Answer | None:
+        """What the journal says of a signal that is waited for, once it is no longer followed."""
+        while time.monotonic() < until:
+            with suppress(PortfolioError):
+                row = self._manager.reads.one("decided_signal", fingerprint=delivery.fingerprint)
+                if row is not None:
+                    return _answer(delivery, row)
+            time.sleep(SOON_SECONDS)
+        return None
+
+    @contextmanager
+    def _awaited(self, delivery: Delivery) -> Iterator[None]:
+        fingerprint = delivery.fingerprint or ""
+        with self._lock:
+            self._waiting.setdefault(fingerprint, []).append(delivery)
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting[fingerprint].remove(delivery)
+                if not self._waiting[fingerprint]:
+                    del self._waiting[fingerprint]
+
+    def _wake(self) -> None:
+        try:
+            self._manager.reads.run("wake_leader", channel=inbox_channel(self._manager.portfolio))
+        except PortfolioError:
+            log.debug("the leader was not woken: it looks by itself")
+
+    def _told(self, delivery: Delivery, answer: Answer | None, signal_id: int | None) -> Answer:
+        if answer is None:
+            return Answer(
+                kind=AnswerKind.QUEUED,
+                fingerprint=delivery.fingerprint,
+                signal_id=signal_id,
+                message="kept in the database, decided by the instance that leads",
+            )
+        if answer.kind is AnswerKind.DUPLICATE:
+            with suppress(PortfolioError):
+                first = self._manager.find_signal(delivery.fingerprint or "")
+                return answer if first is None else _duplicate(delivery, first)
+        return replace(answer, signal_id=signal_id)
+
+    # --- the state
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._look()
+            except Retryable:
+                pass  # the heartbeat says that the database is away
+            except Halt as error:
+                self._on_fatal(str(error))
+                return
+            except Exception:
+                # Without this thread nobody who waits here would hear anything.
+                log.exception("the journal could not be followed")
+            self._pause()
+
+    def _pause(self) -> None:
+        if self._waiting:
+            self._stopping.wait(SOON_SECONDS)
+            return
+        self._wanted.clear()
+        if not self._waiting:
+            self._wanted.wait(LOOK_SECONDS)
+
+    def _look(self) -> None:
+        if self._portfolio is None:
+            self._load()
+            return
+        while rows := self._manager.reads.all("journal_after", seq=self._seq, limit=ENTRIES_AT_ONCE):
+            portfolio = self._portfolio
+            for row in rows:
+                if row["seq"] != self._seq + 1:
+                    # The database went back to an earlier time, or was put in another one's place.
+                    self._load()
+                    return
+                portfolio = _applied(portfolio, row)
+                self._seq = row["seq"]
+            self._show(portfolio)
+            for row in rows:
+                self._settle(row)
+
+    def _load(self) -> None:
+        loaded = load_one_moment(self._manager)
+        if loaded.state is not None:
+            settings = self._settings if loaded.settings is None else Settings.model_validate(loaded.settings)
+            self._seq = loaded.last_seq
+            self._show(portfolio_of(self._manager.portfolio, settings, loaded))
+
+    def _show(self, portfolio: Portfolio) -> None:
+        self._portfolio = portfolio
+        self._manager.cache.publish(
+            Committed(
+                positions=immutables.Map(portfolio.positions),
+                state=portfolio.state,
+                pyramiding=immutables.Map(portfolio.pyramiding),
+            )
+        )
+
+    def _settle(self, row: Row) -> None:
+        with self._lock:
+            waiting = list(self._waiting.get(row["fingerprint"] or "", ()))
+        for delivery in waiting:
+            delivery.settle(_answer(delivery, row))
+
+
+def _applied(portfolio: Portfolio, row: Row) -> Portfolio:
+    if row["format"] > FORMAT:
+        raise TooNew(
+            f"journal entry {row['seq']} is of format {row['format']}, this program knows {FORMAT}: use the newer program"
+        )
+    for event in msgspec.convert(row["events"], list[Event]):
+        portfolio = evolve(portfolio, event)
+    return portfolio.settled()
+
+
+def _answer(delivery: Delivery, row: Row) -> Answer:
+    """Of two deliveries to two instances one is the first: the one that the journal has."""
+    assert isinstance(delivery.given, SignalInput)  # noqa: S101 - commands are not taken here
+    first = delivery.given.received_at == row["received_at"]
+    return Answer(
+        kind=AnswerKind.DECIDED if first else AnswerKind.DUPLICATE,
+        outcome=row["outcome"],
+        fingerprint=delivery.fingerprint,
+        journal_seq=row["seq"],
+    )
+
+
+def _duplicate(delivery: Delivery, first: Mapping[str, Any]) -> Answer:
+    return Answer(
+        kind=AnswerKind.DUPLICATE,
+        outcome=first["outcome"],
+        fingerprint=delivery.fingerprint,
+        signal_id=first["id"],
+        differs=has_another_body(delivery, first["payload"]),
+    )

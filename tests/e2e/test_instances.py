@@ -1,0 +1,151 @@
+"""Several `live` processes on one portfolio: any of them takes alerts, one decides, a dead or a silent one is replaced."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.postgres.embedded import EmbeddedServer
+from core.postgres.journal_stream import journal_stream
+from live.verify import verify
+from tests.e2e.test_live import an_alert, folder
+from tests.live_process import LiveProcess
+from tests.queries import rows
+from tests.waiting import eventually
+
+__all__ = ["folder"]
+
+
+@contextmanager
+def two(data: Path) -> Iterator[tuple[LiveProcess, LiveProcess]]:
+    """The one that leads, and one that follows it."""
+    with LiveProcess(data) as leader:
+        assert leads(leader)
+        assert eventually(lambda: "active" in _instances(EmbeddedServer.dsn_of(data)).values())
+        with LiveProcess(data) as follower:
+            assert follower.get("/status")[1]["leader"] is False
+            yield leader, follower
+
+
+def proved(data: Path) -> None:
+    with journal_stream(EmbeddedServer.dsn_of(data), "main") as stream:
+        verify(stream, "main")
+
+
+def leads(live: LiveProcess) -> bool:
+    status, told = live.get("/status")
+    return status == 200 and told["leader"] is True
+
+
+def test_a_follower_answers_as_the_leader_does_and_shows_the_same_state(folder):
+    with two(folder / "data") as (leader, follower):
+        entry = an_alert()
+        status, answer = follower.post(entry)
+        assert (status, answer["status"], answer["lots"]) == (200, "executed", 2)
+        assert answer["sizing"]["risk"]
+        assert answer["signal_id"]
+        assert answer["journal_seq"]
+        for live in (leader, follower):
+            again = live.post(entry)[1]
+            assert (again["status"], again["first"]["position_id"]) == ("duplicate", answer["position_id"])
+            assert live.post({**entry, "lots": 7})[1]["differs"] is True
+        assert leader.post(an_alert("PYRAMID", "Long_2", price=58500))[1]["status"] == "blocked"
+        assert eventually(lambda: _figures(leader) == _figures(follower))
+        assert follower.get("/positions")[1] == leader.get("/positions")[1]
+        assert follower.get("/ready")[0] == 200
+        told = follower.get("/status")[1]
+        assert told["led_by"]["port"] == leader.port
+        assert told["term"] == leader.get("/status")[1]["term"]
+
+
+def _figures(live: LiveProcess) -> dict[str, Any]:
+    theirs = ("leader", "led_by", "instance_id", "pid")
+    return {name: value for name, value in live.get("/status")[1].items() if name not in theirs}
+
+
+def test_an_operators_command_is_taken_by_the_leader_only_and_the_follower_says_where_it_is(folder):
+    data = folder / "data"
+    with two(data) as (leader, follower):
+        token = (data / "operator.token").read_text().strip()
+        status, answer = follower.post({"reason": "a test"}, "/halt", token)
+        assert status == 503
+        assert f":{leader.port}" in answer["error"]["message"]
+        assert leader.post({"reason": "a test"}, "/halt", token)[0] == 200
+        assert eventually(lambda: follower.get("/status")[1]["halted"])
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_when_the_leader_goes_the_follower_leads_and_nothing_is_lost_or_doubled(folder, how):
+    data = folder / "data"
+    with two(data) as (leader, follower):
+        leader.post(an_alert(ago=250))
+        told = _into_the_end_of(leader, follower, how)
+        assert eventually(lambda: leads(follower))
+        assert all(status in (200, 202) for status, _ in told["follower"].values())
+        dsn = EmbeddedServer.dsn_of(data)
+        assert eventually(
+            lambda: rows(dsn, "SELECT count(*) FROM signal_log WHERE processing_status = 'received'") == [(0,)]
+        )
+        acknowledged = {answer["fingerprint"] for one in told.values() for _, answer in one.values()}
+        kept = {name for (name,) in rows(dsn, "SELECT fingerprint FROM decision_journal WHERE fingerprint IS NOT NULL")}
+        assert acknowledged <= kept
+        assert follower.get("/status")[1]["failed_invariants"] == []
+        ended = "crashed" if how is signal.SIGKILL else "standby"
+        assert eventually(lambda: _instances(dsn) == {leader.process.pid: ended, follower.process.pid: "active"})
+        proved(data)
+
+
+def _into_the_end_of(leader: LiveProcess, follower: LiveProcess, how: signal.Signals) -> dict[str, dict[int, Any]]:
+    """Bars come to both, turn and turn about, while the leader ends; who answered what."""
+    told: dict[str, dict[int, Any]] = {"leader": {}, "follower": {}}
+
+    def client(name: str, live: LiveProcess, first: int) -> None:
+        with suppress(OSError):
+            for index in range(first, 120, 4):
+                told[name][index] = live.post(an_alert("MARKET_DATA", "", ago=200 - index, price=58000 + index))
+
+    clients = [
+        threading.Thread(target=client, args=("leader" if number % 2 else "follower", live, number))
+        for number, live in enumerate((follower, leader, follower, leader))
+    ]
+    for one in clients:
+        one.start()
+    while len(told["leader"]) < 15:
+        time.sleep(0.001)
+    leader.process.send_signal(how)
+    for one in clients:
+        one.join()
+    leader.process.wait(10)
+    return told
+
+
+def _instances(dsn: str) -> dict[int, str]:
+    found = rows(dsn, "SELECT instance_id, status FROM instance_metadata")
+    return {int(name.split("-")[-2]): status for name, status in found}
+
+
+def test_a_leader_that_is_paused_is_replaced_and_does_no_harm_when_it_wakes(folder):
+    data = folder / "data"
+    with two(data) as (leader, follower):
+        leader.post(an_alert(ago=250))
+        os.kill(leader.process.pid, signal.SIGSTOP)
+        try:
+            queued = follower.post(an_alert("MARKET_DATA", "", ago=100, price=58500))
+            assert queued[0] in (200, 202)
+            assert eventually(lambda: leads(follower))
+            assert follower.post(an_alert("MARKET_DATA", "", ago=90, price=58600))[0] == 200
+        finally:
+            os.kill(leader.process.pid, signal.SIGCONT)
+        late = None
+        with suppress(OSError):
+            late = leader.post(an_alert("MARKET_DATA", "", ago=80, price=58700))
+        assert late is None or late[0] in (202, 503)
+        assert leader.process.wait(20) == 1
+        assert follower.post(an_alert("EXIT", "ALL", ago=70, price=58800))[1]["status"] == "executed"
+        proved(data)

@@ -46,6 +46,14 @@ class ContractFiles(Settled):
     roll_at: Clock | None = None
 
 
+class LeadershipSettings(Settled):
+    """How long a leader without a word is taken for alive, and where it says that it is: in PostgreSQL, or in Redis."""
+
+    lease_seconds: Decimal = Field(default=Decimal(2), ge=Decimal("0.5"), le=60)
+    redis_url: str | None = Field(default=None, pattern=r"^(redis|rediss|unix)://", repr=False)
+    redis_prefix: str = Field(default="portfolio-manager", min_length=1, max_length=60)
+
+
 class FileSettings(BaseSettings):
     """The configuration file and `PORTFOLIO_` variables over it: Settings, and what only the shell needs."""
 
@@ -72,6 +80,7 @@ class FileSettings(BaseSettings):
     execution: Execution = Field(default_factory=Execution)
     instruments: dict[str, dict[str, Any]] = Field(default_factory=dict)
     contracts: ContractFiles = ContractFiles()
+    leadership: LeadershipSettings = LeadershipSettings()
     # The shell's own, with secrets; it knows what may be in there.
     brokers: dict[str, Any] = Field(default={}, repr=False)
 

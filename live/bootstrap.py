@@ -17,13 +17,13 @@ from core.config import FileSettings, load_file_settings
 from core.db_state_manager import DatabaseStateManager
 from core.errors import ConfigurationError, PortfolioError
 from core.postgres.embedded import EmbeddedServerError
-from core.postgres.lease import PortfolioLock
 from core.settings import Settings
 from live.contracts_desk import ContractsDesk
 from live.database import database_to_be
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
 from live.inbox import hand_over
+from live.leadership import leadership
 from live.logs import configure_logging
 from live.options import LiveOptions
 from live.order_desk import brokers_settings, order_desk, settings_for
@@ -95,7 +95,8 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
                 connect_for=None,
             )
         )
-        lock = PortfolioLock(database.dsn, options.portfolio, f"live pid {os.getpid()} on {socket.gethostname()}")
+        holder = f"live pid {os.getpid()} on {socket.gethostname()}"
+        leads = leadership(database.dsn, options.portfolio, holder, file_settings.leadership)
         capital = options.capital if options.capital is not None else file_settings.initial_capital
         engine = LiveTradingEngine(
             manager,
@@ -115,11 +116,12 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
             engine.replaced = True
             process.fail(reason)
 
-        heartbeat = Heartbeat(manager, lock, engine, revive=database.revive, on_lost=replaced)
+        heartbeat = Heartbeat(manager, leads, engine, revive=database.revive, on_lost=replaced)
         # Undone from the last to the first: nobody new is let in, what waits is decided and answered, then the rest.
         stack.callback(_leave_to_the_leader, engine, spool)
-        stack.callback(lock.release)
         stack.callback(lambda: serving.join(DRAIN_SECONDS) if serving.ident is not None else None)
+        # A follower need not wait for our last answers.
+        stack.callback(leads.release)
         stack.callback(heartbeat.stop)
         stack.callback(engine.stop, DRAIN_SECONDS)
         desk = order_desk(
@@ -128,7 +130,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
             brokers,
             options.data_dir / "broker" / options.portfolio,
             clock=utc_now,
-            may_send=lambda: engine.serving and lock.seconds_left > 0,
+            may_send=lambda: engine.serving and leads.seconds_left > 0,
             contracts=contracts,
         )
         start_orders = stack.enter_context(desk)
@@ -136,7 +138,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         serving.start()
         start = Start(
             database,
-            lock,
+            leads,
             heartbeat,
             engine,
             port=server.port,

@@ -11,13 +11,14 @@ import structlog
 
 from core.db_state_manager import DatabaseStateManager
 from core.errors import DatabaseAway, LockHeld, PortfolioError, UnsafeServer
-from core.postgres.lease import PortfolioLock
 from core.postgres.listen import Listener, inbox_channel
 from live.engine import LiveTradingEngine
+from live.leadership import Leadership
 
 log = structlog.get_logger(__name__)
 EVERY_SECONDS = 1.0
-RENEW_SECONDS = 0.4
+# Of a lease, so many renewals may fail before it expires.
+RENEWALS = 5
 JOIN_SECONDS = 4.0
 
 
@@ -28,14 +29,14 @@ class Heartbeat:
     def __init__(
         self,
         manager: DatabaseStateManager,
-        lock: PortfolioLock,
+        leadership: Leadership,
         engine: LiveTradingEngine,
         *,
         revive: Callable[[], None],
         on_lost: Callable[[str], None],
     ) -> None:
         self._manager = manager
-        self._lock = lock
+        self._leadership = leadership
         self._engine = engine
         self._revive = revive
         self._on_lost = on_lost
@@ -61,7 +62,7 @@ class Heartbeat:
 
     def lead(self) -> None:
         """The portfolio's lock is ours: keep it from now on, and mark whoever calls itself its leader and is not."""
-        self._lock.renew()
+        self._leadership.renew()
         self._manager.reads.run("mark_crashed", instance_id=self._manager.instance_id)
         self._leads = True
         if self._renewing.ident is None:
@@ -85,10 +86,10 @@ class Heartbeat:
                 self._manager.reads.run("leave_instance", instance_id=self._manager.instance_id)
 
     def _renew(self) -> None:
-        while not self._stopping.wait(RENEW_SECONDS):
+        while not self._stopping.wait(self._leadership.seconds / RENEWALS):
             with suppress(PortfolioError):
-                if self._lock.held:
-                    self._lock.renew()
+                if self._leadership.held:
+                    self._leadership.renew()
 
     def _woken(self) -> None:
         with suppress(PortfolioError):
@@ -112,7 +113,7 @@ class Heartbeat:
         manager = self._manager
         try:
             if self._leads and not self._stopping.is_set():
-                self._lock.keep()
+                self._leadership.keep()
                 manager.reads.run("mark_crashed", instance_id=manager.instance_id)
             manager.reads.run(
                 "heartbeat",

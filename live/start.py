@@ -8,16 +8,16 @@ from collections.abc import Callable
 import structlog
 
 from core.errors import DatabaseAway, LeadershipLost, LockHeld, Retryable
-from core.postgres.lease import PortfolioLock
 from core.postgres.migrations import head, migrate, schema_version
 from live.database import DatabaseInUse
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
+from live.leadership import Leadership
 
 VERSION = "0.1.0"
 AGAIN_AFTER_SECONDS = 0.5
 # How soon a follower finds that nobody leads any more.
-FOLLOW_SECONDS = 0.1
+FOLLOW_SECONDS = 0.05
 PATIENCE_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ class Start:
     def __init__(
         self,
         database: DatabaseInUse,
-        lock: PortfolioLock,
+        leadership: Leadership,
         heartbeat: Heartbeat,
         engine: LiveTradingEngine,
         *,
@@ -36,7 +36,7 @@ class Start:
         say_ready: Callable[[], None],
     ) -> None:
         self._database = database
-        self._lock = lock
+        self._leadership = leadership
         self._heartbeat = heartbeat
         self._engine = engine
         self._port = port
@@ -59,10 +59,10 @@ class Start:
 
     def _tried(self) -> bool:
         try:
-            if self._prepared and not self._lock.held:
+            if self._prepared and not self._leadership.held:
                 # The heartbeat takes it again, or finds that another has it: then that one may lead.
                 raise DatabaseAway("the portfolio's lock was lost")
-            if not self._prepared and not self._lock.try_to_hold(seize=self._engine.following):
+            if not self._prepared and not self._leadership.try_to_lead(seize=self._engine.following):
                 self._follow()
                 return False
             self._prepare()
@@ -78,7 +78,7 @@ class Start:
             if self._engine.spool is not None:
                 self._engine.spool.probe()
             if not self._prepared:
-                self._lock.release()
+                self._leadership.release()
             return False
         self._engine.database_away = False
         return True

@@ -10,9 +10,11 @@ from core.config import default_settings
 from core.db_state_manager import DatabaseStateManager
 from core.listed_contracts import contracts_from
 from core.portfolio import Portfolio, portfolio_from_rows
+from core.postgres.lease import PortfolioLock
 from core.settings import Settings
 from live.answers import Answer
 from live.engine import LiveTradingEngine
+from live.leadership import Leadership, PostgresLease
 from tests.builders import NOON
 
 
@@ -43,6 +45,11 @@ def an_engine(
             yield engine
         finally:
             engine.stop()
+
+
+def led_by(lock: PortfolioLock) -> Leadership:
+    """Leadership by a lock that the test has its hand on."""
+    return Leadership(lock, PostgresLease(lock, "the test", 2.0), seconds=2.0)
 
 
 def without_waiting(settings: Settings | None = None) -> Settings:

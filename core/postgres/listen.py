@@ -37,11 +37,9 @@ class Listener:
         """Begin; a server that is away is tried again and again."""
         self._thread.start()
 
-    def stop(self, timeout: float = 2.0) -> None:
-        """End."""
+    def stop(self) -> None:
+        """End soon; nobody need wait for it."""
         self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

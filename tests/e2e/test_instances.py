@@ -17,18 +17,19 @@ from live.verify import verify
 from tests.e2e.test_live import an_alert, folder
 from tests.live_process import LiveProcess
 from tests.queries import rows
+from tests.redis_server import NEEDS_REDIS, redis_server
 from tests.waiting import eventually
 
-__all__ = ["folder"]
+__all__ = ["folder", "redis_server"]
 
 
 @contextmanager
-def two(data: Path) -> Iterator[tuple[LiveProcess, LiveProcess]]:
+def two(data: Path, **environment: str) -> Iterator[tuple[LiveProcess, LiveProcess]]:
     """The one that leads, and one that follows it."""
-    with LiveProcess(data) as leader:
+    with LiveProcess(data, environment=environment) as leader:
         assert leads(leader)
         assert eventually(lambda: "active" in _instances(EmbeddedServer.dsn_of(data)).values())
-        with LiveProcess(data) as follower:
+        with LiveProcess(data, environment=environment) as follower:
             assert follower.get("/status")[1]["leader"] is False
             yield leader, follower
 
@@ -130,9 +131,12 @@ def _instances(dsn: str) -> dict[int, str]:
     return {int(name.split("-")[-2]): status for name, status in found}
 
 
-def test_a_leader_that_is_paused_is_replaced_and_does_no_harm_when_it_wakes(folder):
-    data = folder / "data"
-    with two(data) as (leader, follower):
+@pytest.mark.parametrize("lease", ["in PostgreSQL", pytest.param("in Redis", marks=NEEDS_REDIS)])
+def test_a_leader_that_is_paused_is_replaced_and_does_no_harm_when_it_wakes(folder, request, lease):
+    data, environment = folder / "data", {}
+    if lease == "in Redis":
+        environment["PORTFOLIO_LEADERSHIP__REDIS_URL"] = request.getfixturevalue("redis_server").url
+    with two(data, **environment) as (leader, follower):
         leader.post(an_alert(ago=250))
         os.kill(leader.process.pid, signal.SIGSTOP)
         try:

@@ -33,7 +33,7 @@ from live.reconcile import FindingKind
 from live.verify import verify
 from tests.builders import NOON, a_signal, minutes, settings_with
 from tests.contracts import FEBRUARY, JANUARY, a_contracts_desk
-from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
+from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of, without_waiting
 from tests.integration.test_cli_database import config_for, shown
 from tests.openalgo_server import API_KEY, OpenAlgoServer
 from tests.queries import rows
@@ -251,7 +251,7 @@ def test_the_heartbeat_looks_at_the_day(dsn):
     with trading(dsn, clock=clock) as engine:
         lock = PortfolioLock(dsn, "main", "the test")
         lock.acquire(1)
-        heartbeat = Heartbeat(engine.db_manager, lock, engine, revive=lambda: None, on_lost=pytest.fail)
+        heartbeat = Heartbeat(engine.db_manager, led_by(lock), engine, revive=lambda: None, on_lost=pytest.fail)
         heartbeat.start(hostname="here", port=1, version="0")
         try:
             clock.now = datetime(2026, 2, 1, 1, tzinfo=UTC)

@@ -69,7 +69,7 @@ from live.replay.table import MAX_ROW_BYTES
 from live.replay.trade_rows import MAX_ROWS
 from tests.builders import a_signal, minutes
 from tests.command_line import run
-from tests.engines import Clock, an_engine, rows_as_portfolio, status_of
+from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of
 from tests.fake_engine import FakeEngine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -618,7 +618,7 @@ def _start_once(dsn: str) -> None:
     lock.acquire(5)
     try:
         with an_engine(dsn) as engine:
-            heartbeat = Heartbeat(engine.db_manager, lock, engine, revive=lambda: None, on_lost=pytest.fail)
+            heartbeat = Heartbeat(engine.db_manager, led_by(lock), engine, revive=lambda: None, on_lost=pytest.fail)
             heartbeat.start(hostname="here", port=0, version="0")
             heartbeat.lead()
             heartbeat.stop()

@@ -13,7 +13,6 @@ from core.postgres.scratch import drop_portfolio, scratch_portfolio
 from core.postgres.writer import Writer
 from tests.engines import an_engine
 from tests.queries import rows
-from tests.waiting import eventually
 
 END_HOLDER = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -68,28 +67,6 @@ def test_a_lock_that_another_took_meanwhile_is_lost_after_some_patience(dsn):
     other.release()
     lock.keep()
     lock.release()
-
-
-def test_a_lock_is_seized_only_from_a_holder_whose_lease_has_expired(dsn):
-    holder, other = PortfolioLock(dsn, "main", "holder", lease_seconds=0.5), PortfolioLock(dsn, "main", "other")
-    assert holder.try_to_hold()
-    assert holder.seconds_left == 0  # nothing was said yet
-    assert not other.try_to_hold(seize=True)
-    holder.renew()
-    assert 0 < holder.seconds_left <= 0.5
-    assert not other.try_to_hold(seize=True)
-    time.sleep(0.6)
-    assert holder.seconds_left == 0
-    assert not other.try_to_hold()
-    assert holder.held
-    assert eventually(lambda: other.try_to_hold(seize=True))
-    assert not holder.held
-    assert not holder.try_to_hold()
-    other.renew()
-    assert other.seconds_left > 1
-    other.release()
-    assert (other.held, other.seconds_left) == (False, 0)
-    holder.release()
 
 
 def test_a_lock_on_a_server_that_is_away_says_so(dsn):

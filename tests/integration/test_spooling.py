@@ -32,7 +32,7 @@ from live.spool import Spool
 from live.start import Start
 from live.verify import verify
 from tests.builders import a_signal, minutes
-from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
+from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of, without_waiting
 from tests.proxy import Cut, Proxy, Way
 from tests.queries import rows
 from tests.waiting import eventually
@@ -701,8 +701,8 @@ def test_a_start_whose_commit_is_lost_is_done_again(dsn, proxy, spool, number):
     manager = DatabaseStateManager(proxy.dsn, connect_for=None)
     engine = LiveTradingEngine(manager, without_waiting(), clock=Clock(NOW), spool=spool)
     lock = PortfolioLock(proxy.dsn, "main", "A")
-    beat = Heartbeat(manager, lock, engine, revive=lambda: None, on_lost=print)
-    start = Start(DatabaseInUse(dsn=proxy.dsn), lock, beat, engine, port=1, say_ready=lambda: None)
+    beat = Heartbeat(manager, led_by(lock), engine, revive=lambda: None, on_lost=print)
+    start = Start(DatabaseInUse(dsn=proxy.dsn), led_by(lock), beat, engine, port=1, say_ready=lambda: None)
     proxy.cut_commit(number)
     start.run(threading.Event())
     assert engine.serving
@@ -727,8 +727,8 @@ def test_a_start_that_lost_the_lock_does_not_take_the_term_from_who_has_it_now(d
         lost.append(reason)
         ending.set()
 
-    beat = Heartbeat(manager, lock, engine, revive=lambda: None, on_lost=replaced)
-    start = Start(DatabaseInUse(dsn=dsn), lock, beat, engine, port=1, say_ready=lambda: None)
+    beat = Heartbeat(manager, led_by(lock), engine, revive=lambda: None, on_lost=replaced)
+    start = Start(DatabaseInUse(dsn=dsn), led_by(lock), beat, engine, port=1, say_ready=lambda: None)
     real, tries = engine.start, []
 
     def interrupted() -> None:
@@ -771,7 +771,7 @@ def test_a_heartbeat_that_fails_in_any_way_goes_on(dsn, proxy, spool):
         def revive() -> None:
             raise ValueError("a mistake of ours")
 
-        beat = Heartbeat(engine.db_manager, lock, engine, revive=revive, on_lost=print)
+        beat = Heartbeat(engine.db_manager, led_by(lock), engine, revive=revive, on_lost=print)
         lock.acquire(1)
         beat.start(hostname="h", port=1, version="1")
         proxy.refuse(True)

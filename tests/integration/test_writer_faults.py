@@ -33,7 +33,7 @@ from live.deliveries import Delivery
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
 from tests.builders import NOON, a_position, a_signal, minutes
-from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
+from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of, without_waiting
 from tests.proxy import _COMMIT, Cut, Proxy, _end
 from tests.queries import rows
 from tests.waiting import eventually
@@ -263,7 +263,7 @@ def test_frozen_backends_hang_neither_writer_nor_heartbeat(what):
         lock = PortfolioLock(dsn, "main", "the test")
         stack.callback(lock.release)
         lock.acquire(1)
-        heartbeat = Heartbeat(engine.db_manager, lock, engine, revive=lambda: None, on_lost=pytest.fail)
+        heartbeat = Heartbeat(engine.db_manager, led_by(lock), engine, revive=lambda: None, on_lost=pytest.fail)
         heartbeat.start(hostname="here", port=1, version="0")
         time.sleep(0.3)
         frozen = [

@@ -172,8 +172,19 @@ INSERT INTO leader_lease (id, holder, expires_at)
 VALUES (1, %(holder)s, clock_timestamp() + make_interval(secs => %(seconds)s))
 ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at;
 
--- name: end_silent_holder
--- Hang up on whoever holds the portfolio's lock and has let its lease expire: its lock goes with its session.
+-- name: lease_elsewhere
+-- The holder of the portfolio's lock is alive for as long as another lease of it lasts.
+INSERT INTO leader_lease (id, holder, expires_at)
+VALUES (1, %(holder)s, 'infinity')
+ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at;
+
+-- name: lease_state
+-- Whether the leader has been silent for longer than its lease, and whether another lease tells of it.
+SELECT expires_at < clock_timestamp() AS expired, expires_at = 'infinity' AS elsewhere
+FROM leader_lease;
+
+-- name: end_holder
+-- Hang up on whoever holds the portfolio's lock: it goes with its session.
 SELECT pg_terminate_backend(pg_locks.pid)
 FROM pg_locks
 WHERE
@@ -181,8 +192,7 @@ WHERE
     AND pg_locks.granted
     AND pg_locks.classid = %(space)s::OID
     AND pg_locks.objid = (hashtext(%(portfolio)s)::BIGINT & 4294967295)::OID
-    AND pg_locks.database = (SELECT pg_database.oid FROM pg_database WHERE pg_database.datname = current_database())
-    AND EXISTS (SELECT FROM leader_lease WHERE leader_lease.expires_at < clock_timestamp());
+    AND pg_locks.database = (SELECT pg_database.oid FROM pg_database WHERE pg_database.datname = current_database());
 
 -- name: leader
 -- Who has the term, and where it listens.

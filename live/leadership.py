@@ -1,0 +1,227 @@
+"""Who leads: the portfolio's lock, and a lease by which others see that its holder is alive; in Redis, or else in PostgreSQL.
+
+Both are hints (the term in PostgreSQL decides, and fences): they say who may try. The lock tells that a leader's process is gone.
+The lease tells that a leader is silent; then another one hangs up on its session, and has the lock.
+
+With Redis the lease is renewed there, which costs PostgreSQL nothing; its row says `infinity` meanwhile. A leader that cannot
+reach Redis renews the row instead. So Redis may go, come back empty, or be cut off from one of them: nobody is replaced for it.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import structlog
+
+from core.config import LeadershipSettings
+from core.errors import Retryable
+from core.postgres.lease import PortfolioLock
+
+log = structlog.get_logger(__name__)
+
+
+class LeaseAway(Retryable):
+    """the lease cannot be asked after or renewed now"""
+
+
+class Lease(Protocol):
+    """Renewed by one, asked after by others. Each raises LeaseAway or DatabaseAway where that cannot be done now."""
+
+    def renew(self) -> None:
+        """The holder is alive from now on for the lease's time."""
+
+    def expired(self) -> bool:
+        """Whether its last holder has been silent for longer than that."""
+
+    def release(self) -> None:
+        """Nobody holds it any more. Never raises."""
+
+
+class PostgresLease:
+    """The row of `leader_lease`, over the session of the lock."""
+
+    def __init__(self, lock: PortfolioLock, holder: str, seconds: float) -> None:
+        self._lock = lock
+        self._holder = holder
+        self._seconds = seconds
+
+    def renew(self) -> None:
+        """As Lease."""
+        self._lock.ask("renew_lease", holder=self._holder[:100], seconds=self._seconds)
+
+    def kept_elsewhere(self) -> None:
+        """Another lease tells of this leader, for as long as it lasts."""
+        self._lock.ask("lease_elsewhere", holder=self._holder[:100])
+
+    def expired(self) -> bool:
+        """As Lease; False where it is kept elsewhere, or was never taken."""
+        return self._state()[0]
+
+    def is_elsewhere(self) -> bool:
+        """Whether the leader has said that another lease tells of it."""
+        return self._state()[1]
+
+    def release(self) -> None:
+        """The lock goes with its session, and that is enough."""
+
+    def _state(self) -> tuple[bool, bool]:
+        expired, elsewhere = self._lock.ask("lease_state") or (False, False)
+        return bool(expired), bool(elsewhere)
+
+
+class RedisLease:
+    """A key that expires, by the redis library's own lock: taken where it is free, renewed and released by its owner only."""
+
+    def __init__(self, client: Any, name: str, seconds: float) -> None:
+        from redis.lock import Lock
+
+        self._client = client
+        self._name = name
+        self._lock = Lock(client, name, timeout=seconds, blocking=False, thread_local=False)
+
+    def renew(self) -> None:
+        """As Lease; LeaseAway also where another holds it."""
+        from redis.exceptions import LockError, RedisError
+
+        try:
+            try:
+                self._lock.reacquire()
+            except LockError:
+                # Not taken yet, or Redis has lost it.
+                if not self._lock.acquire(blocking=False):
+                    raise LeaseAway("another instance holds the lease in Redis") from None
+        except RedisError as error:
+            raise LeaseAway(f"Redis: {error}") from error
+
+    def expired(self) -> bool:
+        """As Lease; it is so as well where Redis has forgotten it."""
+        from redis.exceptions import RedisError
+
+        try:
+            return not self._client.exists(self._name)
+        except RedisError as error:
+            raise LeaseAway(f"Redis: {error}") from error
+
+    def release(self) -> None:
+        """As Lease."""
+        from redis.exceptions import RedisError
+
+        try:
+            self._lock.release()
+        except RedisError:
+            log.debug("the lease in Redis was not released; it expires")
+
+
+def redis_client(url: str) -> Any:
+    """A client that answers soon or says that it cannot: the library's own default tries ten times."""
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return redis.Redis.from_url(
+        url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, retry=Retry(NoBackoff(), 0)
+    )
+
+
+REDIS_SECONDS = 0.3
+
+
+class Leadership:
+    """The lock with its lease; `in_redis` where that is configured. For the threads of one process."""
+
+    def __init__(
+        self,
+        lock: PortfolioLock,
+        lease: PostgresLease,
+        *,
+        seconds: float,
+        in_redis: Lease | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lock = lock
+        self._lease = lease
+        self._redis = in_redis
+        self.seconds = seconds
+        self._clock = clock
+        self._valid_until = float("-inf")
+        self._absent_since: float | None = None
+        self._elsewhere = False
+
+    @property
+    def held(self) -> bool:
+        """Whether the lock is ours, as far as is known without asking."""
+        return self.lock.held
+
+    @property
+    def seconds_left(self) -> float:
+        """For how long nobody may take the lead, by this machine's clock; 0 once somebody may, or it is not ours."""
+        return max(0.0, self._valid_until - self._clock()) if self.held else 0.0
+
+    def try_to_lead(self, *, seize: bool) -> bool:
+        """Take the lock if it is free; with `seize`, also from a leader that is silent. Raises DatabaseAway."""
+        if self.lock.try_to_hold():
+            return True
+        if not seize or not self._leader_is_silent():
+            return False
+        log.warning("the leader is silent: its session is ended")
+        self.lock.hang_up_on_holder()
+        return self.lock.try_to_hold()
+
+    def renew(self) -> None:
+        """Say that this leader is alive. Raises DatabaseAway where nobody could be told."""
+        asked_at = self._clock()
+        if not self._renewed_in_redis():
+            self._lease.renew()
+            self._elsewhere = False
+        elif not self._elsewhere:
+            self._lease.kept_elsewhere()
+            self._elsewhere = True
+        self._valid_until = asked_at + self.seconds
+
+    def keep(self) -> None:
+        """Take the lock again if its connection was lost. Raises LockHeld, DatabaseAway."""
+        self.lock.keep()
+
+    def release(self) -> None:
+        """Let another one lead."""
+        self.lock.release()
+        if self._redis is not None:
+            self._redis.release()
+
+    def _renewed_in_redis(self) -> bool:
+        if self._redis is None:
+            return False
+        try:
+            self._redis.renew()
+        except LeaseAway as away:
+            if self._elsewhere:
+                log.warning("the lease is kept in PostgreSQL until Redis is back", error=str(away))
+            return False
+        return True
+
+    def _leader_is_silent(self) -> bool:
+        if self._redis is None:
+            return self._lease.expired()
+        try:
+            absent = self._redis.expired()
+        except LeaseAway:
+            # The leader may reach it: only what it says in PostgreSQL counts.
+            return self._lease.expired()
+        if not absent:
+            self._absent_since = None
+            return False
+        # Where Redis lost it, or it cannot be reached from there, the leader says so within its next renewals.
+        self._absent_since = self._absent_since or self._clock()
+        if self._clock() - self._absent_since < self.seconds / 2:
+            return False
+        return self._lease.expired() or self._lease.is_elsewhere()
+
+
+def leadership(dsn: str, portfolio: str, holder: str, settings: LeadershipSettings) -> Leadership:
+    """As it is configured."""
+    seconds = float(settings.lease_seconds)
+    lock = PortfolioLock(dsn, portfolio, holder)
+    in_redis = None
+    if settings.redis_url is not None:
+        in_redis = RedisLease(redis_client(settings.redis_url), f"{settings.redis_prefix}:{portfolio}:leader", seconds)
+    return Leadership(lock, PostgresLease(lock, holder, seconds), seconds=seconds, in_redis=in_redis)

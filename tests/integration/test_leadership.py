@@ -1,0 +1,215 @@
+"""Who leads: the lock and the lease, one contract for PostgreSQL's and Redis', and what becomes of both when Redis fails."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import fakeredis
+import pytest
+
+from core.config import LeadershipSettings
+from core.postgres.lease import PortfolioLock
+from live.heartbeat import RENEWALS
+from live.leadership import Leadership, Lease, LeaseAway, PostgresLease, RedisLease, leadership, redis_client
+from tests.queries import rows
+from tests.redis_server import NEEDS_REDIS, redis_server
+from tests.waiting import eventually
+
+__all__ = ["redis_server"]
+
+SECONDS = 0.5
+
+
+# --- the contract
+
+
+@pytest.fixture(params=["postgres", "fakeredis", pytest.param("redis", marks=NEEDS_REDIS)])
+def two_leases(request: pytest.FixtureRequest, dsn: str) -> Iterator[tuple[Lease, Lease]]:
+    """A leader's and a follower's."""
+    if request.param == "postgres":
+        locks = [PortfolioLock(dsn, "main", name) for name in ("leader", "follower")]
+        yield PostgresLease(locks[0], "leader", SECONDS), PostgresLease(locks[1], "follower", SECONDS)
+        for lock in locks:
+            lock.release()
+        return
+    server = fakeredis.FakeServer()
+
+    def client() -> Any:
+        if request.param == "fakeredis":
+            return fakeredis.FakeRedis(server=server)
+        return redis_client(request.getfixturevalue("redis_server").url)
+
+    yield RedisLease(client(), "a:lease", SECONDS), RedisLease(client(), "a:lease", SECONDS)
+
+
+def test_a_lease_lasts_as_long_as_it_is_renewed_and_no_longer(two_leases):
+    leader, follower = two_leases
+    leader.renew()
+    assert not follower.expired()
+    for _ in range(4):
+        time.sleep(SECONDS / 2)
+        leader.renew()
+        assert not follower.expired()
+    time.sleep(SECONDS + 0.2)
+    assert follower.expired()
+    leader.renew()
+    assert not follower.expired()
+    leader.release()
+
+
+def test_a_lease_that_expired_is_the_next_ones(two_leases):
+    leader, follower = two_leases
+    leader.renew()
+    time.sleep(SECONDS + 0.2)
+    follower.renew()
+    assert not leader.expired()
+
+
+# --- the lock and the lease
+
+
+@contextmanager
+def led(dsn: str, client: Callable[[], Any] | None = None) -> Iterator[tuple[Leadership, Leadership]]:
+    """One that leads and one that would."""
+    made = []
+    for name in ("leader", "follower"):
+        lock = PortfolioLock(dsn, "main", name)
+        in_redis = None if client is None else RedisLease(client(), "main:leader", SECONDS)
+        made.append(Leadership(lock, PostgresLease(lock, name, SECONDS), seconds=SECONDS, in_redis=in_redis))
+    leader, follower = made
+    assert leader.try_to_lead(seize=True)
+    leader.renew()
+    yield leader, follower
+    leader.release()
+    follower.release()
+
+
+def never_within(seconds: float, follower: Leadership, leader: Leadership | None = None) -> bool:
+    """Whether the follower does not come to lead in this time, in which the leader renews."""
+    over, until = threading.Event(), time.monotonic() + seconds
+
+    def renew() -> None:
+        while leader is not None and not over.wait(SECONDS / RENEWALS):
+            leader.renew()
+
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    try:
+        while time.monotonic() < until:
+            if follower.try_to_lead(seize=True):
+                return False
+            time.sleep(0.05)
+        return True
+    finally:
+        over.set()
+        renewing.join()
+
+
+def test_the_lock_is_free_as_soon_as_the_leader_gives_it_up(dsn):
+    with led(dsn) as (leader, follower):
+        assert not follower.try_to_lead(seize=True)
+        assert 0 < leader.seconds_left <= SECONDS
+        leader.release()
+        assert leader.seconds_left == 0
+        assert eventually(lambda: follower.try_to_lead(seize=False))
+
+
+def test_a_leader_is_replaced_once_its_lease_has_expired_and_not_before(dsn):
+    with led(dsn) as (leader, follower):
+        assert never_within(3 * SECONDS, follower, leader)
+        time.sleep(SECONDS + 0.1)
+        assert leader.seconds_left == 0
+        assert not follower.try_to_lead(seize=False)
+        assert leader.held
+        assert eventually(lambda: follower.try_to_lead(seize=True))
+        follower.renew()
+        assert eventually(lambda: not leader.held)
+        assert not leader.try_to_lead(seize=True)
+
+
+def test_one_who_never_said_anything_is_not_replaced(dsn):
+    holder, other = (leadership(dsn, "main", name, LeadershipSettings()) for name in ("holder", "other"))
+    assert holder.try_to_lead(seize=True)
+    assert not other.try_to_lead(seize=True)
+    holder.release()
+    other.release()
+
+
+@NEEDS_REDIS
+def test_with_redis_a_silent_leader_is_replaced_too_and_postgresql_is_not_written_meanwhile(dsn, redis_server):
+    with led(dsn, lambda: redis_client(redis_server.url)) as (leader, follower):
+        assert rows(dsn, "SELECT expires_at = 'infinity' FROM leader_lease") == [(True,)]
+        written = rows(dsn, "SELECT xmin::TEXT FROM leader_lease")
+        assert never_within(3 * SECONDS, follower, leader)
+        assert rows(dsn, "SELECT xmin::TEXT FROM leader_lease") == written
+        began = time.monotonic()
+        assert eventually(lambda: follower.try_to_lead(seize=True))
+        assert time.monotonic() - began > SECONDS
+        follower.renew()
+        assert eventually(lambda: not leader.held)
+
+
+@NEEDS_REDIS
+@pytest.mark.parametrize("fault", ["FLUSHALL", "restarted empty", "stopped", "frozen"])
+def test_a_leader_that_is_alive_is_not_replaced_whatever_redis_does(dsn, redis_server, fault):
+    with led(dsn, lambda: redis_client(redis_server.url)) as (leader, follower):
+        match fault:
+            case "FLUSHALL":
+                redis_client(redis_server.url).flushall()
+            case "restarted empty":
+                redis_server.restart()
+            case "stopped":
+                redis_server.stop()
+            case "frozen":
+                os.kill(redis_server.process.pid, signal.SIGSTOP)
+        assert never_within(4 * SECONDS, follower, leader)
+        assert leader.seconds_left > 0
+
+
+@NEEDS_REDIS
+def test_while_redis_is_away_postgresql_tells_of_a_silent_leader(dsn, redis_server):
+    with led(dsn, lambda: redis_client(redis_server.url)) as (leader, follower):
+        redis_server.stop()
+        leader.renew()
+        assert rows(dsn, "SELECT expires_at = 'infinity' FROM leader_lease") == [(False,)]
+        assert eventually(lambda: follower.try_to_lead(seize=True))
+        assert eventually(lambda: not leader.held)
+
+
+@NEEDS_REDIS
+def test_one_that_cannot_reach_redis_does_not_replace_a_leader_that_can(dsn, redis_server):
+    with led(dsn, lambda: redis_client(redis_server.url)) as (leader, _):
+        cut_off = leadership(
+            dsn, "main", "cut off", LeadershipSettings(lease_seconds="0.5", redis_url="redis://127.0.0.1:1/0")
+        )
+        assert never_within(3 * SECONDS, cut_off, leader)
+        without = leadership(dsn, "main", "without", LeadershipSettings(lease_seconds="0.5"))
+        assert never_within(3 * SECONDS, without, leader)
+        cut_off.release()
+        without.release()
+
+
+def test_a_redis_that_is_not_there_says_so_soon():
+    lease = RedisLease(redis_client("redis://127.0.0.1:1/0"), "a:lease", SECONDS)
+    began = time.monotonic()
+    for ask in (lease.renew, lease.expired):
+        with pytest.raises(LeaseAway, match="Redis"):
+            ask()
+    lease.release()
+    assert time.monotonic() - began < 2
+
+
+def test_two_leases_of_one_name_exclude_each_other():
+    server = fakeredis.FakeServer()
+    one, other = (RedisLease(fakeredis.FakeRedis(server=server), "a:lease", SECONDS) for _ in range(2))
+    one.renew()
+    with pytest.raises(LeaseAway, match="another instance holds"):
+        other.renew()
+    other.release()
+    one.renew()
+    one.release()
+    other.renew()

@@ -55,6 +55,7 @@ class Follower:
         self._seq = 0
         self._waiting: dict[str, list[Delivery]] = {}
         self._lock = threading.Lock()
+        self._showing = threading.Lock()
         self._wanted = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"follower-{manager.portfolio}", daemon=True)
@@ -66,7 +67,8 @@ class Follower:
 
     def stop(self, timeout: float = 2.0) -> None:
         """Follow no longer; who waits still is answered that his signal is kept."""
-        self._stopping.set()
+        with self._showing:
+            self._stopping.set()
         self._wanted.set()
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -207,14 +209,18 @@ class Follower:
             self._show(portfolio_of(self._manager.portfolio, settings, loaded))
 
     def _show(self, portfolio: Portfolio) -> None:
-        self._portfolio = portfolio
-        self._manager.cache.publish(
-            Committed(
-                positions=immutables.Map(portfolio.positions),
-                state=portfolio.state,
-                pyramiding=immutables.Map(portfolio.pyramiding),
+        with self._showing:
+            # Once this instance leads, its writer shows what it commits.
+            if self._stopping.is_set():
+                return
+            self._portfolio = portfolio
+            self._manager.cache.publish(
+                Committed(
+                    positions=immutables.Map(portfolio.positions),
+                    state=portfolio.state,
+                    pyramiding=immutables.Map(portfolio.pyramiding),
+                )
             )
-        )
 
     def _settle(self, row: Row) -> None:
         with self._lock:

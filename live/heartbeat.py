@@ -87,9 +87,15 @@ class Heartbeat:
 
     def _renew(self) -> None:
         while not self._stopping.wait(self._leadership.seconds / RENEWALS):
-            with suppress(PortfolioError):
+            try:
                 if self._leadership.held:
                     self._leadership.renew()
+            except PortfolioError as error:
+                # What it comes to, the next beat says.
+                log.debug("the lease was not renewed", error=str(error))
+            except Exception:
+                # Without this thread the lease runs out, and no order is sent any more.
+                log.exception("a renewal of the lease failed")
 
     def _woken(self) -> None:
         with suppress(PortfolioError):

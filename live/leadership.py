@@ -144,7 +144,7 @@ class Leadership:
         self.seconds = seconds
         self._clock = clock
         self._valid_until = float("-inf")
-        self._absent_since: float | None = None
+        self._silent_since: float | None = None
         self._elsewhere = False
 
     @property
@@ -200,21 +200,26 @@ class Leadership:
         return True
 
     def _leader_is_silent(self) -> bool:
+        """For a while: after a pause of the server itself the leader's next renewal comes as soon as our question."""
+        silent, patience = self._heard_nothing()
+        if not silent:
+            self._silent_since = None
+            return False
+        self._silent_since = self._silent_since or self._clock()
+        return self._clock() - self._silent_since >= patience
+
+    def _heard_nothing(self) -> tuple[bool, float]:
+        """Whether no lease tells of the leader now, and for how many seconds that has to last."""
         if self._redis is None:
-            return self._lease.expired()
+            return self._lease.expired(), self.seconds / 4
         try:
-            absent = self._redis.expired()
+            if not self._redis.expired():
+                return False, 0.0
         except LeaseAway:
             # The leader may reach it: only what it says in PostgreSQL counts.
-            return self._lease.expired()
-        if not absent:
-            self._absent_since = None
-            return False
-        # Where Redis lost it, or it cannot be reached from there, the leader says so within its next renewals.
-        self._absent_since = self._absent_since or self._clock()
-        if self._clock() - self._absent_since < self.seconds / 2:
-            return False
-        return self._lease.expired() or self._lease.is_elsewhere()
+            return self._lease.expired(), self.seconds / 4
+        # Where Redis lost it, or cannot be reached from there, the leader says so within its next renewals.
+        return self._lease.expired() or self._lease.is_elsewhere(), self.seconds / 2
 
 
 def leadership(dsn: str, portfolio: str, holder: str, settings: LeadershipSettings) -> Leadership:

@@ -44,6 +44,7 @@ class Start:
         # Whether the portfolio is ours: its lock taken, its schema brought up to date, the heartbeat told.
         self._prepared = False
         self._refused_at: float | None = None
+        self._pause = FOLLOW_SECONDS
 
     def run(self, ending: threading.Event) -> None:
         """Start the engine; `say_ready` is called once, as soon as signals can be kept. Raises what no waiting mends."""
@@ -51,7 +52,7 @@ class Start:
         while not self._tried():
             if self._engine.ready:
                 self._tell_ready()
-            if ending.wait(AGAIN_AFTER_SECONDS if self._engine.database_away else FOLLOW_SECONDS):
+            if ending.wait(AGAIN_AFTER_SECONDS if self._engine.database_away else self._pause):
                 return
             if self._engine.database_away and not self._heartbeat.started:
                 self._database.revive()
@@ -106,9 +107,16 @@ class Start:
             self._engine.follow()
             self._engine.hand_over()
             return
-        if schema_version(self._database.dsn, self._engine.portfolio_name) != head():
-            # It may be about to migrate; otherwise it is of another version, and is waited for.
+        version = schema_version(self._database.dsn, self._engine.portfolio_name)
+        if version != head():
+            # Its leader may be about to migrate it.
+            if self._pause != AGAIN_AFTER_SECONDS:
+                log.warning(
+                    "the schema is of another version: nothing is taken before it fits", at=version, needed=head()
+                )
+            self._pause = AGAIN_AFTER_SECONDS
             return
+        self._pause = FOLLOW_SECONDS
         self._register()
         self._engine.follow()
         log.info("another instance leads; this one takes signals for it, and its place when it is gone")

@@ -120,6 +120,9 @@ class PortfolioLock:
         if self._connection is None:
             self._connection = connect(self._dsn, self._portfolio, self._name)
             self._connection.autocommit = True
+            with translated(), self._connection.cursor() as cursor:
+                # A lease is renewed all the time, and need not survive the server.
+                cursor.execute("SET synchronous_commit = off")
         if self._connection.closed:
             self._connection = None
             raise DatabaseAway("the connection that held the portfolio's lock was lost")

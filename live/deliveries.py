@@ -11,6 +11,9 @@ from core.ordering import signal_in_order_key
 from live.answers import Answer
 
 MOST_AT_ONCE = 128
+# Half of the server's threads wait: after so long those that no thread has heard yet come first.
+CROWD = 32
+CROWDED_SECONDS = 0.7
 
 
 class Delivery:

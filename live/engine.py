@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from core.db_state_manager import DatabaseStateManager
+from core.db_state_manager import DatabaseStateManager, Loaded
 from core.errors import DatabaseAway, Halt, LeadershipLost, PortfolioError
 from core.fingerprint import fingerprint_of
 from core.inputs import ClosePositions, Command, OrderInput, OrderReport, SetContracts, SignalInput
@@ -29,7 +29,7 @@ from core.settings import Settings
 from live.answers import Answer, AnswerKind
 from live.contracts_desk import DailyContracts
 from live.counting import DeliveryCounter
-from live.deliveries import Delivery, Waiting, first_of_each, in_order
+from live.deliveries import CROWD, CROWDED_SECONDS, Delivery, Waiting, first_of_each, in_order
 from live.following import Follower
 from live.freezes import tell_freezes
 from live.inbox import Inbox, hand_over
@@ -37,7 +37,7 @@ from live.keeping import NOT_KEPT, SILENT_FOR_SECONDS, Keeping
 from live.margin import tell_margin
 from live.order_log import tell_kept, tell_orders
 from live.reconcile import Finding
-from live.recovery import recover
+from live.recovery import recover, require_fitting
 from live.rollover import DailyRoll, exchange_day
 from live.spool import Spool
 from live.writer import PortfolioWriter, settle_all
@@ -46,9 +46,6 @@ log = structlog.get_logger(__name__)
 
 # Of the two seconds that no request waits longer than, what is left is for the local disk.
 ANSWER_WITHIN_SECONDS = 1.8
-# Half of the server's threads wait: after so long those that no thread has heard yet come first.
-CROWD = 32
-CROWDED_SECONDS = 0.7
 # One failure may be a connection that died idle: the next try tells.
 FAILURES_UNTIL_AWAY = 2
 
@@ -107,9 +104,16 @@ class LiveTradingEngine:
     def follow(self) -> None:
         """Know the state while another instance leads, and hand it what comes in. Raises DatabaseAway, StateDiverged."""
         if self._follower is None or not self._follower.follows:
-            follower = Follower(self.db_manager, self._settings, on_fatal=self._on_fatal)
+            follower = Follower(
+                self.db_manager, self._settings, require_fitting=self._require_fitting, on_fatal=self._on_fatal
+            )
             follower.start()
             self._follower = follower
+
+    def _require_fitting(self, loaded: Loaded) -> None:
+        # What could not lead must not follow either: it would take the term, and then give up.
+        contracts = self._contracts.at_start(self._clock().date())
+        require_fitting(loaded, self._settings, self._initial_capital, contracts)
 
     @property
     def following(self) -> bool:
@@ -127,6 +131,8 @@ class LiveTradingEngine:
         Raises ConfigurationError (another capital than the portfolio's, an open position's instrument not configured),
         DatabaseAway, StateDiverged.
         """
+        if self.serving:
+            return
         if self._follower is not None:
             # Signals go on into the inbox until they are decided here.
             self._follower.stop()
@@ -153,9 +159,16 @@ class LiveTradingEngine:
         self.serving = True
         if self._follower is not None:
             self._follower = None
-            # What was put into the inbox while we loaded.
-            with suppress(DatabaseAway):
-                self.look_into_inbox()
+            self._take_up_the_rest()
+
+    def _take_up_the_rest(self) -> None:
+        """What was put into the inbox, or could not be and is in the spool, while we loaded. Told twice it is decided once."""
+        with suppress(PortfolioError):
+            for spooled in [] if self.spool is None else self.spool.load():
+                self._waiting.put(Delivery(spooled.given, spooled.payload, kept=True))
+        # Once a second somebody looks there besides.
+        with suppress(PortfolioError):
+            self.look_into_inbox()
 
     def stop(self, timeout: float = 4.0) -> None:
         """Decide what waits, then stop; what cannot be decided within `timeout` seconds is answered `not taken`."""
@@ -273,6 +286,9 @@ class LiveTradingEngine:
         answer = self._decided(delivery) if follower is None else self._handed_on(follower, delivery)
         if answer is None or answer.kind in NOT_KEPT:
             answer = self._keeping.keep(delivery) or answer or self._abandon(delivery)
+            if follower is not None and delivery.kept and not self.following:
+                # Meanwhile this instance leads.
+                self._waiting.put(delivery)
         if answer.kind is AnswerKind.DUPLICATE:
             self._counter.count(fingerprint)
         return answer

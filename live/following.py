@@ -15,8 +15,8 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from core.db_state_manager import DatabaseStateManager
-from core.errors import DatabaseAway, DataRefused, Halt, PoolExhausted, PortfolioError, Retryable
+from core.db_state_manager import DatabaseStateManager, Loaded
+from core.errors import DatabaseAway, DataRefused, Halt, PoolExhausted, PortfolioError, Retryable, StateDiverged
 from core.events import Event
 from core.evolve import evolve
 from core.inputs import SignalInput
@@ -28,7 +28,7 @@ from core.postgres.listen import inbox_channel
 from core.postgres.reads import Row
 from core.settings import Settings
 from live.answers import Answer, AnswerKind
-from live.deliveries import Delivery, has_another_body
+from live.deliveries import CROWD, CROWDED_SECONDS, Delivery, has_another_body
 from live.recovery import load_one_moment, portfolio_of
 
 log = structlog.get_logger(__name__)
@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 0.1
 # While somebody waits for an answer.
 SOON_SECONDS = 0.01
+LOOK_UP_SECONDS = 0.05
+AGAIN_SECONDS = 1.0
 ENTRIES_AT_ONCE = 500
 
 
@@ -44,15 +46,24 @@ class TooNew(Halt):
 
 
 class Follower:
-    """A follower's state and its waiting requests, kept up by a thread of its own. `on_fatal` is told where the journal
-    cannot be followed."""
+    """A follower's state and its waiting requests, kept up by a thread of its own. `require_fitting` raises where this
+    instance could not lead from what is there; `on_fatal` is told where the journal cannot be followed."""
 
-    def __init__(self, manager: DatabaseStateManager, settings: Settings, *, on_fatal: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        manager: DatabaseStateManager,
+        settings: Settings,
+        *,
+        require_fitting: Callable[[Loaded], None] = lambda _: None,
+        on_fatal: Callable[[str], None],
+    ) -> None:
         self._manager = manager
         self._settings = settings
+        self._require_fitting = require_fitting
         self._on_fatal = on_fatal
         self._portfolio: Portfolio | None = None
-        self._seq = 0
+        # The last entry that was followed, by its number and hash.
+        self._seq, self._hash = 0, ""
         self._waiting: dict[str, list[Delivery]] = {}
         self._lock = threading.Lock()
         self._showing = threading.Lock()
@@ -61,7 +72,7 @@ class Follower:
         self._thread = threading.Thread(target=self._run, name=f"follower-{manager.portfolio}", daemon=True)
 
     def start(self) -> None:
-        """Load the state and follow. Raises DatabaseAway, StateDiverged."""
+        """Load the state and follow. Raises DatabaseAway, StateDiverged, ConfigurationError."""
         self._load()
         self._thread.start()
 
@@ -97,13 +108,15 @@ class Follower:
         assert isinstance(given, SignalInput)  # noqa: S101 - commands are not taken here
         until = time.monotonic() + seconds
         with self._awaited(delivery):
+            if self._stopping.is_set():
+                delivery.hurry()  # the journal is not followed for it any more
             try:
                 # Without a body the signal itself is written as one: the inbox is read from bodies.
                 body = delivery.payload or None
                 signal_id = self._manager.keep_received(
                     given.signal, given.fingerprint, received_at=given.received_at, payload=body
                 )
-                first = None if signal_id is not None else self._manager.find_signal(given.fingerprint)
+                first = None if signal_id is not None else self._signal(given.fingerprint)
             except (DatabaseAway, PoolExhausted):
                 return None
             except DataRefused as refused:
@@ -113,17 +126,25 @@ class Follower:
             if first is not None and first["processing_status"] != Status.RECEIVED:
                 return _duplicate(delivery, first)
             self._wake()
+            if len(self._waiting) >= CROWD:
+                # It is kept: those that no thread has heard yet come first.
+                until = min(until, time.monotonic() + CROWDED_SECONDS)
             answer = delivery.wait(max(0.0, until - time.monotonic())) or self._looked_up(delivery, until)
             return self._told(delivery, answer, signal_id)
 
+    def _signal(self, fingerprint: str) -> Row | None:
+        return self._manager.reads.one("find_signal", fingerprint=fingerprint)
+
     def _looked_up(self, delivery: Delivery, until: float) -> Answer | None:
         """What the journal says of a signal that is waited for, once it is no longer followed."""
-        while time.monotonic() < until:
+        while self._stopping.is_set():
             with suppress(PortfolioError):
                 row = self._manager.reads.one("decided_signal", fingerprint=delivery.fingerprint)
                 if row is not None:
                     return _answer(delivery, row)
-            time.sleep(SOON_SECONDS)
+            if time.monotonic() >= until:
+                break
+            time.sleep(LOOK_UP_SECONDS)
         return None
 
     @contextmanager
@@ -156,7 +177,7 @@ class Follower:
             )
         if answer.kind is AnswerKind.DUPLICATE:
             with suppress(PortfolioError):
-                first = self._manager.find_signal(delivery.fingerprint or "")
+                first = self._signal(delivery.fingerprint or "")
                 return answer if first is None else _duplicate(delivery, first)
         return replace(answer, signal_id=signal_id)
 
@@ -172,8 +193,10 @@ class Follower:
                 self._on_fatal(str(error))
                 return
             except Exception:
-                # Without this thread nobody who waits here would hear anything.
-                log.exception("the journal could not be followed")
+                # Without this thread nobody who waits here would hear anything. Half of an entry is not to be gone on from.
+                log.exception("the journal could not be followed: the state is loaded anew")
+                self._forget()
+                self._stopping.wait(AGAIN_SECONDS)
             self._pause()
 
     def _pause(self) -> None:
@@ -185,35 +208,47 @@ class Follower:
             self._wanted.wait(LOOK_SECONDS)
 
     def _look(self) -> None:
-        if self._portfolio is None:
+        if not self._hash:
             self._load()
-            return
-        while rows := self._manager.reads.all("journal_after", seq=self._seq, limit=ENTRIES_AT_ONCE):
+        while self._hash and self._portfolio is not None:
+            rows = self._manager.reads.all("journal_after", seq=self._seq, limit=ENTRIES_AT_ONCE)
+            if not rows or (rows[0]["seq"], rows[0]["content_hash"]) != (self._seq, self._hash):
+                # The database went back to an earlier time, or was put in another one's place.
+                self._forget()
+                self._load()
+                return
+            new = rows[1:]
+            if not new:
+                return
             portfolio = self._portfolio
-            for row in rows:
-                if row["seq"] != self._seq + 1:
-                    # The database went back to an earlier time, or was put in another one's place.
-                    self._load()
-                    return
+            for row in new:
                 portfolio = _applied(portfolio, row)
-                self._seq = row["seq"]
-            self._show(portfolio)
-            for row in rows:
+            self._show(portfolio, new[-1]["seq"], new[-1]["content_hash"])
+            for row in new:
                 self._settle(row)
 
-    def _load(self) -> None:
-        loaded = load_one_moment(self._manager)
-        if loaded.state is not None:
-            settings = self._settings if loaded.settings is None else Settings.model_validate(loaded.settings)
-            self._seq = loaded.last_seq
-            self._show(portfolio_of(self._manager.portfolio, settings, loaded))
+    def _forget(self) -> None:
+        # What is shown stays: it was so once, and is mended in a moment.
+        self._hash = ""
 
-    def _show(self, portfolio: Portfolio) -> None:
+    def _load(self) -> None:
+        loaded, last_hash = load_one_moment(self._manager)
+        if loaded.state is None:
+            return
+        self._require_fitting(loaded)
+        try:
+            settings = self._settings if loaded.settings is None else Settings.model_validate(loaded.settings)
+            portfolio = portfolio_of(self._manager.portfolio, settings, loaded)
+        except (TypeError, ValueError, KeyError) as error:
+            raise StateDiverged(f"a row of the database is no valid state: {error}") from error
+        self._show(portfolio, loaded.last_seq, last_hash)
+
+    def _show(self, portfolio: Portfolio, seq: int, content_hash: str) -> None:
         with self._showing:
             # Once this instance leads, its writer shows what it commits.
             if self._stopping.is_set():
                 return
-            self._portfolio = portfolio
+            self._portfolio, self._seq, self._hash = portfolio, seq, content_hash
             self._manager.cache.publish(
                 Committed(
                     positions=immutables.Map(portfolio.positions),

@@ -98,8 +98,12 @@ class Heartbeat:
                 log.exception("a renewal of the lease failed")
 
     def _woken(self) -> None:
-        with suppress(PortfolioError):
+        try:
             self._engine.look_into_inbox()
+        except PortfolioError as error:
+            log.debug("the inbox was not looked into: the next beat does", error=str(error))
+        except Exception:
+            log.exception("the inbox could not be looked into")
 
     def _run(self) -> None:
         while True:
@@ -119,8 +123,7 @@ class Heartbeat:
         manager = self._manager
         try:
             if self._leads and not self._stopping.is_set():
-                self._leadership.keep()
-                manager.reads.run("mark_crashed", instance_id=manager.instance_id)
+                self._keep_the_lead()
             manager.reads.run(
                 "heartbeat",
                 instance_id=manager.instance_id,
@@ -144,6 +147,11 @@ class Heartbeat:
                 log.info("the database is back")
             self._engine.database_away = False
             self._engine.database_seen = time.monotonic()
+
+    def _keep_the_lead(self) -> None:
+        self._leadership.keep()
+        if self._leadership.held:
+            self._manager.reads.run("mark_crashed", instance_id=self._manager.instance_id)
 
     def _away(self, error: PortfolioError) -> None:
         if not self._engine.database_away:

@@ -51,7 +51,12 @@ def hand_over(spool: Spool, manager: DatabaseStateManager, within: float = HAND_
     """
     moved: set[str] = set()
     deadline = time.monotonic() + within
-    for spooled in sorted(spool.load(), key=lambda spooled: signal_in_order_key(spooled.given.signal)):
+    try:
+        kept = spool.load()
+    except PortfolioError as error:
+        log.error("the spool cannot be read", error=str(error), file=str(spool.file))
+        return 0
+    for spooled in sorted(kept, key=lambda spooled: signal_in_order_key(spooled.given.signal)):
         if time.monotonic() > deadline:
             break
         given = spooled.given

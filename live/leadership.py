@@ -15,6 +15,7 @@ import structlog
 
 from core.config import LeadershipSettings
 from core.errors import Retryable
+from core.postgres.errors import StatementFailed
 from core.postgres.lease import PortfolioLock
 
 log = structlog.get_logger(__name__)
@@ -64,9 +65,13 @@ class PostgresLease:
     def release(self) -> None:
         """The lock goes with its session, and that is enough."""
 
-    def _state(self) -> tuple[bool, bool]:
-        expired, elsewhere = self._lock.ask("lease_state") or (False, False)
-        return bool(expired), bool(elsewhere)
+    def holder(self) -> str:
+        """Whose it is, or was."""
+        return self._state()[2]
+
+    def _state(self) -> tuple[bool, bool, str]:
+        expired, elsewhere, holder = self._lock.ask("lease_state") or (False, False, "")
+        return bool(expired), bool(elsewhere), str(holder)
 
 
 class RedisLease:
@@ -159,13 +164,27 @@ class Leadership:
 
     def try_to_lead(self, *, seize: bool) -> bool:
         """Take the lock if it is free; with `seize`, also from a leader that is silent. Raises DatabaseAway."""
-        if self.lock.try_to_hold():
-            return True
-        if not seize or not self._leader_is_silent():
+        if not self.lock.try_to_hold() and not (seize and self._leader_is_silent() and self._seized()):
             return False
-        log.warning("the leader is silent: its session is ended")
-        self.lock.hang_up_on_holder()
+        if seize:
+            # Nobody else is to find the lease of the one before.
+            self.renew()
+        return True
+
+    def _seized(self) -> bool:
+        holder = self._lease.holder()
+        log.warning("the leader is silent: its session is ended", holder=holder)
+        try:
+            self.lock.hang_up_on(holder)
+        except StatementFailed as error:
+            log.error("the session of a silent leader cannot be ended: is it another role's?", error=str(error))
+            self._silent_since = None
+            return False
         return self.lock.try_to_hold()
+
+    def ask_the_database(self) -> None:
+        """Raises DatabaseAway where it is not there."""
+        self.lock.ask("server_clock")
 
     def renew(self) -> None:
         """Say that this leader is alive. Raises DatabaseAway where nobody could be told."""

@@ -20,12 +20,12 @@ from core.listed_contracts import contracts_from
 from core.models import PortfolioState
 from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.portfolio import Portfolio, portfolio_from_rows
+from core.postgres.journal_stream import journal_stream
 from core.postgres.reads import Row
 from core.settings import Settings
 from live.deliveries import Delivery
 
 log = structlog.get_logger(__name__)
-_LOAD_TRIES = 10
 
 
 class Recovered(Struct, frozen=True, kw_only=True):
@@ -54,8 +54,7 @@ def recover(
     except (TypeError, ValueError, KeyError) as error:
         raise StateDiverged(f"a row of the database is no valid state: {error}") from error
     contracts = contracts or {}
-    _require_fitting(loaded, settings, capital)
-    _require_contracts(loaded, settings, contracts)
+    require_fitting(loaded, settings, capital, contracts)
     broken = tuple(broken_invariants(portfolio)) if loaded.state is not None else ()
     inputs = _start_inputs(loaded, settings, contracts, capital)
     inputs += _term_inputs(loaded, term, manager.instance_id, broken)
@@ -88,13 +87,15 @@ def received_delivery(row: Row, settings: Settings) -> Delivery | None:
     return Delivery(given, dict(row["payload"]), kept=True)
 
 
-def _require_fitting(loaded: Loaded, settings: Settings, capital: Decimal | None) -> None:
+def require_fitting(loaded: Loaded, settings: Settings, capital: Decimal | None, contracts: dict[str, Any]) -> None:
+    """ConfigurationError where what is configured cannot go on from what is there."""
     if loaded.state is not None and capital is not None and capital != loaded.state.initial_capital:
         raise ConfigurationError(
             f"`initial_capital`: the portfolio started from {loaded.state.initial_capital:f}, not {capital:f}; "
             "capital changes by a flow (`capital`), not by starting again"
         )
     _require_same_fills(loaded, settings)
+    _require_contracts(loaded, settings, contracts)
     unknown = sorted({position.instrument for position in loaded.positions} - set(settings.instruments))
     if unknown:
         raise ConfigurationError(
@@ -128,15 +129,21 @@ def _require_contracts(loaded: Loaded, settings: Settings, contracts: dict[str, 
         )
 
 
-def load_one_moment(manager: DatabaseStateManager) -> Loaded:
-    """The state at one moment for one who does not write, although it is read by several statements and the leader may
-    write between them. Raises DatabaseAway."""
-    for _ in range(_LOAD_TRIES):
-        before = (manager.reads.one("last_seq") or {"seq": 0})["seq"]
-        loaded = manager.load()
-        if before == loaded.last_seq:
-            return loaded
-    raise DatabaseAway("the state changes faster than it can be read; try again in a moment")
+def load_one_moment(manager: DatabaseStateManager) -> tuple[Loaded, str]:
+    """The state at one moment for one who does not write, and the hash of the journal's last entry then. Raises
+    DatabaseAway."""
+    with journal_stream(manager.dsn, manager.portfolio) as stream:
+        last_seq, last_hash = stream.end()
+        loaded = Loaded(
+            positions=tuple(stream.open_positions().values()),
+            state=stream.state(),
+            pyramiding=tuple(stream.pyramiding().values()),
+            settings=stream.settings(),
+            last_seq=last_seq,
+            orders=tuple(stream.unsettled_orders().values()),
+            contracts=stream.contracts(),
+        )
+    return loaded, last_hash
 
 
 def portfolio_of(name: str, settings: Settings, loaded: Loaded) -> Portfolio:

@@ -19,6 +19,8 @@ AGAIN_AFTER_SECONDS = 0.5
 # How soon a follower finds that nobody leads any more.
 FOLLOW_SECONDS = 0.05
 PATIENCE_SECONDS = 0.5
+HEAD_START_SECONDS = 2.5
+HAND_OVER_EVERY_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
 
@@ -45,6 +47,8 @@ class Start:
         self._prepared = False
         self._refused_at: float | None = None
         self._pause = FOLLOW_SECONDS
+        self._database_lost_at = float("-inf")
+        self._handed_over_at = float("-inf")
 
     def run(self, ending: threading.Event) -> None:
         """Start the engine; `say_ready` is called once, as soon as signals can be kept. Raises what no waiting mends."""
@@ -63,7 +67,7 @@ class Start:
             if self._prepared and not self._leadership.held:
                 # The heartbeat takes it again, or finds that another has it: then that one may lead.
                 raise DatabaseAway("the portfolio's lock was lost")
-            if not self._prepared and not self._leadership.try_to_lead(seize=self._engine.following):
+            if not self._prepared and not self._may_lead():
                 self._follow()
                 return False
             self._prepare()
@@ -80,9 +84,18 @@ class Start:
                 self._engine.spool.probe()
             if not self._prepared:
                 self._leadership.release()
+            self._database_lost_at = time.monotonic()
             return False
         self._engine.database_away = False
         return True
+
+    def _may_lead(self) -> bool:
+        following = self._engine.following
+        if following and time.monotonic() - self._database_lost_at < HEAD_START_SECONDS:
+            # The leader has lost the database as we have: it may take its lock again before we do.
+            self._leadership.ask_the_database()
+            return False
+        return self._leadership.try_to_lead(seize=following)
 
     def _prepare(self) -> None:
         if self._prepared:
@@ -105,7 +118,9 @@ class Start:
             return
         if self._engine.following:
             self._engine.follow()
-            self._engine.hand_over()
+            if time.monotonic() - self._handed_over_at > HAND_OVER_EVERY_SECONDS:
+                self._engine.hand_over()
+                self._handed_over_at = time.monotonic()
             return
         version = schema_version(self._database.dsn, self._engine.portfolio_name)
         if version != head():

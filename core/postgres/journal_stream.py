@@ -33,8 +33,22 @@ class JournalStream:
 
     def length(self) -> int:
         """How many entries there are, by the last one's number."""
+        return self.end()[0]
+
+    def end(self) -> tuple[int, str]:
+        """The last entry's number and hash; 0 and nothing before the first."""
         row = self._one("last_seq")
-        return 0 if row is None else int(row["seq"])
+        return (0, "") if row is None else (int(row["seq"]), str(row["content_hash"]))
+
+    def settings(self) -> dict[str, Any] | None:
+        """The settings in force, as they were journalled; None before the first."""
+        row = self._one("last_settings")
+        return None if row is None else row["settings"]
+
+    def contracts(self) -> dict[str, Any]:
+        """The contracts in force (core.listed_contracts as JSON)."""
+        row = self._one("last_contracts")
+        return {} if row is None else row["contracts"]
 
     def signals(self, fingerprints: Sequence[str]) -> dict[str, Row]:
         """The signal log's rows of these fingerprints."""

@@ -29,7 +29,7 @@ class PortfolioLock:
         self._portfolio = portfolio
         self._mutex = threading.RLock()
         self._holds = False
-        self._name = f"portfolio-manager {portfolio} {holder}"
+        self._name = _session_name(portfolio, holder)
         self._connection: Connection | None = None
         self._lost_at: float | None = None
         self.patience_seconds = PATIENCE_SECONDS
@@ -48,12 +48,14 @@ class PortfolioLock:
             if not self.held:
                 if self._connection is not None and is_dead(self._connection):
                     self.release()
+                    raise DatabaseAway("the session of the portfolio's lock was lost")
                 self._holds = self._try()
             return self._holds
 
-    def hang_up_on_holder(self) -> None:
-        """End the session of whoever holds the lock, which goes with it. Raises DatabaseAway."""
-        self.ask("end_holder")
+    def hang_up_on(self, holder: str) -> None:
+        """End the session of `holder`, if it has the lock and its lease was not renewed: the lock goes with it. Raises
+        DatabaseAway, StatementFailed where that is another role's session."""
+        self.ask("end_holder", holder=holder, session=_session_name(self._portfolio, holder))
 
     def keep(self) -> None:
         """Take it again if its connection was lost. LockHeld: it was not to be had for ten seconds, another has it.
@@ -127,3 +129,8 @@ class PortfolioLock:
             self._connection = None
             raise DatabaseAway("the connection that held the portfolio's lock was lost")
         return self._connection
+
+
+def _session_name(portfolio: str, holder: str) -> str:
+    # PostgreSQL cuts it there.
+    return f"portfolio-manager {portfolio} {holder}".encode()[:63].decode(errors="ignore")

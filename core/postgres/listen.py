@@ -8,7 +8,6 @@ from contextlib import suppress
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from core.errors import PortfolioError
 from core.postgres.connections import connect
 from core.postgres.errors import translated
 
@@ -43,7 +42,8 @@ class Listener:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            with suppress(PortfolioError):
+            # Whatever it was: who listens looks by himself, and is heard again once this works.
+            with suppress(Exception):
                 self._listen()
             self._stopping.wait(_AGAIN_SECONDS)
 

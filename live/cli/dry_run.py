@@ -28,7 +28,7 @@ class DryRun:
         self._manager = manager
         self._clock = clock
         self._decided: dict[str, Mapping[str, Any]] = {}
-        loaded = load_one_moment(manager)
+        loaded, _ = load_one_moment(manager)
         settings = file_settings.settings
         known = set(settings.instruments)
         if unknown := sorted({position.instrument for position in loaded.positions} - known):

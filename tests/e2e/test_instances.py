@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
 from core.postgres.embedded import EmbeddedServer
@@ -152,4 +153,38 @@ def test_a_leader_that_is_paused_is_replaced_and_does_no_harm_when_it_wakes(fold
         assert late is None or late[0] in (202, 503)
         assert leader.process.wait(20) == 1
         assert follower.post(an_alert("EXIT", "ALL", ago=70, price=58800))[1]["status"] == "executed"
+        proved(data)
+
+
+def test_a_restart_of_postgresql_changes_no_leader_and_loses_nothing(folder):
+    data = folder / "data"
+    with two(data) as (leader, follower):
+        leader.post(an_alert(ago=250))
+        postmaster = EmbeddedServer(data).postmaster_pid
+        assert postmaster is not None
+        os.kill(postmaster, signal.SIGKILL)
+        answers = [
+            live.post(an_alert("MARKET_DATA", "", ago=200 - 2 * number, price=58000 + number))
+            for number, live in enumerate((follower, leader) * 15)
+        ]
+        assert {status for status, _ in answers} <= {200, 202}
+        dsn = EmbeddedServer.dsn_of(data)
+        fingerprints = [answer["fingerprint"] for _, answer in answers]
+
+        def decided() -> bool:
+            with suppress(psycopg2.OperationalError):
+                return counted() == [(len(fingerprints),)]
+            return False
+
+        def counted() -> list[tuple[int]]:
+            return rows(
+                dsn, "SELECT count(*) FROM decision_journal WHERE fingerprint = ANY(%s::VARCHAR[])", (fingerprints,)
+            )
+
+        assert eventually(decided)
+        # So long a leader that did not get its lock again would bear it.
+        time.sleep(12)
+        assert (leads(leader), leads(follower)) == (True, False)
+        assert leader.process.poll() is None
+        assert follower.get("/status")[1]["spool"]["kept"] == leader.get("/status")[1]["spool"]["kept"] == 0
         proved(data)

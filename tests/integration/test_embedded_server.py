@@ -82,6 +82,12 @@ def _rows(dsn: str, statement: str) -> list[tuple[Any, ...]]:
             return cursor.fetchall() if cursor.description else []
 
 
+def _accepts(dsn: str) -> bool:
+    with suppress(psycopg2.OperationalError), closing(psycopg2.connect(dsn)):
+        return True
+    return False
+
+
 def _value(dsn: str, statement: str) -> Any:
     return _rows(dsn, statement)[0][0]
 
@@ -864,7 +870,9 @@ def test_a_server_that_recovers_from_a_killed_backend_is_waited_for_not_ended(da
             time.sleep(wait)
             victim.close()
             server.start()
-            with EmbeddedServer(data_dir, create=False) as another, closing(psycopg2.connect(another.dsn)):
+            with EmbeddedServer(data_dir, create=False) as another:
+                # The postmaster may learn of the kill only now.
+                _eventually(lambda dsn=another.dsn: _accepts(dsn))
                 assert another.postmaster_pid == server.postmaster_pid == pid
 
 

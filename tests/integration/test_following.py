@@ -1,8 +1,9 @@
 """A follower beside a leader: the same state from the journal, and answers to what it is sent."""
 
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 
 from core.alert import canonical_payload
 from core.db_state_manager import DatabaseStateManager
-from core.errors import DatabaseAway
+from core.errors import ConfigurationError, DatabaseAway, PoolExhausted
 from core.inputs import Halt, MoveCapital, Resume
 from core.postgres.listen import Listener, inbox_channel
+from live import engine as engine_module
+from live import following
 from live.answers import AnswerKind
+from live.deliveries import CROWD
 from live.engine import LiveTradingEngine
 from live.spool import open_spool
 from tests.builders import a_signal, minutes
@@ -45,7 +49,7 @@ GOLD: dict[str, Any] = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500
 @contextmanager
 def a_follower(dsn: str, **given: Any) -> Iterator[LiveTradingEngine]:
     with DatabaseStateManager(dsn, instance_id="follower") as manager:
-        engine = LiveTradingEngine(manager, without_waiting(), clock=Ticking(minutes(3)), answer_within=1.0, **given)
+        engine = LiveTradingEngine(manager, without_waiting(), clock=Ticking(minutes(3)), answer_within=1.8, **given)
         engine.follow()
         try:
             yield engine
@@ -79,15 +83,73 @@ def test_the_followed_state_is_the_leaders_whatever_happens(dsn):
         assert follower.status()["leader"] is False
 
 
-def test_a_journal_that_went_back_is_loaded_anew(dsn):
+def test_a_journal_that_went_back_and_on_from_there_is_loaded_anew(dsn):
+    """As after a restore, or a failover to a standby that did not have it all: the same numbers, another history."""
     with an_engine(dsn, clock=Clock(minutes(3))) as leader, a_follower(dsn) as follower:
-        leader.process_signal(a_signal(timestamp=minutes(2)))
-        assert eventually(lambda: follower.positions)
-        follower._follower._seq -= 2  # as after a restore, and more that was decided since
-        rows(dsn, "ALTER TABLE decision_journal DISABLE TRIGGER ALL")
-        rows(dsn, "DELETE FROM decision_journal WHERE seq = (SELECT max(seq) - 1 FROM decision_journal)")
-        leader.process_signal(a_signal(**GOLD, timestamp=minutes(2)))
+        for number in range(3):
+            leader.command(MoveCapital(amount=Decimal(1000), request_id=f"before {number}"))
         assert eventually(lambda: follower.portfolio == leader.portfolio)
+        leader.stop()
+        _go_back(dsn, entries=2, amount=2000)
+        with an_engine(dsn, clock=Clock(minutes(3))) as another:
+            for number in range(5):
+                another.command(MoveCapital(amount=Decimal(7), request_id=f"after {number}"))
+            assert eventually(lambda: follower.portfolio == another.portfolio)
+
+
+def _go_back(dsn: str, *, entries: int, amount: int) -> None:
+    for table, column in (("capital_flows", "journal_seq"), ("decision_journal", "seq")):
+        rows(dsn, f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+        rows(dsn, f"DELETE FROM {table} WHERE {column} > (SELECT max(seq) - {entries} FROM decision_journal)")
+    rows(
+        dsn,
+        f"UPDATE portfolio_state SET closed_equity = closed_equity - {amount}, flows_total = flows_total - {amount},"
+        f" equity_high = equity_high - {amount}",
+    )
+
+
+def test_who_begins_to_follow_while_the_leader_writes_has_its_state(dsn):
+    with an_engine(dsn, clock=Clock(minutes(3))) as leader, ExitStack() as stack:
+        over = threading.Event()
+
+        def write() -> None:
+            number = 0
+            while not over.is_set():
+                number += 1
+                leader.command(MoveCapital(amount=Decimal(1), request_id=f"{number}"))
+
+        writing = threading.Thread(target=write)
+        writing.start()
+        followers = [stack.enter_context(a_follower(dsn)) for _ in range(6)]
+        over.set()
+        writing.join()
+        for follower in followers:
+            assert eventually(lambda follower=follower: follower.portfolio == leader.portfolio)
+
+
+def test_an_entry_that_fails_once_leaves_no_half_of_it(dsn, monkeypatch):
+    with an_engine(dsn, clock=Clock(minutes(3))) as leader, a_follower(dsn) as follower:
+        applied, failed = following._applied, []
+
+        def once(portfolio, row):
+            if len(failed) < 2:
+                failed.append(row["seq"])
+                if len(failed) == 2:
+                    raise MemoryError("once")
+            return applied(portfolio, row)
+
+        monkeypatch.setattr(following, "_applied", once)
+        for number in range(4):
+            leader.command(MoveCapital(amount=Decimal(1), request_id=f"{number}"))
+        assert eventually(lambda: follower.portfolio == leader.portfolio)
+        assert len(failed) == 2
+
+
+def test_who_could_not_lead_does_not_follow_either(dsn):
+    with an_engine(dsn, initial_capital=Decimal(5_000_000)) as leader:
+        with pytest.raises(ConfigurationError, match="initial_capital"), a_follower(dsn, initial_capital=Decimal(1)):
+            pass
+        assert status_of(leader.process_signal(a_signal(timestamp=minutes(-0.5)))) == "executed"
 
 
 def test_a_journal_of_a_newer_program_ends_the_follower_with_a_sentence(dsn):
@@ -164,6 +226,81 @@ def test_what_waits_for_an_answer_gets_it_from_the_instance_that_takes_over(dsn)
         follower.start()
         client.join()
         assert status_of(answers[0]) == "executed"
+
+
+def test_what_was_kept_on_the_disk_while_it_took_over_is_decided_by_the_new_leader(dsn, tmp_path: Path):
+    with an_engine(dsn):
+        pass
+    with open_spool(tmp_path, "main") as spool, a_follower(dsn, spool=spool) as follower:
+        follower.hand_over()
+        follower.database_away = True
+        assert follower.deliver(a_signal(timestamp=minutes(2))).kind is AnswerKind.QUEUED
+        follower.start()
+        follower.database_away = False
+        assert eventually(lambda: follower.positions)
+        assert eventually(lambda: spool.kept == 0)
+
+
+def test_what_comes_while_it_takes_over_is_answered_when_it_is_decided(dsn, monkeypatch):
+    with an_engine(dsn):
+        pass
+    with a_follower(dsn) as follower:
+        began, go_on = threading.Event(), threading.Event()
+        recover = engine_module.recover
+
+        def slowly(*given):
+            began.set()
+            assert go_on.wait(10)
+            return recover(*given)
+
+        monkeypatch.setattr(engine_module, "recover", slowly)
+        start = threading.Thread(target=follower.start)
+        start.start()
+        assert began.wait(10)
+        answers: list[Any] = []
+        client = threading.Thread(target=lambda: answers.append(follower.deliver(a_signal(timestamp=minutes(2)))))
+        client.start()
+        assert eventually(lambda: rows(dsn, "SELECT count(*) FROM signal_log") == [(1,)])
+        go_on.set()
+        client.join()
+        start.join()
+        assert status_of(answers[0]) == "executed"
+
+
+def test_a_look_into_the_inbox_that_fails_at_the_end_of_a_start_does_no_harm(dsn, monkeypatch):
+    with an_engine(dsn):
+        pass
+    with a_follower(dsn) as follower:
+
+        def look() -> None:
+            raise PoolExhausted
+
+        monkeypatch.setattr(follower, "look_into_inbox", look)
+        follower.start()
+        term = follower.db_manager.term
+        follower.start()
+        assert (follower.serving, follower.db_manager.term) == (True, term)
+
+
+def test_a_crowd_at_a_follower_is_answered_before_the_others_are_turned_away(dsn):
+    with an_engine(dsn):
+        pass
+    with a_follower(dsn) as follower:
+        took: list[float] = []
+
+        def client(number: int) -> None:
+            began = time.monotonic()
+            bar = a_signal("MARKET_DATA", price=52000 + number, timestamp=minutes(2 - number / 10))
+            assert follower.deliver(bar).kind is AnswerKind.QUEUED
+            took.append(time.monotonic() - began)
+
+        clients = [threading.Thread(target=client, args=(number,)) for number in range(2 * CROWD)]
+        for one in clients:
+            one.start()
+        for one in clients:
+            one.join()
+        assert len(took) == 2 * CROWD
+        assert sorted(took)[CROWD // 2] < 1.0
 
 
 def test_while_the_database_is_away_a_follower_keeps_signals_and_hands_them_over_later(dsn, proxy, tmp_path: Path):

@@ -12,6 +12,8 @@ import fakeredis
 import pytest
 
 from core.config import LeadershipSettings
+from core.errors import DatabaseAway
+from core.postgres.errors import StatementFailed
 from core.postgres.lease import PortfolioLock
 from live.heartbeat import RENEWALS
 from live.leadership import Leadership, Lease, LeaseAway, PostgresLease, RedisLease, leadership, redis_client
@@ -128,7 +130,58 @@ def test_a_leader_is_replaced_once_its_lease_has_expired_and_not_before(dsn):
         assert eventually(lambda: follower.try_to_lead(seize=True))
         follower.renew()
         assert eventually(lambda: not leader.held)
+        with pytest.raises(DatabaseAway, match="session of the portfolio's lock was lost"):
+            leader.try_to_lead(seize=True)
         assert not leader.try_to_lead(seize=True)
+
+
+def test_of_two_who_find_the_leader_silent_one_leads_and_is_left_alone_by_the_other(dsn):
+    with led(dsn) as (_, one):
+        lock = PortfolioLock(dsn, "main", "another")
+        another = Leadership(lock, PostgresLease(lock, "another", SECONDS), seconds=SECONDS)
+        assert not another.try_to_lead(seize=True)
+        time.sleep(SECONDS + 0.1)
+        for follower in (one, another):
+            assert not follower.try_to_lead(seize=True)
+        time.sleep(SECONDS / 2)
+        assert one.try_to_lead(seize=True)
+        assert not another.try_to_lead(seize=True)
+        # It had found the one before silent, and asks for the end of that one's session.
+        lock.hang_up_on("leader")
+        assert one.held
+        another.release()
+
+
+def test_a_silent_leader_of_another_role_is_left_where_it_is(dsn, monkeypatch):
+    with led(dsn) as (leader, follower):
+        time.sleep(SECONDS + 0.1)
+
+        def refused(_: str) -> None:
+            raise StatementFailed("42501: must be a member of the role")
+
+        monkeypatch.setattr(follower.lock, "hang_up_on", refused)
+        assert never_within(2 * SECONDS, follower)
+        assert leader.held
+
+
+def test_asking_and_renewing_at_once_the_lock_is_not_taken_for_lost(dsn):
+    with led(dsn) as (leader, _):
+        over = threading.Event()
+
+        def renew() -> None:
+            while not over.is_set():
+                leader.renew()
+
+        renewing = threading.Thread(target=renew)
+        renewing.start()
+        session = leader.lock._connection
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            leader.keep()
+            assert leader.held
+        over.set()
+        renewing.join()
+        assert leader.lock._connection is session
 
 
 def test_one_who_never_said_anything_is_not_replaced(dsn):

@@ -180,11 +180,12 @@ ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, expires_at = excluded.e
 
 -- name: lease_state
 -- Whether the leader has been silent for longer than its lease, and whether another lease tells of it.
-SELECT expires_at < clock_timestamp() AS expired, expires_at = 'infinity' AS elsewhere
+SELECT expires_at < clock_timestamp() AS expired, expires_at = 'infinity' AS elsewhere, holder
 FROM leader_lease;
 
 -- name: end_holder
--- Hang up on whoever holds the portfolio's lock: it goes with its session.
+-- Hang up on who holds the portfolio's lock, if that is who the lease names still, and it was not renewed: the lock goes with
+-- its session.
 SELECT pg_terminate_backend(pg_locks.pid)
 FROM pg_locks
 WHERE
@@ -192,7 +193,17 @@ WHERE
     AND pg_locks.granted
     AND pg_locks.classid = %(space)s::OID
     AND pg_locks.objid = (hashtext(%(portfolio)s)::BIGINT & 4294967295)::OID
-    AND pg_locks.database = (SELECT pg_database.oid FROM pg_database WHERE pg_database.datname = current_database());
+    AND pg_locks.database = (SELECT pg_database.oid FROM pg_database WHERE pg_database.datname = current_database())
+    AND EXISTS (
+        SELECT FROM leader_lease
+        WHERE
+            leader_lease.holder = %(holder)s
+            AND (leader_lease.expires_at < clock_timestamp() OR leader_lease.expires_at = 'infinity')
+    )
+    AND EXISTS (
+        SELECT FROM pg_stat_activity
+        WHERE pg_stat_activity.pid = pg_locks.pid AND pg_stat_activity.application_name = %(session)s
+    );
 
 -- name: leader
 -- Who has the term, and where it listens.
@@ -210,12 +221,12 @@ FROM decision_journal
 WHERE fingerprint = %(fingerprint)s;
 
 -- name: journal_after
--- What was decided behind an entry; what was answered is its outcome with the figures.
+-- An entry, and what was decided behind it; what was answered is the outcome with the figures.
 SELECT
-    seq, format, fingerprint, events, outcome || jsonb_build_object('sizing', figures) AS outcome,
+    seq, format, fingerprint, events, outcome || jsonb_build_object('sizing', figures) AS outcome, content_hash,
     (input ->> 'received_at')::TIMESTAMPTZ AS received_at
 FROM decision_journal
-WHERE seq > %(seq)s
+WHERE seq >= %(seq)s
 ORDER BY seq
 LIMIT %(limit)s;
 

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPException
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,6 +32,7 @@ from tests.queries import rows
 CLIENTS = 8
 # A sender of alerts hangs up at 3 s; the engine promises an answer within 2, the rest is the way there and back.
 ANSWER_WITHIN = 2.5
+HANG_UP_AFTER = 2.4
 PATIENCE = 60.0
 # Codes of a 503 that say: nothing of it was kept. With every other one it may have been.
 NOTHING_KEPT = ("unavailable", "overloaded")
@@ -146,27 +148,31 @@ class Ledger:
 
 
 class Sender:
-    """One client: a connection that is kept, and opened again when it was lost."""
+    """One client: connections that are kept, and opened again when they were lost; of several instances turn and turn about."""
 
-    def __init__(self, url: str, ledger: Ledger) -> None:
-        self._connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
+    def __init__(self, urls: Sequence[str], ledger: Ledger) -> None:
+        # Where another can be asked, nobody waits longer than a sender of alerts does.
+        timeout = 10.0 if len(urls) == 1 else HANG_UP_AFTER
+        self._connections = [HTTPConnection(urlsplit(url).netloc, timeout=timeout) for url in urls]
+        self._turns = cycle(self._connections)
         self._ledger = ledger
 
     def send(self, alert: Sent) -> bool:
         """Send once; whether it is taken."""
-        started = time.monotonic()
+        started, connection = time.monotonic(), next(self._turns)
         try:
-            self._connection.request("POST", "/webhook", alert.body)
-            response = self._connection.getresponse()
+            connection.request("POST", "/webhook", alert.body)
+            response = connection.getresponse()
             status, answer = response.status, json.loads(response.read())
         except (OSError, HTTPException):
-            self._connection.close()
+            connection.close()
             status, answer = 0, None
         return self._ledger.note(alert, status, answer, time.monotonic() - started)
 
     def close(self) -> None:
         """Hang up."""
-        self._connection.close()
+        for connection in self._connections:
+            connection.close()
 
 
 # --- sending
@@ -178,9 +184,9 @@ class Load:
     `name` and the seed decide what is sent and what each client does; how their threads meet, they cannot.
     """
 
-    def __init__(self, live: LiveProcess, name: str, *, pause: float = 0.1) -> None:
+    def __init__(self, live: LiveProcess, name: str, *others: LiveProcess, pause: float = 0.1) -> None:
         self.ledger = Ledger()
-        self.url = live.url
+        self.urls = [one.url for one in (live, *others)]
         self._name = name
         self._pause = pause
         self._coming = a_market(dice_of(name), range(-280, 50))
@@ -212,7 +218,7 @@ class Load:
     def tell_again(self) -> None:
         """Send what was never taken, as its senders would who do not give up."""
         ledger = self.ledger
-        with closing(Sender(self.url, ledger)) as sender:
+        with closing(Sender(self.urls, ledger)) as sender:
             for fingerprint in set(ledger.sent) - ledger.acknowledged - ledger.queued:
                 alert = ledger.sent[fingerprint]
                 eventually(lambda alert=alert: sender.send(alert), f"an answer to {alert.body!r}", every=0.1)
@@ -223,7 +229,7 @@ class Load:
 
     def _client(self, number: int) -> None:
         dice = dice_of(self._name, number)
-        with closing(Sender(self.url, self.ledger)) as sender:
+        with closing(Sender(self.urls, self.ledger)) as sender:
             while not self._stop.is_set():
                 self._deliver(sender, self._choose(dice), dice)
                 time.sleep(dice.uniform(0, 2 * self._pause))

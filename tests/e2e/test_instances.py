@@ -188,3 +188,18 @@ def test_a_restart_of_postgresql_changes_no_leader_and_loses_nothing(folder):
         assert leader.process.poll() is None
         assert follower.get("/status")[1]["spool"]["kept"] == leader.get("/status")[1]["spool"]["kept"] == 0
         proved(data)
+
+
+def test_orders_and_stops_at_a_broker_go_on_with_the_next_leader(folder):
+    data = folder / "data"
+    with two(data, PORTFOLIO_EXECUTION__FILLS="broker") as (leader, follower):
+        assert follower.post(an_alert())[1]["status"] == "accepted"
+        assert eventually(lambda: leader.get("/status")[1]["orders"] == {"stops": 1})
+        leader.sigkill()
+        assert follower.post(an_alert("EXIT", "ALL", price=58600))[0] in (200, 202)
+        dsn = EmbeddedServer.dsn_of(data)
+        ended = [("entry", "filled", 2, True), ("stop", "cancelled", 0, True), ("exit", "filled", 2, True)]
+        found = "SELECT purpose, state, filled_lots, settled FROM orders ORDER BY journal_seq"
+        assert eventually(lambda: rows(dsn, found) == ended)
+        assert follower.get("/positions?status=open")[1]["positions"] == []
+        proved(data)

@@ -62,6 +62,8 @@ def a_leader_that_listens(dsn: str) -> Iterator[LiveTradingEngine]:
     with an_engine(dsn, clock=Ticking(minutes(3.01))) as leader:
         listener = Listener(dsn, "main", inbox_channel("main"), leader.look_into_inbox)
         listener.start()
+        listens = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %%' AND datname = current_database()"
+        assert eventually(lambda: rows(dsn, listens) == [(1,)])
         try:
             yield leader
         finally:
@@ -282,10 +284,10 @@ def test_a_look_into_the_inbox_that_fails_at_the_end_of_a_start_does_no_harm(dsn
         assert (follower.serving, follower.db_manager.term) == (True, term)
 
 
-def test_a_crowd_at_a_follower_is_answered_before_the_others_are_turned_away(dsn):
+def test_a_crowd_at_a_follower_is_answered_before_the_others_are_turned_away(dsn, tmp_path: Path):
     with an_engine(dsn):
         pass
-    with a_follower(dsn) as follower:
+    with open_spool(tmp_path, "main") as spool, a_follower(dsn, spool=spool) as follower:
         took: list[float] = []
 
         def client(number: int) -> None:

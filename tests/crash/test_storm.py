@@ -46,7 +46,7 @@ def test_the_same_alert_a_hundred_times_at_once_is_decided_once(dsn, folder, not
     dice = dice_of("at once")
     alerts = dice.sample(a_market(dice, range(-100, 0)), WAVES)
     with live_on(dsn, folder) as live:
-        senders = [Sender(live.url, ledger) for _ in range(AT_ONCE)]
+        senders = [Sender([live.url], ledger) for _ in range(AT_ONCE)]
         with stalls.measured():
             for alert in alerts:
                 at_once([lambda sender=sender, alert=alert: sender.send(alert) for sender in senders])
@@ -86,7 +86,7 @@ def _send_all(url: str, ledger: Ledger, alerts: list[Sent]) -> None:
         waiting.put(alert)
 
     def client() -> None:
-        with closing(Sender(url, ledger)) as sender:
+        with closing(Sender([url], ledger)) as sender:
             while True:
                 try:
                     alert = waiting.get_nowait()

@@ -233,11 +233,11 @@ class LiveTradingEngine:
 
     def status(self) -> dict[str, Any]:
         """The portfolio's figures, and who serves it."""
-        portfolio = self.portfolio
+        follower, portfolio = self._follower, self.portfolio
         return {
             **self.portfolio_state_manager.measure(),
             "portfolio": self.portfolio_name,
-            **self._role(),
+            **({"leader": True, "term": self.db_manager.term} if follower is None else follower.told_of_the_leader()),
             "instance_id": self.db_manager.instance_id,
             "pid": os.getpid(),
             **self.backlog(),
@@ -248,20 +248,11 @@ class LiveTradingEngine:
             "frozen": {row.instrument: row.frozen_reason for row in portfolio.pyramiding.values() if row.frozen_reason},
         }
 
-    def _role(self) -> dict[str, Any]:
-        if not self.following:
-            return {"leader": True, "term": self.db_manager.term}
-        leader = dict(self.reads.one("leader") or {})
-        return {"leader": False, "term": leader.pop("term", None), "led_by": leader}
-
     def backlog(self) -> dict[str, Any]:
         """How many inputs wait to be decided, and how many of them the spool holds; never raises."""
-        writer, spool = self._writer, self.spool
+        writer = self._writer
         parked = 0 if writer is None else len(writer.parked)
-        told = (
-            None if spool is None else {"kept": spool.kept, "set_aside": spool.set_aside_count, "usable": spool.usable}
-        )
-        return {"backlog": len(self._waiting) + len(self._in_hand) + parked, "spool": told}
+        return {"backlog": len(self._waiting) + len(self._in_hand) + parked, "spool": self._keeping.told()}
 
     def database_status(self) -> dict[str, Any]:
         """What /db/status tells; DatabaseAway when it cannot be asked."""
@@ -308,8 +299,8 @@ class LiveTradingEngine:
 
     def command(self, command: Command) -> Answer:
         """Decide an operator's command; a repeated `request_id` is told its first outcome."""
-        if self.following:
-            return Answer(kind=AnswerKind.NOT_TAKEN, message=self._where_to())
+        if (follower := self._follower) is not None:
+            return Answer(kind=AnswerKind.NOT_TAKEN, message=follower.where_to())
         delivery = Delivery(command)
         # What a request has read before, it has waited for already.
         return self._submit(delivery, seconds_left(self._answer_within)) or self._abandon(delivery)
@@ -318,14 +309,6 @@ class LiveTradingEngine:
         """Decide what a broker tells of an order, or how it is sent; what was not kept is told again."""
         delivery = Delivery(given)
         return self._submit(delivery, seconds_left(self._answer_within)) or self._abandon(delivery)
-
-    def _where_to(self) -> str:
-        try:
-            leader = self.reads.one("leader")
-        except PortfolioError:
-            leader = None
-        known = "" if leader is None else f", {leader['hostname']}:{leader['port']}"
-        return f"this instance follows another one; send it to the one that leads{known}"
 
     def resolve(
         self,

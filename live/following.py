@@ -100,6 +100,19 @@ class Follower:
             raise DatabaseAway("the portfolio has no journal yet: its leader is about to begin it")
         return self._portfolio
 
+    def told_of_the_leader(self) -> dict[str, Any]:
+        """What /status says of who leads. Raises DatabaseAway."""
+        leader = dict(self._manager.reads.one("leader") or {})
+        return {"leader": False, "term": leader.pop("term", None), "led_by": leader}
+
+    def where_to(self) -> str:
+        """What is not taken here, and who takes it. Never raises."""
+        leader: Row = {}
+        with suppress(PortfolioError):
+            leader = self._manager.reads.one("leader") or {}
+        known = f", {leader['hostname']}:{leader['port']}" if leader.get("hostname") else ""
+        return f"this instance follows another one; send it to the one that leads{known}"
+
     # --- signals
 
     def deliver(self, delivery: Delivery, seconds: float) -> Answer | None:

@@ -1,9 +1,7 @@
 """Two instances under load, and the one that leads is killed, stopped, paused or cut off, again and again."""
 
 import os
-import shutil
 import signal as signals
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,16 +20,6 @@ REPEATS = range(5 if FULL else 1)
 ROUNDS = 12 if FULL else 4
 # The lease of two seconds, and the while for which silence has to last.
 LONGER_THAN_A_LEASE = 3.5
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="pm-failover-"))
-    made.chmod(0o755)
-    yield made
-    with EmbeddedServer(made / "data"):
-        pass
-    shutil.rmtree(made)
 
 
 class Instances:

@@ -142,6 +142,11 @@ def parse_alert(
     )
 
 
+def portfolio_named_in(body: bytes) -> str | None:
+    """The portfolio that a body says it is for, before anything else of it is looked at; AlertRefused as for the rest."""
+    return _Fields(read_object(body, AlertRefused), (), frozenset()).optional("portfolio", _portfolio)
+
+
 def canonical_payload(signal: Signal, portfolio: str | None = None) -> dict[str, Any]:
     """The known fields as they are kept: decimals as plain strings without surplus zeros, times UTC, nothing null."""
     values = {

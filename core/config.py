@@ -19,6 +19,7 @@ from core.errors import ConfigurationError
 from core.settings import Drawdown, Execution, Limits, PaperFills, Pyramiding, Settings, Sizing, Timing
 from core.trading_calendar import Clock
 
+PORTFOLIO_NAME = r"[a-z][a-z0-9_]{0,29}"
 DEFAULT_INSTRUMENTS = Path(__file__).parent / "data" / "instruments.json"
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -83,6 +84,8 @@ class FileSettings(BaseSettings):
     leadership: LeadershipSettings = LeadershipSettings()
     # The shell's own, with secrets; it knows what may be in there.
     brokers: dict[str, Any] = Field(default={}, repr=False)
+    # What is another for one portfolio, by its name.
+    portfolios: dict[str, dict[str, Any]] = Field(default={}, repr=False)
 
     @field_validator("allowed_addresses")
     @classmethod
@@ -111,6 +114,20 @@ class FileSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return env_settings, init_settings
 
+    def of(self, portfolio: str) -> "FileSettings":
+        """The same for one portfolio: what is said for all, and over it what `portfolios` says for this one.
+
+        Raises ConfigurationError.
+        """
+        own = self.portfolios.get(portfolio, {})
+        if not own:
+            return self
+        source = f"`portfolios.{portfolio}`"
+        for name in own.keys() & _OF_THE_PROCESS:
+            raise ConfigurationError(f"{source}: `{name}` is of the whole process, and not set for one portfolio")
+        common = self.model_dump(exclude_unset=True, exclude={"portfolios"})
+        return validated(_AsGiven, _merged(_in_capitals(common), _in_capitals(own)), source)
+
     @property
     def settings(self) -> Settings:
         """What decides: the file's settings over the defaults, instrument by instrument."""
@@ -124,6 +141,41 @@ class FileSettings(BaseSettings):
             instruments[name.upper()] = {**instruments.get(name.upper(), {}), **changes}
         parts = {name: getattr(self, name) for name in Settings.model_fields if name != "instruments"}
         return validated(Settings, {**parts, "instruments": instruments}, source)
+
+
+class _AsGiven(FileSettings):
+    """One portfolio's: the environment has had its say already."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+_OF_THE_PROCESS = frozenset({"portfolios", "operator_token", "allowed_addresses", "leadership"})
+
+
+def _in_capitals(values: dict[str, Any]) -> dict[str, Any]:
+    """Instruments are: one that the environment names in lower case is the file's."""
+    instruments = values.get("instruments")
+    if not isinstance(instruments, dict):
+        return values
+    return {**values, "instruments": {str(name).upper(): given for name, given in instruments.items()}}
+
+
+def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`own` over `common`, object by object; anything else is replaced whole."""
+    both = dict(common)
+    for name, value in own.items():
+        before = common.get(name)
+        both[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return both
 
 
 def validated(model: type[_Model], values: dict[str, Any], source: str) -> _Model:
@@ -178,6 +230,12 @@ def load_file_settings(path: Path | None) -> FileSettings:
             raise ConfigurationError(f"{path}: `instruments.{name}`: a name is 1 to 29 of A-Z, 0-9 and _")
     file_settings = validated(FileSettings, values, str(path or "environment"))
     file_settings.settings_from(str(path or "environment"))  # an invalid instrument is an error of the file too
+    for portfolio in file_settings.portfolios:
+        if not re.fullmatch(PORTFOLIO_NAME, portfolio):
+            raise ConfigurationError(
+                f"{path}: `portfolios.{portfolio}`: a name is a letter, then up to 29 of a-z, 0-9 and _"
+            )
+        file_settings.of(portfolio).settings_from(f"`portfolios.{portfolio}`")
     return file_settings
 
 

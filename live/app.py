@@ -1,7 +1,6 @@
-"""The WSGI application: intake, operator's commands and views around one engine."""
+"""The WSGI application: intake, operator's commands and views around the engines."""
 
-from collections.abc import Callable, Collection, Iterable
-from datetime import tzinfo
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from flask import Flask
@@ -12,8 +11,8 @@ from live.api.operator import Operator
 from live.api.orders import orders_blueprint
 from live.api.positions import positions_blueprint
 from live.api.signals import signals_blueprint
-from live.api.status import status_blueprint
-from live.ports import Engine
+from live.api.status import health_blueprint, status_blueprint
+from live.portfolios import Portfolios
 from live.webhook import Webhook
 
 if TYPE_CHECKING:
@@ -32,38 +31,21 @@ class _Bounded(Flask):
             return super().wsgi_app(environ, start_response)
 
 
-def create_app(
-    engine: Engine,
-    *,
-    instruments: Callable[[], Collection[str]],
-    naive_timezone: tzinfo,
-    webhook_secret: str | None,
-    operator_token: str,
-    allowed_addresses: Collection[str] = (),
-    as_listed: bool = False,
-) -> Flask:
-    """The application for one engine.
+def create_app(portfolios: Portfolios, *, operator_token: str, allowed_addresses: Collection[str] = ()) -> Flask:
+    """The application around the portfolios' engines.
 
-    `instruments` tells what is configured now; a time without an offset is of `naive_timezone`; where
-    `allowed_addresses` (addresses or networks) is not empty, alerts come from there only; `as_listed` takes entries
-    without stop, ATR and ER. Raises ConfigurationError for an address that is none.
+    Where `allowed_addresses` (addresses or networks) is not empty, alerts come from there only. Raises ConfigurationError
+    for an address that is none.
     """
     app = _Bounded("live", static_folder=None)
     # A path is right or wrong: a redirect would be an answer that the sender of an alert does not follow.
     app.url_map.merge_slashes = False
     errors.install(app)
-    webhook = Webhook(
-        engine,
-        instruments=instruments,
-        naive_timezone=naive_timezone,
-        secret=webhook_secret,
-        allowed_addresses=allowed_addresses,
-        as_listed=as_listed,
-    )
-    app.register_blueprint(webhook.blueprint())
-    app.register_blueprint(positions_blueprint(engine))
-    app.register_blueprint(orders_blueprint(engine))
-    app.register_blueprint(signals_blueprint(engine))
-    app.register_blueprint(status_blueprint(engine))
-    app.register_blueprint(Operator(engine, operator_token).blueprint())
+    app.register_blueprint(Webhook(portfolios, allowed_addresses=allowed_addresses).blueprint())
+    app.register_blueprint(positions_blueprint(portfolios))
+    app.register_blueprint(orders_blueprint(portfolios))
+    app.register_blueprint(signals_blueprint(portfolios))
+    app.register_blueprint(status_blueprint(portfolios))
+    app.register_blueprint(health_blueprint(portfolios))
+    app.register_blueprint(Operator(portfolios, operator_token).blueprint())
     return app

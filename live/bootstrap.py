@@ -4,36 +4,36 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import structlog
 
 from core.config import FileSettings, load_file_settings
-from core.db_state_manager import DatabaseStateManager
 from core.errors import ConfigurationError, PortfolioError
 from core.postgres.embedded import EmbeddedServerError
-from core.settings import Settings
-from live.contracts_desk import ContractsDesk
+from live.assembly import Configured, Shared, begin_life
 from live.database import database_to_be
 from live.engine import LiveTradingEngine
-from live.heartbeat import Heartbeat
-from live.inbox import hand_over
-from live.leadership import leadership
+from live.leadership import redis_client
 from live.logs import configure_logging
 from live.options import LiveOptions
-from live.order_desk import brokers_settings, order_desk, settings_for
-from live.spool import Spool, open_spool
-from live.start import Start
+from live.service import Service
+from live.spool import open_spool
+from live.spread import Moves
 
 if TYPE_CHECKING:
     from live.server import Server
 
 DRAIN_SECONDS = 3.0
+STOPPED_AT_ONCE = 16
 log = structlog.get_logger(__name__)
 
 
@@ -43,7 +43,7 @@ def utc_now() -> datetime:
 
 
 def run_live(options: LiveOptions) -> int:
-    """Serve a portfolio until SIGTERM or SIGINT; the process' exit code, 1 with a sentence on stderr when it cannot."""
+    """Serve portfolios until SIGTERM or SIGINT; the process' exit code, 1 with a sentence on stderr when it cannot."""
     configure_logging()
     try:
         return _serve(options, load_file_settings(options.config))
@@ -70,92 +70,83 @@ class _Process:
 
 
 def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
-    from live.secrets import operator_token, require_safe_bind
+    from live.secrets import operator_token
 
-    require_safe_bind(options.host, file_settings.webhook_secret)
-    brokers = brokers_settings(file_settings, options.broker)
-    settings = settings_for(file_settings.settings, brokers)
-    contracts = ContractsDesk(file_settings.contracts, settings, brokers.by_contract)
-    contracts.document_on(utc_now().date())  # what is wrong with a file is told before anything is begun
+    configured = [Configured.of(name, file_settings, options) for name in options.portfolios]
+    for each in configured:
+        each.contracts.document_on(utc_now().date())  # what is wrong with a file is told before anything is begun
     process = _Process()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.asked)
     with ExitStack() as stack:
         _make_folder(options.data_dir)
         token = operator_token(options.data_dir, file_settings.operator_token)
-        spool = stack.enter_context(open_spool(options.data_dir / "spool", options.portfolio))
+        spools = [stack.enter_context(open_spool(options.data_dir / "spool", each.name)) for each in configured]
         database = stack.enter_context(database_to_be(options.data_dir, options.db_config, options.db_env, create=True))
-        instance_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{os.urandom(3).hex()}"
-        manager = stack.enter_context(
-            DatabaseStateManager(
-                database.dsn,
-                portfolio=options.portfolio,
-                instance_id=instance_id,
-                pool_size=database.pool_size,
-                connect_for=None,
-            )
-        )
-        holder = f"live pid {os.getpid()} on {socket.gethostname()}"
-        leads = leadership(database.dsn, options.portfolio, holder, file_settings.leadership)
-        capital = options.capital if options.capital is not None else file_settings.initial_capital
-        engine = LiveTradingEngine(
-            manager,
-            settings,
+        services: dict[str, Service] = {}
+        server = _server(options, file_settings, token, configured, services)
+        shared = Shared(
+            options=options,
+            database=database,
             clock=utc_now,
-            initial_capital=capital,
-            on_fatal=process.fail,
-            ending=process.ending,
-            spool=spool,
-            contracts_on=contracts.document_on,
-            roll_at=file_settings.contracts.roll_at,
+            instance_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{os.urandom(3).hex()}",
+            redis=_redis(file_settings),
+            port=server.port,
+            moves=Moves(),
+            say_ready=_Readiness(options.portfolios, partial(_say_ready, options.host, server.port)).one_more,
         )
-        server = _server(options, file_settings, settings, engine, token)
+        alone = len(configured) == 1
+        for each, spool in zip(configured, spools, strict=True):
+            begin = partial(begin_life, shared, each, spool)
+            services[each.name] = Service(each.name, begin, process.fail if alone else None)
+            stack.callback(services[each.name].close)
+            stack.callback(_leave_to_the_leader, services[each.name])
         serving = threading.Thread(target=server.serve, name="http", daemon=True)
-
-        def replaced(reason: str) -> None:
-            engine.replaced = True
-            process.fail(reason)
-
-        heartbeat = Heartbeat(manager, leads, engine, revive=database.revive, on_lost=replaced)
         # Undone from the last to the first: nobody new is let in, what waits is decided and answered, then the rest.
-        stack.callback(_leave_to_the_leader, engine, spool)
         stack.callback(lambda: serving.join(DRAIN_SECONDS) if serving.ident is not None else None)
-        # A follower need not wait for our last answers.
-        stack.callback(leads.release)
-        stack.callback(heartbeat.stop)
-        stack.callback(engine.stop, DRAIN_SECONDS)
-        desk = order_desk(
-            engine,
-            settings,
-            brokers,
-            options.data_dir / "broker" / options.portfolio,
-            clock=utc_now,
-            may_send=lambda: engine.serving and leads.seconds_left > 0,
-            contracts=contracts,
-        )
-        start_orders = stack.enter_context(desk)
+        stack.callback(_stop, list(services.values()))
         stack.callback(server.stop)
         serving.start()
-        start = Start(
-            database,
-            leads,
-            heartbeat,
-            engine,
-            port=server.port,
-            say_ready=lambda: _say_ready(options.host, server.port),
-        )
-        start.run(process.ending)
-        if engine.serving:
-            start_orders()
+        for service in services.values():
+            service.start()
         process.ending.wait()
         log.info("stopping", reason=process.failure or "asked to")
     return 0 if process.failure is None else 1
 
 
-def _leave_to_the_leader(engine: LiveTradingEngine, spool: Spool) -> None:
+def _stop(services: list[Service]) -> None:
+    """At the same time: others take the lead of each as soon as it is given up."""
+    with ThreadPoolExecutor(max_workers=min(len(services), STOPPED_AT_ONCE)) as stopping:
+        list(stopping.map(Service.stop, services))
+
+
+class _Readiness:
+    """The first start of every portfolio, over or kept waiting by what cannot be mended here: then the process says ready."""
+
+    def __init__(self, awaited: Collection[str], say: Callable[[], None]) -> None:
+        self._awaited = set(awaited)
+        self._say = say
+        self._lock = threading.Lock()
+
+    def one_more(self, portfolio: str) -> None:
+        """One of them is."""
+        with self._lock:
+            if portfolio not in self._awaited:
+                return
+            self._awaited.remove(portfolio)
+            if not self._awaited:
+                self._say()
+
+
+def _leave_to_the_leader(service: Service) -> None:
     # Whoever leads next decides it: that may be another instance.
-    if spool.kept and not engine.database_away:
-        hand_over(spool, engine.db_manager)
+    if not service.engine.database_away:
+        service.engine.hand_over()
+
+
+def _redis(file_settings: FileSettings) -> Any | None:
+    url = file_settings.leadership.redis_url
+    return None if url is None else redis_client(url)
 
 
 def _make_folder(folder: Path) -> None:
@@ -166,21 +157,31 @@ def _make_folder(folder: Path) -> None:
 
 
 def _server(
-    options: LiveOptions, file_settings: FileSettings, settings: Settings, engine: LiveTradingEngine, token: str
+    options: LiveOptions,
+    file_settings: FileSettings,
+    token: str,
+    configured: list[Configured],
+    services: dict[str, Service],
 ) -> "Server":
     # Flask and waitress are imported where something is served: the other commands start without them.
     from live.app import create_app
+    from live.portfolios import Portfolios, Served
     from live.server import Server
 
-    app = create_app(
-        engine,
-        instruments=lambda: settings.instruments,
-        naive_timezone=ZoneInfo(file_settings.naive_timezone),
-        webhook_secret=file_settings.webhook_secret,
-        operator_token=token,
-        allowed_addresses=file_settings.allowed_addresses,
-        as_listed=settings.sizing.mode == "as_listed",
-    )
+    def engine_of(name: str) -> LiveTradingEngine:
+        return services[name].engine
+
+    served = {
+        each.name: Served(
+            engine_now=partial(engine_of, each.name),
+            instruments=partial(getattr, each.settings, "instruments"),
+            naive_timezone=ZoneInfo(each.file_settings.naive_timezone),
+            webhook_secret=each.file_settings.webhook_secret,
+            as_listed=each.settings.sizing.mode == "as_listed",
+        )
+        for each in configured
+    }
+    app = create_app(Portfolios(served), operator_token=token, allowed_addresses=file_settings.allowed_addresses)
     return Server(app, options.host, options.port)
 
 

@@ -1,5 +1,6 @@
 """Which database a command works on: the embedded one under the data folder, or the one that a file names."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,8 +46,15 @@ def database_to_be(data_dir: Path, db_config: Path | None, db_env: str, *, creat
         yield DatabaseInUse(dsn=dsn_of(settings), pool_size=settings.pool_size)
         return
     server = EmbeddedServer(data_dir, create=create)
+    starting = threading.Lock()
+
+    def start() -> None:
+        # Each portfolio of the process may find it gone, and bring it up again.
+        with starting:
+            server.start()
+
     try:
-        yield DatabaseInUse(dsn=server.dsn, start=server.start)
+        yield DatabaseInUse(dsn=server.dsn, start=start)
     finally:
         server.stop()
 

@@ -30,7 +30,7 @@ from live.answers import Answer, AnswerKind
 from live.contracts_desk import DailyContracts
 from live.counting import DeliveryCounter
 from live.deliveries import CROWD, CROWDED_SECONDS, Delivery, Waiting, first_of_each, in_order
-from live.following import Follower
+from live.following import LOOK_SECONDS, Follower
 from live.freezes import tell_freezes
 from live.inbox import Inbox, hand_over
 from live.keeping import NOT_KEPT, SILENT_FOR_SECONDS, Keeping
@@ -54,7 +54,8 @@ class LiveTradingEngine:
     """The one owner of a portfolio's state. `clock` gives aware UTC; `on_fatal` is told when it may not go on, `ending`
     ends a start that waits for the database. With a `spool` signals are taken from construction on: what cannot be
     decided in time is kept there and decided later; without one it is not taken. `contracts_on` tells what instruments are
-    traded in on a day (core.listed_contracts as JSON), `roll_at` when what is due to leave one is rolled, None = by command."""
+    traded in on a day (core.listed_contracts as JSON), `roll_at` when what is due to leave one is rolled, None = by command.
+    Who follows looks into the journal every `follow_every` seconds."""
 
     def __init__(
         self,
@@ -69,6 +70,7 @@ class LiveTradingEngine:
         spool: Spool | None = None,
         contracts_on: Callable[[date], dict[str, Any]] = lambda _: {},
         roll_at: clock_time | None = None,
+        follow_every: float = LOOK_SECONDS,
     ) -> None:
         self.db_manager = db_manager
         self.portfolio_name = db_manager.portfolio
@@ -92,6 +94,7 @@ class LiveTradingEngine:
         self._ending = ending or threading.Event()
         self._stopping = threading.Event()
         self._inbox = Inbox(db_manager, settings)
+        self._follow_every = follow_every
         self._contracts = DailyContracts(contracts_on)
         self._rolls = DailyRoll(roll_at)
         self._counter = DeliveryCounter(lambda fingerprint: db_manager.count_delivery(fingerprint))
@@ -105,7 +108,11 @@ class LiveTradingEngine:
         """Know the state while another instance leads, and hand it what comes in. Raises DatabaseAway, StateDiverged."""
         if self._follower is None or not self._follower.follows:
             follower = Follower(
-                self.db_manager, self._settings, require_fitting=self._require_fitting, on_fatal=self._on_fatal
+                self.db_manager,
+                self._settings,
+                require_fitting=self._require_fitting,
+                on_fatal=self._on_fatal,
+                every=self._follow_every,
             )
             follower.start()
             self._follower = follower
@@ -159,10 +166,11 @@ class LiveTradingEngine:
         self.serving = True
         if self._follower is not None:
             self._follower = None
-            self._take_up_the_rest()
+            self.take_up_the_rest()
 
-    def _take_up_the_rest(self) -> None:
-        """What was put into the inbox, or could not be and is in the spool, while we loaded. Told twice it is decided once."""
+    def take_up_the_rest(self) -> None:
+        """What was put into the inbox, or could not be and is in the spool, while we loaded or another engine was in our place.
+        Told twice it is decided once."""
         with suppress(PortfolioError):
             for spooled in [] if self.spool is None else self.spool.load():
                 self._waiting.put(Delivery(spooled.given, spooled.payload, kept=True))
@@ -205,6 +213,11 @@ class LiveTradingEngine:
         seen = self.database_seen
         answers = seen is None or time.monotonic() - seen < SILENT_FOR_SECONDS
         return (self.serving or self.following) and answers and not self.database_away and not self._keeping.failing
+
+    @property
+    def role(self) -> str:
+        """`leader`, `follower`, or `starting` where it is neither yet."""
+        return "leader" if self.serving else "follower" if self.following else "starting"
 
     @property
     def last_signal_at(self) -> datetime | None:

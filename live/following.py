@@ -47,7 +47,8 @@ class TooNew(Halt):
 
 class Follower:
     """A follower's state and its waiting requests, kept up by a thread of its own. `require_fitting` raises where this
-    instance could not lead from what is there; `on_fatal` is told where the journal cannot be followed."""
+    instance could not lead from what is there; `on_fatal` is told where the journal cannot be followed; while nobody waits
+    it is looked into `every` so many seconds."""
 
     def __init__(
         self,
@@ -56,11 +57,13 @@ class Follower:
         *,
         require_fitting: Callable[[Loaded], None] = lambda _: None,
         on_fatal: Callable[[str], None],
+        every: float = LOOK_SECONDS,
     ) -> None:
         self._manager = manager
         self._settings = settings
         self._require_fitting = require_fitting
         self._on_fatal = on_fatal
+        self._every = every
         self._portfolio: Portfolio | None = None
         # The last entry that was followed, by its number and hash.
         self._seq, self._hash = 0, ""
@@ -218,7 +221,7 @@ class Follower:
             return
         self._wanted.clear()
         if not self._waiting:
-            self._wanted.wait(LOOK_SECONDS)
+            self._wanted.wait(self._every)
 
     def _look(self) -> None:
         if not self._hash:

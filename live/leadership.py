@@ -241,11 +241,14 @@ class Leadership:
         return self._lease.expired() or self._lease.is_elsewhere(), self.seconds / 2
 
 
-def leadership(dsn: str, portfolio: str, holder: str, settings: LeadershipSettings) -> Leadership:
-    """As it is configured."""
+def leadership(
+    dsn: str, portfolio: str, holder: str, settings: LeadershipSettings, redis: Any | None = None
+) -> Leadership:
+    """As it is configured. A `redis` client may be shared; without one a client is made where that says so."""
     seconds = float(settings.lease_seconds)
     lock = PortfolioLock(dsn, portfolio, holder)
     in_redis = None
     if settings.redis_url is not None:
-        in_redis = RedisLease(redis_client(settings.redis_url), f"{settings.redis_prefix}:{portfolio}:leader", seconds)
+        client = redis or redis_client(settings.redis_url)
+        in_redis = RedisLease(client, f"{settings.redis_prefix}:{portfolio}:leader", seconds)
     return Leadership(lock, PostgresLease(lock, holder, seconds), seconds=seconds, in_redis=in_redis)

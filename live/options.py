@@ -14,7 +14,7 @@ class LiveOptions:
     data_dir: Path = Path("data")
     db_config: Path | None = None
     db_env: str = "local"
-    portfolio: str = "main"
+    portfolios: tuple[str, ...] = ("main",)
     config: Path | None = None
     broker: str = "paper"
     capital: Decimal | None = None

@@ -29,6 +29,10 @@ class Engine(Protocol):
         """Whether recovery has ended and signals can be kept."""
 
     @property
+    def role(self) -> str:
+        """`leader`, `follower`, or `starting` where it is neither yet."""
+
+    @property
     def reads(self) -> Reads:
         """Lists from the database; they raise DatabaseAway within about 2 s."""
 

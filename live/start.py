@@ -13,6 +13,7 @@ from live.database import DatabaseInUse
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
 from live.leadership import Leadership
+from live.spread import precedence
 
 VERSION = "0.1.0"
 AGAIN_AFTER_SECONDS = 0.5
@@ -21,6 +22,9 @@ FOLLOW_SECONDS = 0.05
 PATIENCE_SECONDS = 0.5
 HEAD_START_SECONDS = 2.5
 HAND_OVER_EVERY_SECONDS = 0.5
+PLACE_EVERY_SECONDS = 1.0
+LATER = 5
+MOST_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
 
@@ -36,6 +40,7 @@ class Start:
         *,
         port: int,
         say_ready: Callable[[], None],
+        follow_every: float = FOLLOW_SECONDS,
     ) -> None:
         self._database = database
         self._leadership = leadership
@@ -46,7 +51,10 @@ class Start:
         # Whether the portfolio is ours: its lock taken, its schema brought up to date, the heartbeat told.
         self._prepared = False
         self._refused_at: float | None = None
-        self._pause = FOLLOW_SECONDS
+        self._follow_every = follow_every
+        self._pause = follow_every
+        self._asked_for_place_at = float("-inf")
+        self._served_since = time.monotonic()
         self._database_lost_at = float("-inf")
         self._handed_over_at = float("-inf")
 
@@ -60,7 +68,13 @@ class Start:
                 return
             if self._engine.database_away and not self._heartbeat.started:
                 self._database.revive()
+        self._served_since = time.monotonic()
         self._tell_ready()
+
+    @property
+    def served_for(self) -> float:
+        """For how many seconds the engine has served, once it does."""
+        return time.monotonic() - self._served_since
 
     def _tried(self) -> bool:
         try:
@@ -118,6 +132,7 @@ class Start:
             return
         if self._engine.following:
             self._engine.follow()
+            self._take_place()
             if time.monotonic() - self._handed_over_at > HAND_OVER_EVERY_SECONDS:
                 self._engine.hand_over()
                 self._handed_over_at = time.monotonic()
@@ -131,10 +146,19 @@ class Start:
                 )
             self._pause = AGAIN_AFTER_SECONDS
             return
-        self._pause = FOLLOW_SECONDS
         self._register()
         self._engine.follow()
         log.info("another instance leads; this one takes signals for it, and its place when it is gone")
+
+    def _take_place(self) -> None:
+        """Once a second: whose turn is it when the leader goes? That one looks often, so that it nearly always has the lock."""
+        if time.monotonic() - self._asked_for_place_at < PLACE_EVERY_SECONDS:
+            return
+        self._asked_for_place_at = time.monotonic()
+        manager = self._engine.db_manager
+        followers = {row["instance_id"] for row in manager.reads.all("followers")} | {manager.instance_id}
+        first, *_ = precedence(manager.portfolio, followers)
+        self._pause = min(MOST_SECONDS, self._follow_every * (1 if first == manager.instance_id else LATER))
 
     def _register(self) -> None:
         if not self._heartbeat.started:

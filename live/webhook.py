@@ -1,22 +1,21 @@
 """POST /webhook: an alert in, what became of it out."""
 
 import hmac
-from collections.abc import Callable, Collection
-from datetime import tzinfo
+from collections.abc import Collection
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import structlog
 from flask import Blueprint, Response, request
 
-from core.alert import Alert, parse_alert
+from core.alert import Alert, parse_alert, portfolio_named_in
 from core.errors import ConfigurationError
 from core.strict_json import BodyRefused
 from live.answers import Answer, AnswerKind
 from live.api.bodies import read_body
 from live.api.encoding import respond
-from live.api.errors import HttpRefused, malformed, status_of, unknown_portfolio
+from live.api.errors import HttpRefused, status_of
 from live.api.told import told
-from live.ports import Engine
+from live.portfolios import Portfolios, Served
 
 log = structlog.get_logger("live.webhook")
 
@@ -28,19 +27,11 @@ class Webhook:
 
     def __init__(
         self,
-        engine: Engine,
+        portfolios: Portfolios,
         *,
-        instruments: Callable[[], Collection[str]],
-        naive_timezone: tzinfo,
-        secret: str | None,
         allowed_addresses: Collection[str] = (),
-        as_listed: bool = False,
     ) -> None:
-        self._as_listed = as_listed
-        self._engine = engine
-        self._instruments = instruments
-        self._naive_timezone = naive_timezone
-        self._secret = None if secret is None else secret.encode()
+        self._portfolios = portfolios
         self._allowed = _networks(allowed_addresses)
 
     def blueprint(self) -> Blueprint:
@@ -53,7 +44,7 @@ class Webhook:
     def receive(self, portfolio: str | None = None) -> Response:
         """Take one alert and answer what became of it; refusals are logged, bodies never."""
         try:
-            alert = self._accepted(portfolio)
+            served, alert = self._accepted(portfolio)
         except (BodyRefused, HttpRefused) as error:
             status = status_of(error) if isinstance(error, BodyRefused) else error.status
             log.warning(
@@ -65,8 +56,9 @@ class Webhook:
                 remote=request.remote_addr,
             )
             raise HttpRefused(status, error.code, str(error), field=error.field) from None
-        answer = self._engine.deliver(alert.signal, alert.payload)
-        _log_outcome(alert, answer)
+        engine = served.engine
+        answer = engine.deliver(alert.signal, alert.payload)
+        _log_outcome(engine.portfolio_name, alert, answer)
         identity = {
             "signal_id": answer.signal_id,
             "fingerprint": answer.fingerprint,
@@ -75,18 +67,22 @@ class Webhook:
         }
         return respond(told(answer, identity, _TOLD), 202 if answer.kind is AnswerKind.QUEUED else 200)
 
-    def _accepted(self, portfolio: str | None) -> Alert:
+    def _accepted(self, portfolio: str | None) -> tuple[Served, Alert]:
+        """What path, query and body say of the portfolio has to agree, and to be one that is served."""
         _require_no_web_page()
         self._require_address(request.remote_addr)
+        body, named = read_body(), [portfolio, *request.args.getlist("portfolio")]
+        # Which instruments there are, and which secret is asked for, is the portfolio's.
+        served = self._portfolios.only or self._portfolios.named(*named, portfolio_named_in(body))
         alert = parse_alert(
-            read_body(),
-            instruments=self._instruments(),
-            naive_timezone=self._naive_timezone,
-            as_listed=self._as_listed,
+            body,
+            instruments=served.instruments(),
+            naive_timezone=served.naive_timezone,
+            as_listed=served.as_listed,
         )
-        self._require_secret(alert)
-        self._require_portfolio(portfolio, *request.args.getlist("portfolio"), alert.portfolio)
-        return alert
+        _require_secret(served, alert)
+        self._portfolios.named(*named, alert.portfolio)
+        return served, alert
 
     def _require_address(self, remote: str | None) -> None:
         if not self._allowed:
@@ -98,21 +94,14 @@ class Webhook:
         if address is None or not any(address in network for network in self._allowed):
             raise HttpRefused(403, "forbidden_address", "alerts are not taken from this address")
 
-    def _require_secret(self, alert: Alert) -> None:
-        if self._secret is None:
-            return
-        # On bytes: compare_digest refuses text that is not ASCII.
-        if not hmac.compare_digest((alert.secret or "").encode(), self._secret):
-            rule = "is required" if alert.secret is None else "is wrong"
-            raise HttpRefused(401, "unauthorized", f"`secret` {rule}", field="secret")
 
-    def _require_portfolio(self, *given: str | None) -> None:
-        """What path, query and body say has to agree, and to be what is served; saying nothing is agreeing."""
-        named = {name.lower() for name in given if name is not None}
-        if len(named) > 1:
-            raise malformed("`portfolio` is one in the address and another in the body", "portfolio")
-        if named and named != {self._engine.portfolio_name}:
-            raise unknown_portfolio(self._engine.portfolio_name)
+def _require_secret(served: Served, alert: Alert) -> None:
+    if served.webhook_secret is None:
+        return
+    # On bytes: compare_digest refuses text that is not ASCII.
+    if not hmac.compare_digest((alert.secret or "").encode(), served.webhook_secret.encode()):
+        rule = "is required" if alert.secret is None else "is wrong"
+        raise HttpRefused(401, "unauthorized", f"`secret` {rule}", field="secret")
 
 
 def _require_no_web_page() -> None:
@@ -121,11 +110,12 @@ def _require_no_web_page() -> None:
         raise HttpRefused(403, "web_page", "alerts are not taken from a web page")
 
 
-def _log_outcome(alert: Alert, answer: Answer) -> None:
+def _log_outcome(portfolio: str, alert: Alert, answer: Answer) -> None:
     duplicate = answer.kind is AnswerKind.DUPLICATE
     log.info(
         "signal",
         status="duplicate" if duplicate else answer.outcome.get("status", answer.kind.value),
+        portfolio=portfolio,
         type=alert.signal.type.value,
         instrument=alert.signal.instrument,
         layer=alert.signal.layer,

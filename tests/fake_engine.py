@@ -1,6 +1,6 @@
 """An engine for tests of the HTTP shell: answers what it is told to, and remembers what it was asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -16,6 +16,7 @@ from core.orders import OrderState
 from core.portfolio import Portfolio
 from live.answers import Answer, AnswerKind
 from live.app import create_app
+from live.portfolios import Portfolios, Served
 from live.reconcile import Finding
 from tests.builders import NOON, a_portfolio, a_position
 
@@ -85,6 +86,7 @@ class FakeEngine:
         self.portfolio_name = "main"
         self.portfolio: Portfolio = a_portfolio()
         self.ready = True
+        self.role = "leader"
         self.reads = FakeReads()
         self.signals: list[tuple[Signal, dict[str, Any]]] = []
         self.commands: list[Command] = []
@@ -147,15 +149,22 @@ def decided(**changes: Any) -> Answer:
     return Answer(kind=AnswerKind.DECIDED, outcome={**EXECUTED, **changes}, signal_id=7, journal_seq=12)
 
 
-def an_app(engine: FakeEngine, **options: Any) -> Flask:
-    """The application around the fake, without a webhook secret unless told otherwise."""
+def served_by(engine: FakeEngine, **options: Any) -> Served:
+    """The fake as HTTP knows it, without a webhook secret unless told otherwise."""
     defaults: dict[str, Any] = {
         "instruments": lambda: ("BANK_NIFTY", "GOLD_MINI"),
         "naive_timezone": KOLKATA,
         "webhook_secret": None,
-        "operator_token": TOKEN,
     }
-    return create_app(engine, **{**defaults, **options})
+    return Served(engine_now=lambda: engine, **{**defaults, **options})
+
+
+def an_app(
+    engine: FakeEngine, *, operator_token: str = TOKEN, allowed_addresses: Collection[str] = (), **options: Any
+) -> Flask:
+    """The application around the fake as the only portfolio."""
+    portfolios = Portfolios({engine.portfolio_name: served_by(engine, **options)})
+    return create_app(portfolios, operator_token=operator_token, allowed_addresses=allowed_addresses)
 
 
 def error_of(response: TestResponse) -> dict[str, str]:

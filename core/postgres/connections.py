@@ -16,7 +16,7 @@ from psycopg2 import extensions, extras
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from core.config import DatabaseSettings, validated
+from core.config import PORTFOLIO_NAME, DatabaseSettings, validated
 from core.errors import ConfigurationError, DatabaseAway, PoolExhausted, UnsafeServer
 from core.postgres.errors import translated
 from core.postgres.patience import is_bounded, seconds_left
@@ -50,13 +50,12 @@ def schema_of(portfolio: str) -> str:
     return "public" if portfolio == "main" else portfolio
 
 
-_PORTFOLIO = re.compile(r"^[a-z][a-z0-9_]{0,29}$")
 _RESERVED = re.compile(r"^(public|book|risk|information_schema|pg_.*)$")
 
 
 def require_portfolio_name(portfolio: str) -> str:
     """`portfolio` if it may name a schema of ours; ConfigurationError says what is allowed."""
-    if not _PORTFOLIO.match(portfolio) or _RESERVED.match(portfolio):
+    if not re.fullmatch(PORTFOLIO_NAME, portfolio) or _RESERVED.match(portfolio):
         raise ConfigurationError(
             f"`portfolio`: {portfolio!r} is not allowed; a letter, then up to 29 of a-z, 0-9 and _, "
             "and not public, book, risk, information_schema or pg_*"

@@ -34,9 +34,11 @@ def malformed(message: str, field: str | None = None) -> HttpRefused:
     return HttpRefused(400, "malformed", message, field=field)
 
 
-def unknown_portfolio(served: str) -> HttpRefused:
-    """A 404 for a portfolio that another engine would have to serve."""
-    return HttpRefused(404, "unknown_portfolio", f"only the portfolio `{served}` is served here", field="portfolio")
+def unknown_portfolio(served: str | None) -> HttpRefused:
+    """A 404 for a portfolio that another engine would have to serve; `served` is the only one, None where there are
+    several, whose names are not told."""
+    rule = "is not served here" if served is None else f"`{served}` is the only one that is served here"
+    return HttpRefused(404, "unknown_portfolio", f"`portfolio`: {rule}", field="portfolio")
 
 
 def error_body(code: str, message: str, field: str | None = None) -> dict[str, dict[str, str]]:

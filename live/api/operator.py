@@ -6,7 +6,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 import structlog
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from msgspec.structs import asdict
 
 from core.findings import DIFFERENCES
@@ -24,6 +24,7 @@ from live.api.positions import find_position
 from live.api.queries import Query
 from live.api.told import told
 from live.brokers.port import BrokerAway, BrokerRefused, OutcomeUnknown
+from live.portfolios import Portfolios
 from live.ports import Engine
 
 log = structlog.get_logger("live.operator")
@@ -37,9 +38,15 @@ _TOLD = ("reason", "position_id", "positions", "lots", "sizing")
 class Operator:
     """The commands; each needs `Authorization: Bearer` with the token, on loopback too."""
 
-    def __init__(self, engine: Engine, token: str) -> None:
-        self._engine = engine
+    def __init__(self, portfolios: Portfolios, token: str) -> None:
+        self._portfolios = portfolios
         self._token = token.encode()
+
+    @property
+    def _engine(self) -> Engine:
+        """The engine of the portfolio that this request is for: one from its beginning to its end."""
+        engine: Engine = g.engine
+        return engine
 
     def blueprint(self) -> Blueprint:
         """The routes of the commands."""
@@ -193,7 +200,7 @@ class Operator:
                 "the operator's token is required: `Authorization: Bearer TOKEN`",
                 headers={"WWW-Authenticate": 'Bearer realm="portfolio manager"'},
             )
-        Query(self._engine.portfolio_name)
+        g.engine = Query(self._portfolios).engine
 
     def _carry_out(self, command: Command) -> Response:
         answer = self._engine.command(command)

@@ -7,18 +7,20 @@ from live.api.encoding import figures_text
 from live.api.errors import malformed
 from live.api.pages import Row, page
 from live.api.queries import Query
+from live.portfolios import Portfolios
 from live.ports import Engine
 
 ID_LENGTH = 40  # orders.client_order_id VARCHAR(40)
 
 
-def orders_blueprint(engine: Engine) -> Blueprint:
+def orders_blueprint(portfolios: Portfolios) -> Blueprint:
     """The view of orders."""
     blueprint = Blueprint("orders", __name__)
 
     @blueprint.get("/orders")
     def list_orders() -> Response:
-        query = Query(engine.portfolio_name, "state", "instrument", "limit", "before")
+        query = Query(portfolios, "state", "instrument", "limit", "before")
+        engine = query.engine
         states, instrument, limit = query.statuses(OrderState, "state"), query.instrument(), query.limit()
         before = query.text("before")
         if before is not None:

@@ -7,6 +7,7 @@ from live.api.encoding import respond
 from live.api.errors import HttpRefused, malformed
 from live.api.pages import page
 from live.api.queries import Query
+from live.portfolios import Portfolios
 from live.ports import Engine
 
 ID_LENGTH = 50  # portfolio_positions.position_id VARCHAR(50)
@@ -22,13 +23,14 @@ def find_position(engine: Engine, position_id: str) -> Position:
     return position
 
 
-def positions_blueprint(engine: Engine) -> Blueprint:
+def positions_blueprint(portfolios: Portfolios) -> Blueprint:
     """The views of positions."""
     blueprint = Blueprint("positions", __name__)
 
     @blueprint.get("/positions")
     def list_positions() -> Response:
-        query = Query(engine.portfolio_name, "status", "instrument", "limit", "before")
+        query = Query(portfolios, "status", "instrument", "limit", "before")
+        engine = query.engine
         statuses, instrument, limit = query.statuses(PositionStatus), query.instrument(), query.limit()
         before = query.text("before")
         if before is not None:
@@ -42,8 +44,7 @@ def positions_blueprint(engine: Engine) -> Blueprint:
 
     @blueprint.get("/positions/<position_id>")
     def show_position(position_id: str) -> Response:
-        Query(engine.portfolio_name)
-        return respond(find_position(engine, position_id))
+        return respond(find_position(Query(portfolios).engine, position_id))
 
     return blueprint
 

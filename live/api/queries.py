@@ -6,7 +6,9 @@ from enum import StrEnum
 
 from flask import request
 
-from live.api.errors import malformed, unknown_portfolio
+from live.api.errors import malformed
+from live.portfolios import Portfolios
+from live.ports import Engine
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -19,7 +21,7 @@ _WHOLE = re.compile(r"[0-9]{1,19}", re.ASCII)
 class Query:
     """The request's query string, of which only `portfolio` and the `allowed` parameters may be given, once each."""
 
-    def __init__(self, served: str, *allowed: str) -> None:
+    def __init__(self, portfolios: Portfolios, *allowed: str) -> None:
         self._values = {}
         for name, values in request.args.lists():
             if name != "portfolio" and name not in allowed:
@@ -28,8 +30,15 @@ class Query:
             if len(values) > 1:
                 raise malformed(f"`{name}` is given twice", name)
             self._values[name] = values[0]
-        if self._values.get("portfolio", served).lower() != served:
-            raise unknown_portfolio(served)
+        self._portfolios = portfolios
+        self.portfolio = self._values.get("portfolio")
+        if self.portfolio is not None:
+            portfolios.named(self.portfolio)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the portfolio that is asked about. Raises HttpRefused where several are served and none is named."""
+        return self._portfolios.named(self.portfolio).engine
 
     def text(self, name: str) -> str | None:
         """The parameter as given, None where it is absent."""

@@ -8,16 +8,17 @@ from core.models import Status
 from live.api.encoding import outcome_text, respond
 from live.api.pages import Row, page
 from live.api.queries import LARGEST_ID, Query
-from live.ports import Engine
+from live.portfolios import Portfolios
 
 
-def signals_blueprint(engine: Engine) -> Blueprint:
+def signals_blueprint(portfolios: Portfolios) -> Blueprint:
     """The views of what came in and what was decided."""
     blueprint = Blueprint("signals", __name__)
 
     @blueprint.get("/signals")
     def list_signals() -> Response:
-        query = Query(engine.portfolio_name, "status", "instrument", "limit", "before")
+        query = Query(portfolios, "status", "instrument", "limit", "before")
+        engine = query.engine
         statuses, instrument, limit = query.statuses(Status), query.instrument(), query.limit()
         before = query.whole("before", LARGEST_ID)
         return page(
@@ -32,13 +33,14 @@ def signals_blueprint(engine: Engine) -> Blueprint:
 
     @blueprint.get("/journal")
     def list_journal() -> Response:
-        query = Query(engine.portfolio_name, "limit", "before")
+        query = Query(portfolios, "limit", "before")
+        engine = query.engine
         limit, before = query.limit(), query.whole("before", LARGEST_ID)
         return page("journal", "seq", limit, lambda count: engine.reads.journal(limit=count, before=before))
 
     @blueprint.get("/webhook/stats")
     def show_counts() -> Response:
-        Query(engine.portfolio_name)
+        engine = Query(portfolios).engine
         by_type: Counter[str] = Counter()
         by_outcome: Counter[str] = Counter()
         counts = [

@@ -1,4 +1,6 @@
-"""GET /status, /db/status, /health and /ready."""
+"""GET /portfolios, /status, /db/status, /health and /ready."""
+
+from typing import Any
 
 from flask import Blueprint, Response
 
@@ -6,16 +8,22 @@ from core.errors import DatabaseAway
 from live.api.encoding import respond
 from live.api.errors import error_body
 from live.api.queries import Query
+from live.portfolios import Portfolios
 from live.ports import Engine
 
 
-def status_blueprint(engine: Engine) -> Blueprint:
-    """The views of how the engine and its database are."""
+def status_blueprint(portfolios: Portfolios) -> Blueprint:
+    """The views of how engines and their database are."""
     blueprint = Blueprint("status", __name__)
+
+    @blueprint.get("/portfolios")
+    def list_portfolios() -> Response:
+        Query(portfolios)
+        return respond({"portfolios": [_shown(served.engine) for served in portfolios]})
 
     @blueprint.get("/status")
     def show_status() -> Response:
-        Query(engine.portfolio_name)
+        engine = Query(portfolios).engine
         try:
             return respond(engine.status())
         except DatabaseAway as error:
@@ -23,23 +31,42 @@ def status_blueprint(engine: Engine) -> Blueprint:
 
     @blueprint.get("/db/status")
     def show_database() -> Response:
-        Query(engine.portfolio_name)
+        engine = Query(portfolios).engine
         try:
             return respond({"connected": True, **engine.database_status(), **engine.backlog()})
         except DatabaseAway as error:
             away = error_body("database_away", str(error))
             return respond({"connected": False, **engine.backlog(), **away}, 503)
 
+    return blueprint
+
+
+def health_blueprint(portfolios: Portfolios) -> Blueprint:
+    """What supervisors and load balancers ask."""
+    blueprint = Blueprint("health", __name__)
+
     @blueprint.get("/health")
     def show_alive() -> Response:
-        Query(engine.portfolio_name)
+        Query(portfolios)
         return respond({"status": "alive"})
 
     @blueprint.get("/ready")
     def show_ready() -> Response:
-        Query(engine.portfolio_name)
-        if engine.ready:
-            return respond({"ready": True})
-        return respond({"ready": False, **error_body("not_ready", "signals cannot be kept yet")}, 503)
+        query = Query(portfolios)
+        if query.portfolio is not None:
+            return _readiness([query.engine])
+        return _readiness([served.engine for served in portfolios])
 
     return blueprint
+
+
+def _shown(engine: Engine) -> dict[str, Any]:
+    return {"portfolio": engine.portfolio_name, "role": engine.role, "ready": engine.ready, **engine.backlog()}
+
+
+def _readiness(engines: list[Engine]) -> Response:
+    """One portfolio that is not ready must not keep alerts from the others."""
+    not_ready = [engine.portfolio_name for engine in engines if not engine.ready]
+    if len(not_ready) == len(engines):
+        return respond({"ready": False, **error_body("not_ready", "signals cannot be kept yet")}, 503)
+    return respond({"ready": True, **({"not_ready": not_ready} if not_ready else {})})

@@ -11,7 +11,7 @@ from live.cli.options import (
     data_dir_option,
     db_config_option,
     db_env_option,
-    portfolio_option,
+    portfolios_option,
 )
 from live.options import LiveOptions
 
@@ -28,7 +28,7 @@ from live.options import LiveOptions
 @data_dir_option
 @db_config_option
 @db_env_option
-@portfolio_option
+@portfolios_option
 @config_option
 @click.option(
     "--broker",
@@ -49,12 +49,12 @@ def live(
     data_dir: Path,
     db_config: Path | None,
     db_env: str,
-    portfolio: str,
+    portfolios: tuple[str, ...],
     config: Path | None,
     broker: str,
     capital: Decimal | None,
 ) -> None:
-    """Serve a portfolio until SIGTERM or Ctrl-C.
+    """Serve a portfolio, or several, until SIGTERM or Ctrl-C.
 
     Makes and migrates the database where need be, takes over the state as it was left, then prints one line
     `ready on http://...`. A host other than loopback needs PORTFOLIO_WEBHOOK_SECRET.
@@ -64,16 +64,21 @@ def live(
       python portfolio_manager.py live
       python portfolio_manager.py live --port 8080 --data-dir /var/lib/portfolio --capital 10000000
       python portfolio_manager.py live --db-config database_config.json --db-env production
+      python portfolio_manager.py live --portfolio alpha --portfolio beta --config portfolios.json
     """
     from live.bootstrap import run_live
 
+    if capital is not None and len(portfolios) > 1:
+        raise click.UsageError(
+            "--capital is one portfolio's: give each its own `portfolios.NAME.initial_capital` in --config"
+        )
     options = LiveOptions(
         host=host,
         port=port,
         data_dir=data_dir,
         db_config=db_config,
         db_env=db_env,
-        portfolio=portfolio,
+        portfolios=portfolios,
         config=config,
         broker=broker,
         capital=capital,

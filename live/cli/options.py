@@ -132,6 +132,19 @@ def portfolio_option(function: _Function) -> _Function:
     )(function)
 
 
+def portfolios_option(function: _Function) -> _Function:
+    """--portfolio, as often as there are portfolios; checked, as `portfolios`."""
+    return click.option(
+        "--portfolio",
+        "portfolios",
+        multiple=True,
+        default=("main",),
+        show_default="main",
+        callback=_portfolios,
+        help="The portfolio to serve; repeated, each of them.",
+    )(function)
+
+
 def data_dir_option(function: _Function) -> _Function:
     """--data-dir."""
     return click.option(
@@ -237,6 +250,13 @@ def _portfolio(ctx: click.Context, param: click.Parameter, value: str) -> str:
         return require_portfolio_name(value)
     except ConfigurationError as error:
         raise click.BadParameter(str(error), ctx, param) from error
+
+
+def _portfolios(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(_portfolio(ctx, param, value) for value in values)
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise click.BadParameter(f"{twice[0]!r} is given twice", ctx, param)
+    return names
 
 
 def _url(ctx: click.Context, param: click.Parameter, value: str) -> str:

@@ -71,7 +71,7 @@ def send(
     """
     from live.cli.alerts import read_alerts
 
-    settings = file_settings(config)
+    settings = file_settings(config).of(database.portfolio)
     good, bad = read_alerts(file.read(), settings, portfolio=database.portfolio, secret=secret)
     _report_bad(bad, keep_going=keep_going, as_json=as_json)
     told = _decided_here(good, settings, database) if dry_run else _sent(good, url, database.portfolio, keep_going)

@@ -54,7 +54,6 @@ from core.postgres.embedded_cluster import Layout
 from core.postgres.errors import StatementFailed
 from core.postgres.lease import PortfolioLock
 from core.postgres.migrations import head, migrate
-from live.app import create_app
 from live.brokers.ccxt import CcxtBroker
 from live.brokers.settings import BrokersSettings
 from live.cli import _COMMANDS, main
@@ -70,7 +69,7 @@ from live.replay.trade_rows import MAX_ROWS
 from tests.builders import a_signal, minutes
 from tests.command_line import run
 from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of
-from tests.fake_engine import FakeEngine
+from tests.fake_engine import FakeEngine, an_app
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -444,14 +443,8 @@ def test_the_readmes_table_lists_every_command_and_no_other() -> None:
     assert [quoted(row[0])[0] for row in table_after("README.md", "## Commands")] == list(_COMMANDS)
 
 
-def test_the_readmes_table_lists_every_route_and_no_other(settings: Any) -> None:
-    app = create_app(
-        FakeEngine(),
-        instruments=lambda: settings.instruments,
-        naive_timezone=UTC,
-        webhook_secret=None,
-        operator_token="t" * 16,
-    )
+def test_the_readmes_table_lists_every_route_and_no_other() -> None:
+    app = an_app(FakeEngine())
     served = {
         (method, re.sub(r"<\w+>", "*", rule.rule))
         for rule in app.url_map.iter_rules()

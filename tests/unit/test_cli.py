@@ -139,7 +139,7 @@ def test_live_passes_on_what_it_was_asked_for(started: list[LiveOptions], tmp_pa
             data_dir=tmp_path,
             db_config=file,
             db_env="production",
-            portfolio="alpha",
+            portfolios=("alpha",),
             config=file,
             broker="paper",
             capital=Decimal("1000.25"),

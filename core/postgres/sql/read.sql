@@ -353,6 +353,12 @@ FROM instance_metadata
 ORDER BY last_heartbeat DESC, instance_id DESC
 LIMIT %(limit)s;
 
+-- name: followers
+-- Who may take the lead when it is free.
+SELECT instance_id
+FROM instance_metadata
+WHERE status = 'standby' AND stopped_at IS NULL AND last_heartbeat > now() - INTERVAL '3 seconds';
+
 -- name: server_clock
 -- The time of what is written by hand, outside the engine.
 SELECT now() AS now;

@@ -302,7 +302,7 @@ INSERT INTO instance_metadata (
 VALUES (%(instance_id)s, now(), now(), FALSE, NULL, 'recovering', %(hostname)s, %(port)s, %(version)s)
 ON CONFLICT (instance_id) DO UPDATE SET
     last_heartbeat = now(), status = excluded.status, hostname = excluded.hostname, port = excluded.port,
-    version = excluded.version, updated_at = now();
+    version = excluded.version, stopped_at = NULL, updated_at = now();
 
 -- name: heartbeat
 -- This instance is alive.

@@ -1,0 +1,197 @@
+"""One portfolio's parts put together, for as long as its engine lives."""
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any, Self
+
+from core.config import FileSettings
+from core.db_state_manager import DatabaseStateManager
+from core.errors import PortfolioError
+from core.settings import Settings
+from live.brokers.settings import BrokersSettings
+from live.contracts_desk import ContractsDesk
+from live.database import DatabaseInUse
+from live.engine import LiveTradingEngine
+from live.following import LOOK_SECONDS
+from live.heartbeat import Heartbeat
+from live.leadership import leadership
+from live.options import LiveOptions
+from live.order_desk import brokers_settings, order_desk, settings_for
+from live.secrets import require_safe_bind
+from live.service import Life, Over
+from live.spool import Spool
+from live.spread import SETTLED_SECONDS, Moves, precedence
+from live.start import FOLLOW_SECONDS, Start
+
+DRAIN_SECONDS = 3.0
+# So many portfolios are looked after as closely as one; more share what that costs the database.
+CLOSELY = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """What is configured for one portfolio."""
+
+    name: str
+    file_settings: FileSettings
+    brokers: BrokersSettings
+    settings: Settings
+    contracts: ContractsDesk
+    capital: Decimal | None
+
+    @classmethod
+    def of(cls, name: str, file_settings: FileSettings, options: LiveOptions) -> Self:
+        """Read from what is configured for all. Raises ConfigurationError."""
+        own = file_settings.of(name)
+        require_safe_bind(options.host, own.webhook_secret)
+        brokers = brokers_settings(own, options.broker)
+        settings = settings_for(own.settings, brokers)
+        return cls(
+            name=name,
+            file_settings=own,
+            brokers=brokers,
+            settings=settings,
+            contracts=ContractsDesk(own.contracts, settings, brokers.by_contract),
+            capital=options.capital if options.capital is not None else own.initial_capital,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the portfolios of a process have in common."""
+
+    options: LiveOptions
+    database: DatabaseInUse
+    clock: Callable[[], datetime]
+    instance_id: str
+    redis: Any | None
+    port: int
+    say_ready: Callable[[str], None]
+    moves: Moves
+
+    @property
+    def pace(self) -> float:
+        """How many times longer than one portfolio each is left to itself."""
+        return max(1.0, len(self.options.portfolios) / CLOSELY)
+
+
+def begin_life(shared: Shared, configured: Configured, spool: Spool) -> Life:
+    """An engine with all that it needs, not running yet. Raises ConfigurationError."""
+    held, running = ExitStack(), ExitStack()
+    try:
+        return _assembled(shared, configured, spool, held, running)
+    except BaseException:
+        running.close()
+        held.close()
+        raise
+
+
+def _assembled(shared: Shared, configured: Configured, spool: Spool, held: ExitStack, running: ExitStack) -> Life:
+    over, options, dsn = Over(), shared.options, shared.database.dsn
+    manager = held.enter_context(
+        DatabaseStateManager(
+            dsn,
+            portfolio=configured.name,
+            instance_id=shared.instance_id,
+            pool_size=shared.database.pool_size,
+            connect_for=None,
+        )
+    )
+    holder = f"live pid {os.getpid()} on {socket.gethostname()}"
+    leads = leadership(dsn, configured.name, holder, configured.file_settings.leadership, shared.redis)
+    engine = LiveTradingEngine(
+        manager,
+        configured.settings,
+        clock=shared.clock,
+        initial_capital=configured.capital,
+        on_fatal=over.fail,
+        ending=over.event,
+        spool=spool,
+        contracts_on=configured.contracts.document_on,
+        roll_at=configured.file_settings.contracts.roll_at,
+        follow_every=LOOK_SECONDS * shared.pace,
+    )
+
+    def replaced(reason: str) -> None:
+        engine.replaced = True
+        over.fail(reason)
+
+    heartbeat = Heartbeat(manager, leads, engine, revive=shared.database.revive, on_lost=replaced)
+    # Undone from the last to the first; a follower need not wait for our last answers.
+    running.callback(leads.release)
+    running.callback(heartbeat.stop)
+    running.callback(engine.stop, DRAIN_SECONDS)
+    start_orders = running.enter_context(
+        order_desk(
+            engine,
+            configured.settings,
+            configured.brokers,
+            options.data_dir / "broker" / configured.name,
+            clock=shared.clock,
+            may_send=lambda: engine.serving and leads.seconds_left > 0,
+            contracts=configured.contracts,
+        )
+    )
+    start = Start(
+        shared.database,
+        leads,
+        heartbeat,
+        engine,
+        port=shared.port,
+        say_ready=partial(shared.say_ready, configured.name),
+        follow_every=FOLLOW_SECONDS * shared.pace,
+    )
+
+    turns = _Turns(shared, manager, engine, start, start_orders)
+    return Life(
+        over=over,
+        engine=engine,
+        run=partial(turns.run, over),
+        stop=running.close,
+        close=held.close,
+        wanted_elsewhere=turns.wanted_elsewhere,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """Who leads: this instance as soon as it may, and as long as no other one is to."""
+
+    shared: Shared
+    manager: DatabaseStateManager
+    engine: LiveTradingEngine
+    start: Start
+    start_orders: Callable[[], None]
+
+    @property
+    def _several(self) -> bool:
+        return len(self.shared.options.portfolios) > 1
+
+    def run(self, over: Over) -> None:
+        """Until the engine serves."""
+        try:
+            self.start.run(over.event)
+        except Exception:
+            if self._several:
+                # It is tried again, and the others do not wait for it.
+                self.shared.say_ready(self.manager.portfolio)
+            raise
+        if self.engine.serving:
+            self.start_orders()
+
+    def wanted_elsewhere(self) -> bool:
+        """Whether one who follows should lead. An instance with one portfolio keeps it."""
+        if not self._several or self.start.served_for < SETTLED_SECONDS:
+            return False
+        try:
+            others = [row["instance_id"] for row in self.manager.reads.all("followers")]
+        except PortfolioError:
+            return False
+        first, *_ = precedence(self.manager.portfolio, [self.manager.instance_id, *others])
+        return first != self.manager.instance_id and self.shared.moves.may_move()

@@ -1,0 +1,58 @@
+"""The portfolios that this process serves, as HTTP knows them: which one a request is for."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from live.api.errors import malformed, unknown_portfolio
+from live.ports import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One of them. `engine_now` is asked each time: it is another one after a portfolio was begun anew.
+
+    `instruments` tells what is configured; a time without an offset is of `naive_timezone`; `as_listed` takes entries
+    without stop, ATR and ER.
+    """
+
+    engine_now: Callable[[], Engine]
+    instruments: Callable[[], Collection[str]]
+    naive_timezone: tzinfo
+    webhook_secret: str | None
+    as_listed: bool = False
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that serves it now."""
+        return self.engine_now()
+
+
+class Portfolios:
+    """By name, at least one. Where it is the only one, nobody has to name it."""
+
+    def __init__(self, served: Mapping[str, Served]) -> None:
+        self._served = dict(served)
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(self._served.values())
+
+    @property
+    def only(self) -> Served | None:
+        """The one that is served, None where there are several."""
+        return next(iter(self)) if len(self._served) == 1 else None
+
+    def named(self, *given: str | None) -> Served:
+        """The one that all these names agree on; who says nothing agrees. Raises HttpRefused."""
+        names = {name.lower() for name in given if name is not None}
+        if len(names) > 1:
+            raise malformed("`portfolio` is one in the address and another in the body", "portfolio")
+        only = self.only
+        if not names and only is not None:
+            return only
+        if not names:
+            raise malformed("`portfolio` is required: several are served here", "portfolio")
+        found = self._served.get(names.pop())
+        if found is None:
+            raise unknown_portfolio(None if only is None else next(iter(self._served)))
+        return found

@@ -1,0 +1,128 @@
+"""One portfolio in this process, from its first start to its end: begun anew where it lost the lead or gave it away."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from core.errors import PortfolioError
+from core.postgres.embedded import EmbeddedServerError
+from live.engine import LiveTradingEngine
+
+AGAIN_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+CANNOT = (PortfolioError, EmbeddedServerError)
+log = structlog.get_logger(__name__)
+
+
+class Over:
+    """When one life of a portfolio ends: asked to, or because it may not go on."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.failure: str | None = None
+
+    def fail(self, reason: str) -> None:
+        """It may not go on."""
+        self.failure = self.failure or reason
+        self.event.set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """From an engine's construction to its end.
+
+    `run` returns once the engine serves or its `over` is set; `stop` lets what waits be decided and gives the lead up;
+    `close` ends what requests may still read from; `wanted_elsewhere` tells whether another instance should lead.
+    """
+
+    over: Over
+    engine: LiveTradingEngine
+    run: Callable[[], None]
+    stop: Callable[[], None]
+    close: Callable[[], None]
+    wanted_elsewhere: Callable[[], bool] = lambda: False
+
+
+class Service:
+    """A portfolio's lives, one after the other, by a thread of its own. `fail` ends the process: set where the portfolio is
+    the only one of it, so that whoever supervises it begins anew."""
+
+    def __init__(self, name: str, begin: Callable[[], Life], fail: Callable[[str], None] | None) -> None:
+        self.name = name
+        self._begin = begin
+        self._fail = fail
+        self._life = begin()
+        self._ending = threading.Event()
+        self._changing = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name=f"service-{name}", daemon=True)
+
+    @property
+    def engine(self) -> LiveTradingEngine:
+        """The engine that serves it now."""
+        return self._life.engine
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Decide what waits, and give the lead up."""
+        self._ending.set()
+        with self._changing:
+            self._life.over.event.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._life.stop()
+
+    def close(self) -> None:
+        """End the rest of it; stop() comes first."""
+        self._life.close()
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            self._live()
+            if self._fail is not None:
+                if self._life.over.failure is not None:
+                    self._fail(self._life.over.failure)
+                return
+            if not self._ending.is_set():
+                self._begin_anew()
+
+    def _live(self) -> None:
+        life = self._life
+        try:
+            life.run()
+            while not life.over.event.wait(LOOK_SECONDS):
+                if life.engine.serving and life.wanted_elsewhere():
+                    log.info("another instance is to lead", portfolio=self.name)
+                    life.over.event.set()
+        except CANNOT as error:
+            log.error("cannot serve", portfolio=self.name, reason=str(error))
+            life.over.fail(str(error))
+        except Exception as error:
+            log.exception("cannot serve", portfolio=self.name)
+            life.over.fail(str(error))
+
+    def _begin_anew(self) -> None:
+        """Until the new engine is there, the old one keeps what comes in the spool."""
+        before = self._life
+        before.stop()
+        if before.over.failure is not None:
+            log.error("the portfolio is begun anew", portfolio=self.name, reason=before.over.failure)
+            self._ending.wait(AGAIN_SECONDS)
+        while not self._ending.is_set():
+            try:
+                life = self._begin()
+            except CANNOT as error:
+                log.error("the portfolio cannot be begun anew", portfolio=self.name, reason=str(error))
+                self._ending.wait(AGAIN_SECONDS)
+                continue
+            with self._changing:
+                self._life = life
+                if self._ending.is_set():
+                    life.over.event.set()
+            life.engine.take_up_the_rest()
+            before.close()
+            return

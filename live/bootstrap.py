@@ -1,4 +1,4 @@
-"""Puts the process together: the only place that names concrete classes and reads the clock."""
+"""Puts the process together: the process with what its portfolios share; the only place that reads the clock."""
 
 import os
 import signal

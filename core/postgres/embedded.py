@@ -67,7 +67,8 @@ _ABANDONED_SECONDS = 10.0
 class EmbeddedServer:
     """One process's use of the PostgreSQL below a data directory. Not for several threads at once."""
 
-    max_connections: ClassVar[int] = 50
+    # A leader needs five, a follower three, for each portfolio.
+    max_connections: ClassVar[int] = 300
 
     def __init__(self, data_dir: Path, *, create: bool = True) -> None:
         self._layout = Layout.of(data_dir)

@@ -226,7 +226,8 @@ class Served:
     url: str
 
     def __post_init__(self) -> None:
-        self.pid: int = self.get("/status")["pid"]
+        first = self.get("/portfolios")["portfolios"][0]["portfolio"]
+        self.pid: int = self.get(f"/status?portfolio={first}")["pid"]
 
     def get(self, path: str) -> Any:
         """The JSON of a GET."""
@@ -362,6 +363,13 @@ def test_the_readmes_alert_is_executed_and_survives_a_sigkill(readme: Shell) -> 
     assert served.process.returncode == 0
 
 
+def test_the_readmes_portfolios_are_served_side_by_side(readme: Shell) -> None:
+    with readme.serving(block("README.md", "terminal three, several")) as served:
+        told = {each["portfolio"]: each["role"] for each in served.get("/portfolios")["portfolios"]}
+        assert told == {"alpha": "leader", "beta": "leader"}
+    assert served.process.returncode == 0
+
+
 def test_the_readmes_commands_and_requests_do_what_they_say(readme: Shell) -> None:
     live = next(found for found in blocks_of("README.md") if found.how == "terminal one")
     with readme.serving(live) as served:
@@ -378,7 +386,8 @@ def test_the_readmes_commands_and_requests_do_what_they_say(readme: Shell) -> No
 
 
 def test_every_command_of_the_readme_is_run_by_one_of_these_tests() -> None:
-    known = [("bash", how) for how in ("", "terminal one", "terminal two, follows", "kills", "make --dry-run")]
+    marked = ("terminal one", "terminal two, follows", "terminal three, several", "kills", "make --dry-run")
+    known = [("bash", how) for how in ("", *marked)]
     known.append(("json", "the answer to the alert"))
     unmarked = [found for found in blocks_of("README.md") if found.language == "bash" and not found.how]
     assert {(found.language, found.how) for found in blocks_of("README.md")} == set(known)
@@ -777,6 +786,14 @@ def _shown(default: Any) -> str:
             return f'"{default}"'
         case _:
             return str(default)
+
+
+def test_the_configuration_guides_portfolios_are_valid(tmp_path: Path) -> None:
+    example = tmp_path / "portfolios.json"
+    example.write_text(block("docs/configuration.md", "valid, for several portfolios").text, encoding="utf-8")
+    found = load_file_settings(example)
+    risk = [found.of(name).limits.risk_percent for name in ("alpha", "beta", "gamma")]
+    assert (risk, found.of("alpha").initial_capital) == ([10, 6, 10], 10_000_000)
 
 
 def test_the_configuration_guides_examples_are_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

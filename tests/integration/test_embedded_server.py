@@ -184,7 +184,7 @@ def test_the_first_start_makes_the_database_and_its_name_is_known_without_a_serv
         ("synchronous_commit", "on"),
         ("data_checksums", "on"),
         ("listen_addresses", ""),
-        ("max_connections", "50"),
+        ("max_connections", "300"),
         ("TimeZone", "UTC"),
         ("server_encoding", "UTF8"),
         ("idle_in_transaction_session_timeout", "0"),

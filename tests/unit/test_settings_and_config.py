@@ -444,3 +444,71 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 def test_two_spellings_of_one_instrument_are_refused(file: Any) -> None:
     assert "`instruments.gold`" in message_of(file({"instruments": {"gold": {}, "GOLD": {}}}))
+
+
+# --- several portfolios
+
+
+def test_a_portfolios_own_settings_are_put_over_the_common_ones_key_by_key(file: Any) -> None:
+    own = {
+        "limits": {"risk_percent": 6},
+        "webhook_secret": "of beta alone",
+        "instruments": {"GOLD_MINI": {"max_pyramids": 2}},
+    }
+    common = {
+        "limits": {"risk_percent": 10, "margin_percent": 40},
+        "webhook_secret": "of all of them",
+        "instruments": {"GOLD_MINI": {"margin_per_lot": 120000}},
+    }
+    loaded = load_file_settings(file({**common, "portfolios": {"beta": own}}))
+    beta, other = loaded.of("beta"), loaded.of("alpha")
+    assert other is loaded
+    assert (beta.limits.risk_percent, beta.limits.margin_percent) == (6, 40)
+    assert (beta.webhook_secret, other.webhook_secret) == ("of beta alone", "of all of them")
+    gold = beta.settings.instruments["GOLD_MINI"]
+    assert (gold.max_pyramids, gold.margin_per_lot) == (2, 120000)
+    assert other.settings.instruments["GOLD_MINI"].max_pyramids != 2
+
+
+def test_the_environment_goes_over_what_is_common_and_not_over_a_portfolios_own(
+    file: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTFOLIO_LIMITS__RISK_PERCENT", "8")
+    monkeypatch.setenv("PORTFOLIO_INSTRUMENTS__GOLD_MINI__MAX_PYRAMIDS", "3")
+    monkeypatch.setenv("PORTFOLIO_PORTFOLIOS", '{"beta": {"webhook_secret": "of the variable"}}')
+    own = {"limits": {"risk_percent": 6}, "instruments": {"GOLD_MINI": {"max_pyramids": 2}}}
+    loaded = load_file_settings(file({"limits": {"risk_percent": 10}, "portfolios": {"beta": own}}))
+    assert (loaded.limits.risk_percent, loaded.of("beta").limits.risk_percent) == (8, 6)
+    assert loaded.settings.instruments["GOLD_MINI"].max_pyramids == 3
+    assert loaded.of("beta").settings.instruments["GOLD_MINI"].max_pyramids == 2
+    assert loaded.of("beta").webhook_secret == "of the variable"
+
+
+def test_what_was_given_for_all_counts_as_given_for_each(file: Any) -> None:
+    loaded = load_file_settings(file({"execution": {"fills": "paper"}, "portfolios": {"beta": {"initial_capital": 5}}}))
+    assert "fills" in loaded.of("beta").execution.model_fields_set
+
+
+@pytest.mark.parametrize(
+    "own,rule",
+    [
+        ({"beta": {"limits": {"risc_percent": 1}}}, "did you mean `risk_percent`"),
+        ({"beta": {"operator_token": "x" * 20}}, "`operator_token` is of the whole process"),
+        ({"beta": {"leadership": {}}}, "`leadership` is of the whole process"),
+        ({"beta": {"portfolios": {}}}, "`portfolios` is of the whole process"),
+        ({"beta": {"instruments": {"GOLD_MINI": {"lot_size": 0}}}}, "lot_size"),
+        ({"Beta": {"initial_capital": 5}}, "a name is a letter"),
+        ({"be-ta": {"initial_capital": 5}}, "a name is a letter"),
+    ],
+)
+def test_what_is_wrong_in_a_portfolios_settings_is_told_with_its_name(file: Any, own: Any, rule: str) -> None:
+    message = message_of(file({"portfolios": own}))
+    assert f"`portfolios.{next(iter(own))}`" in message
+    assert rule in message
+
+
+def test_a_portfolios_secret_is_not_repeated(file: Any) -> None:
+    assert "short" not in message_of(file({"portfolios": {"beta": {"webhook_secret": "short"}}}))
+    assert "hidden secret" not in repr(
+        load_file_settings(file({"portfolios": {"beta": {"webhook_secret": "hidden secret"}}}))
+    )

@@ -1,0 +1,119 @@
+"""A portfolio's lives in one process: when it is begun anew, and when the process ends for it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from core.errors import ConfigurationError
+from live.service import Life, Over, Service
+from tests.waiting import eventually
+
+
+class AnEngine:
+    """What a service asks of one."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.serving = True
+        self.took_up = False
+
+    def take_up_the_rest(self) -> None:
+        self.took_up = True
+
+
+class Lives:
+    """Each life that was begun, and what happened to it; `runs` says what each does."""
+
+    def __init__(self, *runs: Callable[[Over], None], wanted: bool = False) -> None:
+        self._runs = list(runs)
+        self._wanted = wanted
+        self.events: list[str] = []
+        self.overs: list[Over] = []
+        self.refusals: list[Exception] = []
+
+    def begin(self) -> Life:
+        if self.overs and self.refusals:
+            raise self.refusals.pop()
+        number, over = len(self.overs), Over()
+        self.overs.append(over)
+        self.events.append(f"begin {number}")
+        run = self._runs[number] if number < len(self._runs) else lambda _: None
+        engine: Any = AnEngine(number)
+        return Life(
+            over=over,
+            engine=engine,
+            run=lambda: run(over),
+            stop=lambda: self.events.append(f"stop {number}"),
+            close=lambda: self.events.append(f"close {number}"),
+            wanted_elsewhere=lambda: self._wanted and number == 0,
+        )
+
+
+def refused(_: Over) -> None:
+    raise ConfigurationError("another capital")
+
+
+def number_of(service: Service) -> Any:
+    engine: Any = service.engine
+    return engine.number
+
+
+def test_the_only_portfolio_of_a_process_ends_it_when_it_may_not_go_on():
+    failures: list[str] = []
+    service = Service("main", Lives(refused).begin, failures.append)
+    service.start()
+    assert eventually(lambda: failures == ["another capital"])
+    service.stop()
+
+
+def test_one_of_several_is_begun_anew_and_the_old_engine_answers_until_the_new_one_is_there():
+    lives = Lives()
+    service = Service("beta", lives.begin, None)
+    service.start()
+    lives.overs[0].fail("replaced")
+    assert eventually(lambda: number_of(service) == 1)
+    assert eventually(lambda: "close 0" in lives.events)
+    assert lives.events == ["begin 0", "stop 0", "begin 1", "close 0"]
+    engine: Any = service.engine
+    assert engine.took_up
+    service.stop()
+    service.close()
+    assert lives.events[-2:] == ["stop 1", "close 1"]
+
+
+def test_what_cannot_be_begun_anew_is_tried_again():
+    lives = Lives()
+    lives.refusals = [ConfigurationError("not yet")]
+    service = Service("beta", lives.begin, None)
+    service.start()
+    lives.overs[0].fail("replaced")
+    assert eventually(lambda: number_of(service) == 1)
+    service.stop()
+
+
+def test_a_start_that_fails_in_a_way_nobody_thought_of_is_begun_anew_too():
+    def broken(_: Over) -> None:
+        raise ZeroDivisionError
+
+    service = Service("beta", Lives(broken).begin, None)
+    service.start()
+    assert eventually(lambda: number_of(service) == 1)
+    service.stop()
+
+
+def test_a_portfolio_that_another_instance_should_lead_is_given_up_without_a_failure():
+    lives = Lives(wanted=True)
+    service = Service("beta", lives.begin, None)
+    service.start()
+    assert eventually(lambda: number_of(service) == 1)
+    assert lives.overs[0].failure is None
+    service.stop()
+
+
+def test_a_process_that_ends_while_a_portfolio_is_begun_anew_ends():
+    lives = Lives()
+    service = Service("beta", lives.begin, None)
+    service.start()
+    lives.overs[0].fail("replaced")
+    service.stop()
+    service.close()
+    assert lives.events[-1].startswith("close")

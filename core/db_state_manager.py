@@ -24,7 +24,7 @@ from core.numbers import ZERO
 from core.orders import Order
 from core.portfolio import Portfolio
 from core.postgres.cache import Committed, StateCache
-from core.postgres.connections import Connection, ReaderPool, connect, dsn_of, require_portfolio_name
+from core.postgres.connections import Connection, Connections, ReaderPool, connect, dsn_of, require_portfolio_name
 from core.postgres.errors import translated
 from core.postgres.reads import Reads, Row
 from core.postgres.rows import (
@@ -68,7 +68,7 @@ class DatabaseStateManager:
 
     `database` is a libpq string, DatabaseSettings or a mapping of them. Raises DatabaseAway when no connection can be
     had within `connect_for` seconds (None: it is not tried yet), UnsafeServer where the server would lose what it
-    acknowledges.
+    acknowledges. It reads over `pool_size` connections of its own, or over those that are `shared`.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class DatabaseStateManager:
         pool_size: int = 4,
         connect_for: float | None = CONNECT_FOR_SECONDS,
         commit_limit: float = COMMIT_LIMIT_SECONDS,
+        shared: Connections | None = None,
     ) -> None:
         self.portfolio = require_portfolio_name(portfolio)
         self.instance_id = instance_id or f"manager-{uuid4().hex[:12]}"
@@ -89,7 +90,7 @@ class DatabaseStateManager:
         self._last_seq = 0
         self._last_hash = NO_HASH
         self._in_doubt: tuple[int, Batch, str] | None = None
-        self._pool = ReaderPool(self.dsn, portfolio, f"portfolio-manager {portfolio} read", pool_size)
+        self._pool = ReaderPool(self.dsn, portfolio, f"portfolio-manager {portfolio} read", pool_size, shared)
         writer_name = f"portfolio-manager {portfolio} write {self.instance_id}"
         self._writer = Writer(partial(connect, self.dsn, portfolio, writer_name), commit_limit)
         self.reads = Reads(self._pool)

@@ -13,6 +13,8 @@ from typing import Any, Self
 from core.config import FileSettings
 from core.db_state_manager import DatabaseStateManager
 from core.errors import PortfolioError
+from core.postgres.connections import Connections
+from core.postgres.listen import Listener
 from core.settings import Settings
 from live.brokers.settings import BrokersSettings
 from live.contracts_desk import ContractsDesk
@@ -32,6 +34,7 @@ from live.start import FOLLOW_SECONDS, Start
 DRAIN_SECONDS = 3.0
 # So many portfolios are looked after as closely as one; more share what that costs the database.
 CLOSELY = 5
+MOST_CONNECTIONS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +74,17 @@ class Shared:
     clock: Callable[[], datetime]
     instance_id: str
     redis: Any | None
+    connections: Connections | None
+    listener: Listener
     port: int
     say_ready: Callable[[str], None]
     moves: Moves
+
+    @classmethod
+    def connections_for(cls, options: LiveOptions, database: DatabaseInUse) -> Connections | None:
+        """What several portfolios read over together; None: one has its own."""
+        several = len(options.portfolios) - 1
+        return Connections(min(database.pool_size + several // CLOSELY, MOST_CONNECTIONS)) if several else None
 
     @property
     def pace(self) -> float:
@@ -101,10 +112,18 @@ def _assembled(shared: Shared, configured: Configured, spool: Spool, held: ExitS
             instance_id=shared.instance_id,
             pool_size=shared.database.pool_size,
             connect_for=None,
+            shared=shared.connections,
         )
     )
     holder = f"live pid {os.getpid()} on {socket.gethostname()}"
-    leads = leadership(dsn, configured.name, holder, configured.file_settings.leadership, shared.redis)
+    leads = leadership(
+        dsn,
+        configured.name,
+        holder,
+        configured.file_settings.leadership,
+        redis=shared.redis,
+        reads=manager.reads if shared.pace > 1 else None,
+    )
     engine = LiveTradingEngine(
         manager,
         configured.settings,
@@ -122,7 +141,9 @@ def _assembled(shared: Shared, configured: Configured, spool: Spool, held: ExitS
         engine.replaced = True
         over.fail(reason)
 
-    heartbeat = Heartbeat(manager, leads, engine, revive=shared.database.revive, on_lost=replaced)
+    heartbeat = Heartbeat(
+        manager, leads, engine, revive=shared.database.revive, on_lost=replaced, listener=shared.listener
+    )
     # Undone from the last to the first; a follower need not wait for our last answers.
     running.callback(leads.release)
     running.callback(heartbeat.stop)

@@ -19,6 +19,7 @@ import structlog
 from core.config import FileSettings, load_file_settings
 from core.errors import ConfigurationError, PortfolioError
 from core.postgres.embedded import EmbeddedServerError
+from core.postgres.listen import Listener
 from live.assembly import Configured, Shared, begin_life
 from live.database import database_to_be
 from live.engine import LiveTradingEngine
@@ -85,12 +86,16 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         database = stack.enter_context(database_to_be(options.data_dir, options.db_config, options.db_env, create=True))
         services: dict[str, Service] = {}
         server = _server(options, file_settings, token, configured, services)
+        listener = Listener(database.dsn)
+        stack.callback(listener.stop)
         shared = Shared(
             options=options,
             database=database,
             clock=utc_now,
             instance_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{os.urandom(3).hex()}",
             redis=_redis(file_settings),
+            connections=Shared.connections_for(options, database),
+            listener=listener,
             port=server.port,
             moves=Moves(),
             say_ready=_Readiness(options.portfolios, partial(_say_ready, options.host, server.port)).one_more,

@@ -24,7 +24,7 @@ JOIN_SECONDS = 4.0
 
 class Heartbeat:
     """A thread of its own. `on_lost` is told when another process has the portfolio now, `revive` brings an embedded
-    server back that was killed under us."""
+    server back that was killed under us. A `listener` may be shared."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class Heartbeat:
         *,
         revive: Callable[[], None],
         on_lost: Callable[[str], None],
+        listener: Listener | None = None,
     ) -> None:
         self._manager = manager
         self._leadership = leadership
@@ -45,7 +46,9 @@ class Heartbeat:
         self._due = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
-        self._listener = Listener(manager.dsn, manager.portfolio, inbox_channel(manager.portfolio), self._woken)
+        self._listener = listener or Listener(manager.dsn)
+        self._shares = listener is not None
+        self._channel = inbox_channel(manager.portfolio)
 
     @property
     def started(self) -> bool:
@@ -67,7 +70,7 @@ class Heartbeat:
         self._leads = True
         if self._renewing.ident is None:
             self._renewing.start()
-            self._listener.start()
+            self._listener.hear(self._channel, self._woken)
 
     def beat(self) -> None:
         """Tell now what this instance is."""
@@ -80,7 +83,9 @@ class Heartbeat:
         if not self.started:
             return
         self._thread.join(JOIN_SECONDS)
-        self._listener.stop()
+        self._listener.forget(self._channel)
+        if not self._shares:
+            self._listener.stop()
         if not self._thread.is_alive():
             with suppress(PortfolioError):
                 self._manager.reads.run("leave_instance", instance_id=self._manager.instance_id)

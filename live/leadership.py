@@ -17,6 +17,7 @@ from core.config import LeadershipSettings
 from core.errors import Retryable
 from core.postgres.errors import StatementFailed
 from core.postgres.lease import PortfolioLock
+from core.postgres.reads import Reads
 
 log = structlog.get_logger(__name__)
 
@@ -70,8 +71,8 @@ class PostgresLease:
         return self._state()[2]
 
     def _state(self) -> tuple[bool, bool, str]:
-        expired, elsewhere, holder = self._lock.ask("lease_state") or (False, False, "")
-        return bool(expired), bool(elsewhere), str(holder)
+        row = self._lock.look("lease_state")
+        return (False, False, "") if row is None else (bool(row["expired"]), bool(row["elsewhere"]), str(row["holder"]))
 
 
 class RedisLease:
@@ -184,7 +185,7 @@ class Leadership:
 
     def ask_the_database(self) -> None:
         """Raises DatabaseAway where it is not there."""
-        self.lock.ask("server_clock")
+        self.lock.look("server_clock")
 
     def renew(self) -> None:
         """Say that this leader is alive. Raises DatabaseAway where nobody could be told."""
@@ -242,11 +243,18 @@ class Leadership:
 
 
 def leadership(
-    dsn: str, portfolio: str, holder: str, settings: LeadershipSettings, redis: Any | None = None
+    dsn: str,
+    portfolio: str,
+    holder: str,
+    settings: LeadershipSettings,
+    *,
+    redis: Any | None = None,
+    reads: Reads | None = None,
 ) -> Leadership:
-    """As it is configured. A `redis` client may be shared; without one a client is made where that says so."""
+    """As it is configured. A `redis` client may be shared; without one a client is made where that says so. With `reads` a
+    connection of its own is made only to lead."""
     seconds = float(settings.lease_seconds)
-    lock = PortfolioLock(dsn, portfolio, holder)
+    lock = PortfolioLock(dsn, portfolio, holder, reads)
     in_redis = None
     if settings.redis_url is not None:
         client = redis or redis_client(settings.redis_url)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import psycopg2
-from psycopg2 import extensions, extras
+from psycopg2 import extensions, extras, sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
@@ -23,7 +23,16 @@ from core.postgres.patience import is_bounded, seconds_left
 from core.postgres.statements import statement
 from core.postgres.watchdog import WATCHDOG
 
-__all__ = ["Connection", "ReaderPool", "connect", "dsn_of", "is_dead", "require_portfolio_name", "schema_of"]
+__all__ = [
+    "Connection",
+    "Connections",
+    "ReaderPool",
+    "connect",
+    "dsn_of",
+    "is_dead",
+    "require_portfolio_name",
+    "schema_of",
+]
 
 # RELIABILITY.md: a dead server is noticed in seconds, a read-only one is not taken, several hosts are tried in any order.
 _DEFAULTS = {
@@ -132,24 +141,74 @@ class _StillConnecting(DatabaseAway):
     """a connection is on its way, and its caller does not wait any longer; its place is given back when it has come"""
 
 
-class ReaderPool:
-    """Connections for reading, outside the writer. Waits (bounded) for a free one, and never hands out one known dead."""
+class Connections:
+    """So many at most, of one pool or shared by the pools of several portfolios."""
 
-    def __init__(self, dsn: str, portfolio: str, application_name: str, size: int) -> None:
+    def __init__(self, size: int) -> None:
         self.size = size
-        self._make = partial(connect, dsn, portfolio, application_name)
-        self._free = threading.BoundedSemaphore(size)
+        self.used = 0
+        self.closed = False
+        self.free = threading.BoundedSemaphore(size)
         self._lock = threading.Lock()
-        self._idle: list[Connection] = []
-        self._used = 0
+        # Each with the portfolio whose schema it is set to.
+        self._idle: list[tuple[str, Connection]] = []
+
+    def take(self, portfolio: str) -> tuple[str, Connection] | None:
+        """An idle one that is not known to be dead, best of the portfolio's own schema; None: make one. It counts as used."""
+        with self._lock:
+            self.used += 1
+            if self.closed:
+                raise DatabaseAway("the connection pool is closed")
+            while self._idle:
+                own = (number for number, (schema, _) in enumerate(self._idle) if schema == portfolio)
+                found = self._idle.pop(next(own, -1))
+                if not is_dead(found[1]):
+                    return found
+                found[1].close()
+        return None
+
+    def leave(self, portfolio: str, connection: Connection | None, *, keep: bool = True) -> None:
+        """Give the connection back, if there is one, and the place."""
+        with self._lock:
+            self.used -= 1
+            keeps = keep and connection is not None and not connection.closed and not self.closed
+            if keeps and connection is not None:
+                self._idle.append((portfolio, connection))
+        if connection is not None and not keeps:
+            connection.close()
+        self.free.release()
+
+    def close(self) -> None:
+        """Close what is idle now, and the rest as it comes back."""
+        with self._lock:
+            self.closed = True
+            idle, self._idle = self._idle, []
+        for _, connection in idle:
+            connection.close()
+
+
+class ReaderPool:
+    """Connections for reading, outside the writer. Waits (bounded) for a free one, and never hands out one known dead.
+
+    What is `shared` belongs to others too, and is closed by whoever made it.
+    """
+
+    def __init__(
+        self, dsn: str, portfolio: str, application_name: str, size: int, shared: Connections | None = None
+    ) -> None:
+        self._make = partial(connect, dsn, portfolio, application_name)
+        self._portfolio = portfolio
+        self._connections = shared or Connections(size)
+        self._shares = shared is not None
         self._closed = False
+        self.size = self._connections.size
         self.wait_seconds = POOL_WAIT_SECONDS
         self.limit_seconds = READ_LIMIT_SECONDS
 
     @property
     def in_use(self) -> int:
         """How many connections are out now."""
-        return self._used
+        return self._connections.used
 
     @contextmanager
     def connection(self, wait_seconds: float | None = None) -> Iterator[Connection]:
@@ -159,7 +218,7 @@ class ReaderPool:
         connection cut.
         """
         patience = seconds_left(self.wait_seconds if wait_seconds is None else wait_seconds)
-        if not self._free.acquire(timeout=patience):
+        if not self._connections.free.acquire(timeout=patience):
             raise PoolExhausted(f"all {self.size} database connections stayed in use for {patience:.1f} s")
         connection = self._taken()
         try:
@@ -180,11 +239,9 @@ class ReaderPool:
 
     def close(self) -> None:
         """Close what is idle now, and the rest as it comes back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._closed = True
+        if not self._shares:
+            self._connections.close()
 
     def _taken(self) -> Connection:
         try:
@@ -196,16 +253,26 @@ class ReaderPool:
             raise
 
     def _take(self) -> Connection:
-        with self._lock:
-            self._used += 1
-            if self._closed:
-                raise DatabaseAway("the connection pool is closed")
-            while self._idle:
-                connection = self._idle.pop()
-                if not is_dead(connection):
-                    return connection
-                connection.close()
-        return self._made_in_time() if is_bounded() else self._make()
+        found = self._connections.take(self._portfolio)
+        if found is None:
+            return self._made_in_time() if is_bounded() else self._make()
+        schema, connection = found
+        try:
+            self._set_to_ours(schema, connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_to_ours(self, schema: str, connection: Connection) -> None:
+        if self._closed:
+            raise DatabaseAway("the connection pool is closed")
+        if schema == self._portfolio:
+            return
+        limit = seconds_left(self.limit_seconds)
+        with WATCHDOG.over(connection, limit), translated(), connection.cursor() as cursor:
+            cursor.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema_of(self._portfolio))))
+            connection.commit()
 
     def _made_in_time(self) -> Connection:
         """A new connection, by a thread of its own: libpq's time-outs are whole seconds, and for each host anew."""
@@ -226,14 +293,7 @@ class ReaderPool:
 
     def _leave(self, connection: Connection | None) -> None:
         """Give the connection back, if there is one, and the place."""
-        with self._lock:
-            self._used -= 1
-            keeps = connection is not None and not connection.closed and not self._closed
-            if keeps and connection is not None:
-                self._idle.append(connection)
-        if connection is not None and not keeps:
-            connection.close()
-        self._free.release()
+        self._connections.leave(self._portfolio, connection, keep=not self._closed or self._shares)
 
     @staticmethod
     def _settle(connection: Connection) -> None:

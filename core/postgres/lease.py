@@ -9,10 +9,12 @@ import time
 from typing import Any
 
 from psycopg2.extensions import connection as Connection
+from psycopg2.extras import RealDictCursor
 
 from core.errors import DatabaseAway, LockHeld
 from core.postgres.connections import READ_LIMIT_SECONDS, connect, is_dead
 from core.postgres.errors import translated
+from core.postgres.reads import Reads, Row
 from core.postgres.statements import statement
 from core.postgres.watchdog import WATCHDOG
 
@@ -22,9 +24,14 @@ PATIENCE_SECONDS = 10.0
 
 
 class PortfolioLock:
-    """Held by an open connection: it ends with the process, however that ends."""
+    """Held by an open connection: it ends with the process, however that ends.
 
-    def __init__(self, dsn: str, portfolio: str, holder: str) -> None:
+    With `reads` it has that connection only while it is held, and asks over them before: for a process with many portfolios,
+    most of which it does not lead.
+    """
+
+    def __init__(self, dsn: str, portfolio: str, holder: str, reads: Reads | None = None) -> None:
+        self._reads = reads
         self._dsn = dsn
         self._portfolio = portfolio
         self._mutex = threading.RLock()
@@ -49,7 +56,9 @@ class PortfolioLock:
                 if self._connection is not None and is_dead(self._connection):
                     self.release()
                     raise DatabaseAway("the session of the portfolio's lock was lost")
-                self._holds = self._try()
+                self._holds = self._seems_free() and self._try()
+                if self._reads is not None and not self._holds:
+                    self.release()
             return self._holds
 
     def hang_up_on(self, holder: str) -> None:
@@ -96,6 +105,16 @@ class PortfolioLock:
             if connection is not None and not connection.closed:
                 connection.close()
 
+    def look(self, name: str, **parameters: Any) -> Row | None:
+        """The first row of a statement, over whichever connection there is. Raises DatabaseAway."""
+        given = {"space": _SPACE, "portfolio": self._portfolio, **parameters}
+        if self._reads is not None and self._connection is None:
+            return self._reads.one(name, **given)
+        return self._asked(name, given)
+
+    def _seems_free(self) -> bool:
+        return self._reads is None or bool((self.look("lock_is_free") or {"free": True})["free"])
+
     def _try(self) -> bool:
         (held,) = self.ask("try_lock") or (False,)
         return bool(held)
@@ -112,11 +131,20 @@ class PortfolioLock:
 
     def ask(self, name: str, **parameters: Any) -> tuple[Any, ...] | None:
         """The first row of a statement on the lock's own session. Raises DatabaseAway."""
+        row = self._asked(name, {"space": _SPACE, "portfolio": self._portfolio, **parameters})
+        return None if row is None else tuple(row.values())
+
+    def _asked(self, name: str, parameters: dict[str, Any]) -> Row | None:
         with self._mutex:
             session = self._session()
-            with WATCHDOG.over(session, READ_LIMIT_SECONDS), translated(), session.cursor() as cursor:
-                cursor.execute(statement(name), {"space": _SPACE, "portfolio": self._portfolio, **parameters})
-                return cursor.fetchone() if cursor.description else None
+            with (
+                WATCHDOG.over(session, READ_LIMIT_SECONDS),
+                translated(),
+                session.cursor(cursor_factory=RealDictCursor) as cursor,
+            ):
+                cursor.execute(statement(name), parameters)
+                row: Row | None = cursor.fetchone() if cursor.description else None
+                return row
 
     def _session(self) -> Connection:
         if self._connection is None:

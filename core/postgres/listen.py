@@ -8,8 +8,9 @@ from contextlib import suppress
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from core.postgres.connections import connect
+from core.postgres.connections import READ_LIMIT_SECONDS, connect
 from core.postgres.errors import translated
+from core.postgres.watchdog import WATCHDOG
 
 _AGAIN_SECONDS = 1.0
 _LOOK_UP_SECONDS = 0.5
@@ -21,20 +22,28 @@ def inbox_channel(portfolio: str) -> str:
 
 
 class Listener:
-    """A thread of its own, which calls `heard` for what came on a channel, several at once as one. What is sent while the
-    connection is lost is not heard: who listens looks by himself from time to time."""
+    """A thread and a connection for any number of channels. What is sent while the connection is lost, or in the half second
+    until a new channel is listened to, is not heard: who listens looks by himself from time to time."""
 
-    def __init__(self, dsn: str, portfolio: str, channel: str, heard: Callable[[], None]) -> None:
+    def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._portfolio = portfolio
-        self._channel = channel
-        self._heard = heard
+        self._heard_by: dict[str, Callable[[], None]] = {}
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"listener-{channel}", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Begin; a server that is away is tried again and again."""
-        self._thread.start()
+    def hear(self, channel: str, heard: Callable[[], None]) -> None:
+        """`heard` is called for what comes on the channel, several at once as one. Begins with the first channel."""
+        with self._lock:
+            self._heard_by[channel] = heard
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
+                self._thread.start()
+
+    def forget(self, channel: str) -> None:
+        """Nobody is told of it any more."""
+        with self._lock:
+            self._heard_by.pop(channel, None)
 
     def stop(self) -> None:
         """End soon; nobody need wait for it."""
@@ -48,24 +57,38 @@ class Listener:
             self._stopping.wait(_AGAIN_SECONDS)
 
     def _listen(self) -> None:
-        connection = connect(self._dsn, self._portfolio, f"portfolio-manager {self._portfolio} listen")
+        connection = connect(self._dsn, "main", "portfolio-manager listen")
+        listened: set[str] = set()
         try:
             connection.autocommit = True
-            with translated():
-                with connection.cursor() as cursor:
-                    cursor.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
-                while not self._stopping.is_set():
-                    self._hear(connection)
+            while not self._stopping.is_set():
+                self._follow_changes(connection, listened)
+                self._hear(connection)
         finally:
             connection.close()
+
+    def _follow_changes(self, connection: Connection, listened: set[str]) -> None:
+        with self._lock:
+            wanted = set(self._heard_by)
+        changes = [("LISTEN {}", channel) for channel in sorted(wanted - listened)]
+        changes += [("UNLISTEN {}", channel) for channel in sorted(listened - wanted)]
+        for change, channel in changes:
+            with WATCHDOG.over(connection, READ_LIMIT_SECONDS), translated(), connection.cursor() as cursor:
+                cursor.execute(sql.SQL(change).format(sql.Identifier(channel)))
+        listened.clear()
+        listened |= wanted
 
     def _hear(self, connection: Connection) -> None:
         # poll, not select: beside a thousand HTTP connections a descriptor may be above 1023.
         waiting = select.poll()
         waiting.register(connection.fileno(), select.POLLIN)
-        if not waiting.poll(_LOOK_UP_SECONDS * 1000):
+        if not connection.notifies and not waiting.poll(_LOOK_UP_SECONDS * 1000):
             return
         connection.poll()
-        if connection.notifies:
-            del connection.notifies[:]
-            self._heard()
+        channels = {notify.channel for notify in connection.notifies}
+        del connection.notifies[:]
+        for channel in channels:
+            with self._lock:
+                heard = self._heard_by.get(channel)
+            if heard is not None:
+                heard()

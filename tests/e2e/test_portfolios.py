@@ -65,9 +65,9 @@ def test_each_portfolio_has_its_own_capital_secret_limits_and_tables(folder: Pat
         assert live.post({**entry, "secret": "secret of beta"}, "/webhook/alpha")[0] == 401
         told = {name: live.get(f"/status?portfolio={name}")[1] for name in ("alpha", "beta", "gamma")}
         assert {name: status["initial_capital"] for name, status in told.items()} == {
-            "alpha": "4000000.0000",
-            "beta": "8000000.0000",
-            "gamma": "8000000.0000",
+            "alpha": "4000000",
+            "beta": "8000000",
+            "gamma": "8000000",
         }
         positions = {name: live.get(f"/positions?portfolio={name}")[1]["positions"] for name in told}
         assert [len(positions[name]) for name in told] == [1, 0, 1]

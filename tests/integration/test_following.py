@@ -60,8 +60,8 @@ def a_follower(dsn: str, **given: Any) -> Iterator[LiveTradingEngine]:
 @contextmanager
 def a_leader_that_listens(dsn: str) -> Iterator[LiveTradingEngine]:
     with an_engine(dsn, clock=Ticking(minutes(3.01))) as leader:
-        listener = Listener(dsn, "main", inbox_channel("main"), leader.look_into_inbox)
-        listener.start()
+        listener = Listener(dsn)
+        listener.hear(inbox_channel("main"), leader.look_into_inbox)
         listens = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %%' AND datname = current_database()"
         assert eventually(lambda: rows(dsn, listens) == [(1,)])
         try:

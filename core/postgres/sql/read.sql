@@ -154,6 +154,19 @@ SELECT pg_terminate_backend(%(pid)s);
 -- Take the portfolio's session lock, if it is free.
 SELECT pg_try_advisory_lock(%(space)s::INTEGER, hashtext(%(portfolio)s)) AS held;
 
+-- name: lock_is_free
+-- Whether nobody has the portfolio's session lock.
+SELECT
+    NOT EXISTS (
+        SELECT FROM pg_locks
+        WHERE
+            pg_locks.locktype = 'advisory'
+            AND pg_locks.granted
+            AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND pg_locks.classid = %(space)s::OID
+            AND pg_locks.objid = (hashtext(%(portfolio)s)::BIGINT & 4294967295)::OID
+    ) AS free;
+
 -- name: lock_holder
 -- Who holds the portfolio's lock.
 SELECT pg_stat_activity.pid, pg_stat_activity.application_name, pg_stat_activity.backend_start

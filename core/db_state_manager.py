@@ -18,7 +18,7 @@ from core.config import DatabaseSettings
 from core.decide.command import decide_save
 from core.errors import CommitUnknown, DatabaseAway, DataRefused, LeadershipLost, StaleVersion
 from core.inputs import SaveRow
-from core.journal import NO_HASH, Batch, Entry
+from core.journal import NO_HASH, Batch, Entry, require_known_format
 from core.models import PortfolioState, Position, PyramidingState, Signal
 from core.numbers import ZERO
 from core.orders import Order
@@ -147,8 +147,11 @@ class DatabaseStateManager:
         return self._term
 
     def take_term(self) -> int:
-        """Become the writer. From here on every older manager's write raises LeadershipLost."""
+        """Become the writer. From here on every older manager's write raises LeadershipLost. Raises TooNew, and then nothing
+        has changed, where the journal is a newer program's."""
         with self._writer.alone:
+            # What this program could not go on from, it takes from nobody.
+            self._journal_end()
             self._term = self._writer.take_term(self.instance_id)
             # Behind the term's lock whatever was in doubt has landed or never will: the journal's end tells.
             self._in_doubt = None
@@ -176,6 +179,22 @@ class DatabaseStateManager:
                 )
             )
             return loaded
+
+    def journal_from(self, seq: int, limit: int) -> list[Row]:
+        """So many entries from `seq` on, as a follower reads them, over the writer's connection."""
+        with self._writer.alone:
+            return list(self._writer.read("journal_after", {"seq": seq, "limit": limit}))
+
+    def last_documents(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """The settings and the contracts in force, as they were journalled."""
+        with self._writer.alone:
+            settings, contracts = self._one("last_settings") or {}, self._one("last_contracts") or {}
+            return settings.get("settings"), contracts.get("contracts", {})
+
+    def show(self, portfolio: Portfolio) -> None:
+        """Show this state: what was committed, by us or by whoever is followed."""
+        state = portfolio.state if portfolio.state.version else None
+        self.cache.publish(Committed(positions=portfolio.positions, state=state, pyramiding=portfolio.pyramiding))
 
     # --- the batch
 
@@ -245,8 +264,7 @@ class DatabaseStateManager:
         after = batch.after
         for position in after.closed.values():
             self.cache.keep_closed(position)
-        state = after.state if after.state.version else None
-        self.cache.publish(Committed(positions=after.positions, state=state, pyramiding=after.pyramiding))
+        self.show(after)
 
     # --- positions
 
@@ -413,7 +431,10 @@ class DatabaseStateManager:
 
     def _journal_end(self) -> tuple[int, str]:
         row = self._one("last_seq")
-        return (0, NO_HASH) if row is None else (int(row["seq"]), row["content_hash"])
+        if row is None:
+            return 0, NO_HASH
+        require_known_format(row["seq"], row["format"])
+        return int(row["seq"]), row["content_hash"]
 
     def _server_time(self) -> datetime:
         row = self._one("server_clock")

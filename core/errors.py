@@ -44,6 +44,10 @@ class StateDiverged(Halt):
     """memory and database disagree"""
 
 
+class TooNew(Halt):
+    """the journal is written by a newer program"""
+
+
 class LockHeld(Halt):
     """another process holds the portfolio's lock"""
 

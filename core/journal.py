@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from core.decide.decision import Decision
+from core.errors import TooNew
 from core.events import (
     CapitalMoved,
     Event,
@@ -46,6 +47,12 @@ HASHED_COLUMNS = (
     "decided_at",
 )
 NO_HASH = "0" * 64
+
+
+def require_known_format(seq: int, written: int) -> None:
+    """TooNew where a newer program than this one has written the journal's entry `seq`."""
+    if written > FORMAT:
+        raise TooNew(f"journal entry {seq} is of format {written}, this program knows {FORMAT}: use the newer program")
 
 
 class Entry(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from core.config import FileSettings
 from core.db_state_manager import DatabaseStateManager
 from core.errors import PortfolioError
 from core.postgres.connections import Connections
-from core.postgres.listen import Listener
+from core.postgres.listen import Listener, lead_channel
 from core.settings import Settings
 from live.brokers.settings import BrokersSettings
 from live.contracts_desk import ContractsDesk
@@ -35,6 +35,8 @@ DRAIN_SECONDS = 3.0
 # So many portfolios are looked after as closely as one; more share what that costs the database.
 CLOSELY = 5
 MOST_CONNECTIONS = 30
+# For so long another instance may take what was given up for it.
+HOLD_BACK_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,18 +94,23 @@ class Shared:
         return max(1.0, len(self.options.portfolios) / CLOSELY)
 
 
-def begin_life(shared: Shared, configured: Configured, spool: Spool) -> Life:
-    """An engine with all that it needs, not running yet. Raises ConfigurationError."""
+def begin_life(shared: Shared, configured: Configured, spool: Spool, gave_away: bool) -> Life:
+    """An engine with all that it needs, not running yet. Where the lead was given away, it is not taken back at once.
+
+    Raises ConfigurationError.
+    """
     held, running = ExitStack(), ExitStack()
     try:
-        return _assembled(shared, configured, spool, held, running)
+        return _assembled(shared, configured, spool, held, running, gave_away=gave_away)
     except BaseException:
         running.close()
         held.close()
         raise
 
 
-def _assembled(shared: Shared, configured: Configured, spool: Spool, held: ExitStack, running: ExitStack) -> Life:
+def _assembled(
+    shared: Shared, configured: Configured, spool: Spool, held: ExitStack, running: ExitStack, *, gave_away: bool
+) -> Life:
     over, options, dsn = Over(), shared.options, shared.database.dsn
     manager = held.enter_context(
         DatabaseStateManager(
@@ -142,9 +149,16 @@ def _assembled(shared: Shared, configured: Configured, spool: Spool, held: ExitS
         over.fail(reason)
 
     heartbeat = Heartbeat(
-        manager, leads, engine, revive=shared.database.revive, on_lost=replaced, listener=shared.listener
+        manager,
+        leads,
+        engine,
+        revive=shared.database.revive,
+        on_lost=replaced,
+        listener=shared.listener,
+        on_lead_free=over.woken.set,
     )
     # Undone from the last to the first; a follower need not wait for our last answers.
+    running.callback(_tell_followers, manager)
     running.callback(leads.release)
     running.callback(heartbeat.stop)
     running.callback(engine.stop, DRAIN_SECONDS)
@@ -167,6 +181,8 @@ def _assembled(shared: Shared, configured: Configured, spool: Spool, held: ExitS
         port=shared.port,
         say_ready=partial(shared.say_ready, configured.name),
         follow_every=FOLLOW_SECONDS * shared.pace,
+        woken=over.woken,
+        not_before=HOLD_BACK_SECONDS if gave_away else 0.0,
     )
 
     turns = _Turns(shared, manager, engine, start, start_orders)
@@ -178,6 +194,12 @@ def _assembled(shared: Shared, configured: Configured, spool: Spool, held: ExitS
         close=held.close,
         wanted_elsewhere=turns.wanted_elsewhere,
     )
+
+
+def _tell_followers(manager: DatabaseStateManager) -> None:
+    # They look by themselves, too.
+    with suppress(PortfolioError):
+        manager.reads.run("wake", channel=lead_channel(manager.portfolio))
 
 
 @dataclass(frozen=True, slots=True)

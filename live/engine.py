@@ -140,12 +140,14 @@ class LiveTradingEngine:
         """
         if self.serving:
             return
+        followed = None
         if self._follower is not None:
             # Signals go on into the inbox until they are decided here.
             self._follower.stop()
+            followed = self._follower.followed
         now = self._clock()
         contracts = self._contracts.at_start(now.date())
-        recovered = recover(self.db_manager, self._settings, self._initial_capital, now, contracts)
+        recovered = recover(self.db_manager, self._settings, self._initial_capital, now, contracts, followed)
         writer = PortfolioWriter(
             self.db_manager,
             recovered.portfolio,

@@ -10,26 +10,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import immutables
-import msgspec
 import structlog
 from msgspec.structs import replace
 
 from core.db_state_manager import DatabaseStateManager, Loaded
 from core.errors import DatabaseAway, DataRefused, Halt, PoolExhausted, PortfolioError, Retryable, StateDiverged
-from core.events import Event
-from core.evolve import evolve
 from core.inputs import SignalInput
-from core.journal import FORMAT
 from core.models import Status
 from core.portfolio import Portfolio
-from core.postgres.cache import Committed
 from core.postgres.listen import inbox_channel
 from core.postgres.reads import Row
 from core.settings import Settings
 from live.answers import Answer, AnswerKind
 from live.deliveries import CROWD, CROWDED_SECONDS, Delivery, has_another_body
-from live.recovery import load_one_moment, portfolio_of
+from live.recovery import ENTRIES_AT_ONCE, Followed, applied, load_one_moment, portfolio_of
 
 log = structlog.get_logger(__name__)
 
@@ -38,11 +32,6 @@ LOOK_SECONDS = 0.1
 SOON_SECONDS = 0.01
 LOOK_UP_SECONDS = 0.05
 AGAIN_SECONDS = 1.0
-ENTRIES_AT_ONCE = 500
-
-
-class TooNew(Halt):
-    """the journal is written by a newer program"""
 
 
 class Follower:
@@ -102,6 +91,14 @@ class Follower:
         if self._portfolio is None:
             raise DatabaseAway("the portfolio has no journal yet: its leader is about to begin it")
         return self._portfolio
+
+    @property
+    def followed(self) -> Followed | None:
+        """The state to go on from, once it is followed no longer; None where it has to be loaded."""
+        portfolio = self._portfolio
+        if portfolio is None or not self._hash:
+            return None
+        return Followed(portfolio=portfolio, seq=self._seq, content_hash=self._hash)
 
     def told_of_the_leader(self) -> dict[str, Any]:
         """What /status says of who leads. Raises DatabaseAway."""
@@ -179,7 +176,7 @@ class Follower:
 
     def _wake(self) -> None:
         try:
-            self._manager.reads.run("wake_leader", channel=inbox_channel(self._manager.portfolio))
+            self._manager.reads.run("wake", channel=inbox_channel(self._manager.portfolio))
         except PortfolioError:
             log.debug("the leader was not woken: it looks by itself")
 
@@ -238,7 +235,7 @@ class Follower:
                 return
             portfolio = self._portfolio
             for row in new:
-                portfolio = _applied(portfolio, row)
+                portfolio = applied(portfolio, row)
             self._show(portfolio, new[-1]["seq"], new[-1]["content_hash"])
             for row in new:
                 self._settle(row)
@@ -265,29 +262,13 @@ class Follower:
             if self._stopping.is_set():
                 return
             self._portfolio, self._seq, self._hash = portfolio, seq, content_hash
-            self._manager.cache.publish(
-                Committed(
-                    positions=immutables.Map(portfolio.positions),
-                    state=portfolio.state,
-                    pyramiding=immutables.Map(portfolio.pyramiding),
-                )
-            )
+            self._manager.show(portfolio)
 
     def _settle(self, row: Row) -> None:
         with self._lock:
             waiting = list(self._waiting.get(row["fingerprint"] or "", ()))
         for delivery in waiting:
             delivery.settle(_answer(delivery, row))
-
-
-def _applied(portfolio: Portfolio, row: Row) -> Portfolio:
-    if row["format"] > FORMAT:
-        raise TooNew(
-            f"journal entry {row['seq']} is of format {row['format']}, this program knows {FORMAT}: use the newer program"
-        )
-    for event in msgspec.convert(row["events"], list[Event]):
-        portfolio = evolve(portfolio, event)
-    return portfolio.settled()
 
 
 def _answer(delivery: Delivery, row: Row) -> Answer:

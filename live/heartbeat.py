@@ -11,7 +11,7 @@ import structlog
 
 from core.db_state_manager import DatabaseStateManager
 from core.errors import DatabaseAway, LockHeld, PortfolioError, UnsafeServer
-from core.postgres.listen import Listener, inbox_channel
+from core.postgres.listen import Listener, inbox_channel, lead_channel
 from live.engine import LiveTradingEngine
 from live.leadership import Leadership
 
@@ -24,7 +24,8 @@ JOIN_SECONDS = 4.0
 
 class Heartbeat:
     """A thread of its own. `on_lost` is told when another process has the portfolio now, `revive` brings an embedded
-    server back that was killed under us. A `listener` may be shared."""
+    server back that was killed under us. A `listener` may be shared;
+    `on_lead_free` is told when a leader has given the lead up."""
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Heartbeat:
         revive: Callable[[], None],
         on_lost: Callable[[str], None],
         listener: Listener | None = None,
+        on_lead_free: Callable[[], None] = lambda: None,
     ) -> None:
         self._manager = manager
         self._leadership = leadership
@@ -48,7 +50,7 @@ class Heartbeat:
         self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._listener = listener or Listener(manager.dsn)
         self._shares = listener is not None
-        self._channel = inbox_channel(manager.portfolio)
+        self._on_lead_free = on_lead_free
 
     @property
     def started(self) -> bool:
@@ -62,6 +64,7 @@ class Heartbeat:
             "register_instance", instance_id=manager.instance_id, hostname=hostname, port=port, version=version
         )
         self._thread.start()
+        self._listener.hear(lead_channel(manager.portfolio), self._on_lead_free)
 
     def lead(self) -> None:
         """The portfolio's lock is ours: keep it from now on, and mark whoever calls itself its leader and is not."""
@@ -70,7 +73,7 @@ class Heartbeat:
         self._leads = True
         if self._renewing.ident is None:
             self._renewing.start()
-            self._listener.hear(self._channel, self._woken)
+            self._listener.hear(inbox_channel(self._manager.portfolio), self._woken)
 
     def beat(self) -> None:
         """Tell now what this instance is."""
@@ -83,7 +86,8 @@ class Heartbeat:
         if not self.started:
             return
         self._thread.join(JOIN_SECONDS)
-        self._listener.forget(self._channel)
+        for channel in (inbox_channel, lead_channel):
+            self._listener.forget(channel(self._manager.portfolio))
         if not self._shares:
             self._listener.stop()
         if not self._thread.is_alive():

@@ -204,7 +204,7 @@ class Leadership:
 
     def release(self) -> None:
         """Let another one lead."""
-        self.lock.release()
+        self.lock.give_up()
         if self._redis is not None:
             self._redis.release()
 

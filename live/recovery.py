@@ -6,16 +6,20 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.alert import AlertRefused, parse_alert
 from core.db_state_manager import DatabaseStateManager, Loaded
 from core.decide import decide
 from core.errors import CommitUnknown, ConfigurationError, DatabaseAway, StateDiverged
+from core.events import Event
+from core.evolve import evolve
 from core.inputs import ChangeSettings, Halt, Input, SetContracts, SignalInput, StartPortfolio, StartTerm
 from core.invariants import broken_invariants
-from core.journal import Batch, Entry
+from core.journal import Batch, Entry, require_known_format
 from core.listed_contracts import contracts_from
 from core.models import PortfolioState
 from core.numbers import DEFAULT_CAPITAL, ZERO
@@ -25,7 +29,16 @@ from core.postgres.reads import Row
 from core.settings import Settings
 from live.deliveries import Delivery
 
+ENTRIES_AT_ONCE = 500
 log = structlog.get_logger(__name__)
+
+
+class Followed(Struct, frozen=True, kw_only=True):
+    """The state as one who followed the journal has it: as of the entry of this number and hash."""
+
+    portfolio: Portfolio
+    seq: int
+    content_hash: str
 
 
 class Recovered(Struct, frozen=True, kw_only=True):
@@ -41,16 +54,17 @@ def recover(
     capital: Decimal | None,
     now: datetime,
     contracts: dict[str, Any] | None = None,
+    followed: Followed | None = None,
 ) -> Recovered:
     """Become the writer and know the state. `capital`: what the portfolio starts from, None = its own or the default;
-    `contracts`: what instruments are traded in by now (core.listed_contracts as JSON), None = by no contract.
+    `contracts`: what instruments are traded in by now (core.listed_contracts as JSON), None = by no contract; what was
+    `followed` is gone on from, and not loaded again.
 
     Raises ConfigurationError, DatabaseAway, StateDiverged (a row that no portfolio can have).
     """
     term = manager.take_term()
     try:
-        loaded = manager.load()
-        portfolio = portfolio_of(manager.portfolio, settings, loaded)
+        portfolio, loaded = _taken_over(manager, settings, followed) or _loaded(manager, settings)
     except (TypeError, ValueError, KeyError) as error:
         raise StateDiverged(f"a row of the database is no valid state: {error}") from error
     contracts = contracts or {}
@@ -61,6 +75,60 @@ def recover(
     for sentence in broken:
         log.error("an invariant does not hold: entries are blocked", invariant=sentence)
     return Recovered(portfolio=_journalled(manager, portfolio, inputs, now), broken=broken)
+
+
+def _loaded(manager: DatabaseStateManager, settings: Settings) -> tuple[Portfolio, Loaded]:
+    loaded = manager.load()
+    return portfolio_of(manager.portfolio, settings, loaded), loaded
+
+
+def _taken_over(
+    manager: DatabaseStateManager, settings: Settings, followed: Followed | None
+) -> tuple[Portfolio, Loaded] | None:
+    """What was followed, and what was committed since; None where the journal is not the one that was followed."""
+    if followed is None:
+        return None
+    try:
+        portfolio = _caught_up(manager, followed)
+    except (TypeError, ValueError, KeyError, AttributeError):
+        log.exception("what was followed cannot be gone on from: the state is loaded")
+        return None
+    if portfolio is None:
+        return None
+    settings_document, contracts_document = manager.last_documents()
+    loaded = Loaded(
+        positions=tuple(portfolio.positions.values()),
+        state=portfolio.state,
+        pyramiding=tuple(portfolio.pyramiding.values()),
+        settings=settings_document,
+        last_seq=manager.next_seq - 1,
+        orders=tuple(portfolio.orders.values()),
+        contracts=contracts_document,
+    )
+    manager.show(portfolio)
+    # As after loading: a change of settings is the first thing that is journalled.
+    return replace(portfolio, settings=settings), loaded
+
+
+def _caught_up(manager: DatabaseStateManager, followed: Followed) -> Portfolio | None:
+    portfolio, seq, content_hash = followed.portfolio, followed.seq, followed.content_hash
+    while True:
+        rows = manager.journal_from(seq, ENTRIES_AT_ONCE)
+        if not rows or (rows[0]["seq"], rows[0]["content_hash"]) != (seq, content_hash):
+            return None
+        if len(rows) == 1:
+            return portfolio if seq == manager.next_seq - 1 else None
+        for row in rows[1:]:
+            portfolio = applied(portfolio, row)
+        seq, content_hash = rows[-1]["seq"], rows[-1]["content_hash"]
+
+
+def applied(portfolio: Portfolio, row: Row) -> Portfolio:
+    """The portfolio after the events of a journal's entry. Raises TooNew."""
+    require_known_format(row["seq"], row["format"])
+    for event in msgspec.convert(row["events"], list[Event]):
+        portfolio = evolve(portfolio, event)
+    return portfolio.settled()
 
 
 def reload(manager: DatabaseStateManager, known: Portfolio) -> Portfolio:

@@ -21,12 +21,19 @@ class Over:
 
     def __init__(self) -> None:
         self.event = threading.Event()
+        # Something may have changed, or it is over.
+        self.woken = threading.Event()
         self.failure: str | None = None
 
     def fail(self, reason: str) -> None:
         """It may not go on."""
         self.failure = self.failure or reason
+        self.end()
+
+    def end(self) -> None:
+        """It has gone on for long enough."""
         self.event.set()
+        self.woken.set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +54,13 @@ class Life:
 
 class Service:
     """A portfolio's lives, one after the other, by a thread of its own. `fail` ends the process: set where the portfolio is
-    the only one of it, so that whoever supervises it begins anew."""
+    the only one of it, so that whoever supervises it begins anew. `begin` is told whether the lead was given away."""
 
-    def __init__(self, name: str, begin: Callable[[], Life], fail: Callable[[str], None] | None) -> None:
+    def __init__(self, name: str, begin: Callable[[bool], Life], fail: Callable[[str], None] | None) -> None:
         self.name = name
         self._begin = begin
         self._fail = fail
-        self._life = begin()
+        self._life = begin(False)
         self._ending = threading.Event()
         self._changing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"service-{name}", daemon=True)
@@ -71,7 +78,7 @@ class Service:
         """Decide what waits, and give the lead up."""
         self._ending.set()
         with self._changing:
-            self._life.over.event.set()
+            self._life.over.end()
         if self._thread.ident is not None:
             self._thread.join()
         self._life.stop()
@@ -97,7 +104,7 @@ class Service:
             while not life.over.event.wait(LOOK_SECONDS):
                 if life.engine.serving and life.wanted_elsewhere():
                     log.info("another instance is to lead", portfolio=self.name)
-                    life.over.event.set()
+                    life.over.end()
         except CANNOT as error:
             log.error("cannot serve", portfolio=self.name, reason=str(error))
             life.over.fail(str(error))
@@ -114,7 +121,7 @@ class Service:
             self._ending.wait(AGAIN_SECONDS)
         while not self._ending.is_set():
             try:
-                life = self._begin()
+                life = self._begin(before.over.failure is None)
             except CANNOT as error:
                 log.error("the portfolio cannot be begun anew", portfolio=self.name, reason=str(error))
                 self._ending.wait(AGAIN_SECONDS)
@@ -122,7 +129,7 @@ class Service:
             with self._changing:
                 self._life = life
                 if self._ending.is_set():
-                    life.over.event.set()
+                    life.over.end()
             life.engine.take_up_the_rest()
             before.close()
             return

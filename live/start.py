@@ -23,7 +23,8 @@ PATIENCE_SECONDS = 0.5
 HEAD_START_SECONDS = 2.5
 HAND_OVER_EVERY_SECONDS = 0.5
 PLACE_EVERY_SECONDS = 1.0
-LATER = 5
+LATER = 2
+YIELD_SECONDS = 0.2
 MOST_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,8 @@ class Start:
         port: int,
         say_ready: Callable[[], None],
         follow_every: float = FOLLOW_SECONDS,
+        woken: threading.Event | None = None,
+        not_before: float = 0.0,
     ) -> None:
         self._database = database
         self._leadership = leadership
@@ -50,9 +53,14 @@ class Start:
         self._say_ready: Callable[[], None] | None = say_ready
         # Whether the portfolio is ours: its lock taken, its schema brought up to date, the heartbeat told.
         self._prepared = False
-        self._refused_at: float | None = None
+        # Who has just led knows that another one does.
+        self._refused_at: float | None = time.monotonic() - PATIENCE_SECONDS if not_before else None
         self._follow_every = follow_every
         self._pause = follow_every
+        self._woken = woken
+        # Whose turn it is when the leader goes, as far as is known.
+        self._is_first = True
+        self._not_before = time.monotonic() + not_before
         self._asked_for_place_at = float("-inf")
         self._served_since = time.monotonic()
         self._database_lost_at = float("-inf")
@@ -64,12 +72,21 @@ class Start:
         while not self._tried():
             if self._engine.ready:
                 self._tell_ready()
-            if ending.wait(AGAIN_AFTER_SECONDS if self._engine.database_away else self._pause):
+            if self._ends_within(ending, AGAIN_AFTER_SECONDS if self._engine.database_away else self._pause):
                 return
             if self._engine.database_away and not self._heartbeat.started:
                 self._database.revive()
         self._served_since = time.monotonic()
         self._tell_ready()
+
+    def _ends_within(self, ending: threading.Event, seconds: float) -> bool:
+        """Wait, or until something may have changed: the leader has given the lead up. Who is first among the followers then
+        has it before the others ask."""
+        if self._woken is None:
+            return ending.wait(seconds)
+        woken = self._woken.wait(seconds)
+        self._woken.clear()
+        return ending.wait(YIELD_SECONDS if woken and not self._is_first else 0)
 
     @property
     def served_for(self) -> float:
@@ -105,6 +122,9 @@ class Start:
 
     def _may_lead(self) -> bool:
         following = self._engine.following
+        if time.monotonic() < self._not_before:
+            self._leadership.ask_the_database()
+            return False
         if following and time.monotonic() - self._database_lost_at < HEAD_START_SECONDS:
             # The leader has lost the database as we have: it may take its lock again before we do.
             self._leadership.ask_the_database()
@@ -114,15 +134,18 @@ class Start:
     def _prepare(self) -> None:
         if self._prepared:
             return
-        portfolio = self._engine.portfolio_name
-        before, version = migrate(self._database.dsn, portfolio)
-        if before != version:
-            log.info("migrated", portfolio=portfolio, before=before, after=version)
+        if not self._engine.following or self._engine.db_manager.migration_version() != head():
+            self._migrate(self._engine.portfolio_name)
         self._register()
         if self._engine.following:
             self._engine.hand_over()
         self._heartbeat.lead()
         self._prepared = True
+
+    def _migrate(self, portfolio: str) -> None:
+        before, version = migrate(self._database.dsn, portfolio)
+        if before != version:
+            log.info("migrated", portfolio=portfolio, before=before, after=version)
 
     def _follow(self) -> None:
         """Another instance leads, or the server has not yet noticed that it is gone."""
@@ -146,6 +169,7 @@ class Start:
                 )
             self._pause = AGAIN_AFTER_SECONDS
             return
+        self._pause = self._follow_every
         self._register()
         self._engine.follow()
         log.info("another instance leads; this one takes signals for it, and its place when it is gone")
@@ -157,8 +181,8 @@ class Start:
         self._asked_for_place_at = time.monotonic()
         manager = self._engine.db_manager
         followers = {row["instance_id"] for row in manager.reads.all("followers")} | {manager.instance_id}
-        first, *_ = precedence(manager.portfolio, followers)
-        self._pause = min(MOST_SECONDS, self._follow_every * (1 if first == manager.instance_id else LATER))
+        self._is_first = precedence(manager.portfolio, followers)[0] == manager.instance_id
+        self._pause = min(MOST_SECONDS, self._follow_every) * (1 if self._is_first else LATER)
 
     def _register(self) -> None:
         if not self._heartbeat.started:

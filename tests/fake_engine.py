@@ -75,6 +75,12 @@ class FakeReads:
     def journal(self, **parameters: Any) -> list[dict[str, Any]]:
         return self._answer("journal", **parameters)
 
+    def instances(self, **parameters: Any) -> list[dict[str, Any]]:
+        return self._answer("instances", **parameters)
+
+    def terms(self, **parameters: Any) -> list[dict[str, Any]]:
+        return self._answer("terms", **parameters)
+
     def signal_counts(self) -> list[dict[str, Any]]:
         return self._answer("signal_counts")
 

@@ -6,12 +6,13 @@ its session (live/leadership.py says when).
 
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from psycopg2.extensions import connection as Connection
 from psycopg2.extras import RealDictCursor
 
-from core.errors import DatabaseAway, LockHeld
+from core.errors import DatabaseAway, LockHeld, PortfolioError
 from core.postgres.connections import READ_LIMIT_SECONDS, connect, is_dead
 from core.postgres.errors import translated
 from core.postgres.reads import Reads, Row
@@ -21,6 +22,7 @@ from core.postgres.watchdog import WATCHDOG
 _SPACE = 0x504D  # of all advisory locks of the database, ours: "PM"
 _TRY_EVERY_SECONDS = 0.2
 PATIENCE_SECONDS = 10.0
+GIVE_UP_SECONDS = 0.5
 
 
 class PortfolioLock:
@@ -97,8 +99,15 @@ class PortfolioLock:
             if idle:
                 self._mutex.release()
 
+    def give_up(self) -> None:
+        """Give the lock up in an orderly way: it is free when this returns, or goes with its session. Never raises."""
+        if self.held:
+            with suppress(PortfolioError):
+                self._asked("unlock", {"space": _SPACE, "portfolio": self._portfolio}, GIVE_UP_SECONDS)
+        self.release()
+
     def release(self) -> None:
-        """Give the lock up."""
+        """Close the session, and with it give the lock up."""
         with self._mutex:
             connection, self._connection = self._connection, None
             self._holds = False
@@ -134,11 +143,11 @@ class PortfolioLock:
         row = self._asked(name, {"space": _SPACE, "portfolio": self._portfolio, **parameters})
         return None if row is None else tuple(row.values())
 
-    def _asked(self, name: str, parameters: dict[str, Any]) -> Row | None:
+    def _asked(self, name: str, parameters: dict[str, Any], limit_seconds: float = READ_LIMIT_SECONDS) -> Row | None:
         with self._mutex:
             session = self._session()
             with (
-                WATCHDOG.over(session, READ_LIMIT_SECONDS),
+                WATCHDOG.over(session, limit_seconds),
                 translated(),
                 session.cursor(cursor_factory=RealDictCursor) as cursor,
             ):

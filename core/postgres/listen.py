@@ -21,6 +21,11 @@ def inbox_channel(portfolio: str) -> str:
     return f"pm_inbox_{portfolio}"
 
 
+def lead_channel(portfolio: str) -> str:
+    """The channel on which its followers are told that a portfolio's leader has given the lead up."""
+    return f"pm_lead_{portfolio}"
+
+
 class Listener:
     """A thread and a connection for any number of channels. What is sent while the connection is lost, or in the half second
     until a new channel is listened to, is not heard: who listens looks by himself from time to time."""

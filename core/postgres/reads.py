@@ -56,6 +56,14 @@ class Reads:
         status = None if statuses is None else list(statuses)
         return self.all("list_positions", status=status, instrument=instrument, limit=limit, before=before)
 
+    def instances(self, *, limit: int) -> list[Row]:
+        """The processes of the portfolio, the one that was alive last first."""
+        return self.all("instances", limit=limit)
+
+    def terms(self, *, limit: int) -> list[Row]:
+        """Who led, the newest term first."""
+        return self.all("leadership_history", limit=limit)
+
     def orders(
         self, *, states: Sequence[str] | None, instrument: str | None, limit: int, before: str | None
     ) -> list[Row]:

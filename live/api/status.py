@@ -1,4 +1,4 @@
-"""GET /portfolios, /status, /db/status, /health and /ready."""
+"""GET /portfolios, /instances, /status, /db/status, /health and /ready."""
 
 from typing import Any
 
@@ -20,6 +20,12 @@ def status_blueprint(portfolios: Portfolios) -> Blueprint:
     def list_portfolios() -> Response:
         Query(portfolios)
         return respond({"portfolios": [_shown(served.engine) for served in portfolios]})
+
+    @blueprint.get("/instances")
+    def list_instances() -> Response:
+        query = Query(portfolios, "limit")
+        reads, limit = query.engine.reads, query.limit()
+        return respond({"instances": reads.instances(limit=limit), "terms": reads.terms(limit=limit)})
 
     @blueprint.get("/status")
     def show_status() -> Response:

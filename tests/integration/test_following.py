@@ -131,7 +131,7 @@ def test_who_begins_to_follow_while_the_leader_writes_has_its_state(dsn):
 
 def test_an_entry_that_fails_once_leaves_no_half_of_it(dsn, monkeypatch):
     with an_engine(dsn, clock=Clock(minutes(3))) as leader, a_follower(dsn) as follower:
-        applied, failed = following._applied, []
+        applied, failed = following.applied, []
 
         def once(portfolio, row):
             if len(failed) < 2:
@@ -140,7 +140,7 @@ def test_an_entry_that_fails_once_leaves_no_half_of_it(dsn, monkeypatch):
                     raise MemoryError("once")
             return applied(portfolio, row)
 
-        monkeypatch.setattr(following, "_applied", once)
+        monkeypatch.setattr(following, "applied", once)
         for number in range(4):
             leader.command(MoveCapital(amount=Decimal(1), request_id=f"{number}"))
         assert eventually(lambda: follower.portfolio == leader.portfolio)

@@ -26,11 +26,13 @@ from core.models import PyramidingState
 from core.orders import OrderState
 from live.answers import Answer, AnswerKind
 from live.api.encoding import decimal_text, encode
+from live.app import create_app
 from live.brokers.port import BrokerAway
+from live.portfolios import Portfolios
 from live.reconcile import Finding, FindingKind
 from live.secrets import TOKEN_FILE, is_loopback, operator_token, require_safe_bind
 from tests.builders import NOON, a_position
-from tests.fake_engine import TOKEN, FakeEngine, an_app, decided, error_of
+from tests.fake_engine import TOKEN, FakeEngine, an_app, decided, error_of, served_by
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 GETS = ["/positions", "/positions/GOLD_MINI-Long_1-abc", "/orders", "/signals", "/journal", "/webhook/stats"]
@@ -822,3 +824,65 @@ def test_a_roll_of_a_position_that_is_not_there_is_404_and_asks_the_engine_for_n
 ) -> None:
     assert post(client, "/rollover/execute", '{"position_id":"nobody"}').status_code == 404
     assert engine.commands == []
+
+
+# --- several portfolios
+
+
+def two_portfolios() -> tuple[FlaskClient, FakeEngine, FakeEngine]:
+    alpha, beta = FakeEngine(), FakeEngine()
+    alpha.portfolio_name, beta.portfolio_name = "alpha", "beta"
+    served = Portfolios({engine.portfolio_name: served_by(engine) for engine in (alpha, beta)})
+    return create_app(served, operator_token=TOKEN).test_client(), alpha, beta
+
+
+def test_of_several_portfolios_a_request_names_one_and_other_names_are_not_told() -> None:
+    client, _, beta = two_portfolios()
+    beta.reads.rows = [{"client_order_id": "beta's"}]
+    assert client.get("/orders?portfolio=BETA").get_json()["orders"] == [{"client_order_id": "beta's"}]
+    for path in (
+        "/orders",
+        "/positions",
+        "/signals",
+        "/journal",
+        "/status",
+        "/db/status",
+        "/instances",
+        "/webhook/stats",
+    ):
+        missing = client.get(path)
+        assert (missing.status_code, error_of(missing)["field"]) == (400, "portfolio")
+        unknown = client.get(f"{path}?portfolio=gamma")
+        assert (unknown.status_code, error_of(unknown)["code"]) == (404, "unknown_portfolio")
+        assert "alpha" not in error_of(unknown)["message"]
+
+
+def test_the_portfolios_are_listed_with_their_roles() -> None:
+    client, alpha, beta = two_portfolios()
+    beta.role, beta.ready = "starting", False
+    told = client.get("/portfolios").get_json()["portfolios"]
+    assert [(each["portfolio"], each["role"], each["ready"]) for each in told] == [
+        ("alpha", "leader", True),
+        ("beta", "starting", False),
+    ]
+    assert client.get("/ready").get_json() == {"ready": True, "not_ready": ["beta"]}
+    assert client.get("/ready?portfolio=beta").status_code == 503
+    alpha.ready = False
+    assert client.get("/ready").status_code == 503
+
+
+def test_an_operators_command_reaches_the_portfolio_that_it_names_and_no_other() -> None:
+    client, alpha, beta = two_portfolios()
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    assert client.post("/halt?portfolio=beta", headers=headers).status_code == 200
+    assert (len(alpha.commands), len(beta.commands)) == (0, 1)
+    assert client.post("/halt", headers=headers).status_code == 400
+
+
+def test_instances_and_terms_are_listed(client: FlaskClient, engine: FakeEngine) -> None:
+    engine.reads.rows = [{"instance_id": "one"}]
+    assert client.get("/instances?limit=5").get_json() == {
+        "instances": [{"instance_id": "one"}],
+        "terms": [{"instance_id": "one"}],
+    }
+    assert engine.reads.asked == [("instances", {"limit": 5}), ("terms", {"limit": 5})]

@@ -29,11 +29,13 @@ class Lives:
         self.events: list[str] = []
         self.overs: list[Over] = []
         self.refusals: list[Exception] = []
+        self.gave_away: list[bool] = []
 
-    def begin(self) -> Life:
+    def begin(self, gave_away: bool = False) -> Life:
         if self.overs and self.refusals:
             raise self.refusals.pop()
         number, over = len(self.overs), Over()
+        self.gave_away.append(gave_away)
         self.overs.append(over)
         self.events.append(f"begin {number}")
         run = self._runs[number] if number < len(self._runs) else lambda _: None
@@ -106,6 +108,7 @@ def test_a_portfolio_that_another_instance_should_lead_is_given_up_without_a_fai
     service.start()
     assert eventually(lambda: number_of(service) == 1)
     assert lives.overs[0].failure is None
+    assert lives.gave_away == [False, True]
     service.stop()
 
 

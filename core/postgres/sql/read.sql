@@ -80,7 +80,7 @@ WHERE client_order_id = %(client_order_id)s;
 
 -- name: last_seq
 -- Where the journal ends, and the hash that the next entry is chained to.
-SELECT seq, content_hash
+SELECT seq, format, content_hash
 FROM decision_journal
 ORDER BY seq DESC
 LIMIT 1;
@@ -153,6 +153,10 @@ SELECT pg_terminate_backend(%(pid)s);
 -- name: try_lock
 -- Take the portfolio's session lock, if it is free.
 SELECT pg_try_advisory_lock(%(space)s::INTEGER, hashtext(%(portfolio)s)) AS held;
+
+-- name: unlock
+-- Give the portfolio's session lock up.
+SELECT pg_advisory_unlock(%(space)s::INTEGER, hashtext(%(portfolio)s)) AS released;
 
 -- name: lock_is_free
 -- Whether nobody has the portfolio's session lock.
@@ -371,6 +375,13 @@ LIMIT %(limit)s;
 SELECT instance_id
 FROM instance_metadata
 WHERE status = 'standby' AND stopped_at IS NULL AND last_heartbeat > now() - INTERVAL '3 seconds';
+
+-- name: leadership_history
+-- Who led, the newest term first; the one before ended when the next began.
+SELECT term, instance_id, acquired_at, hostname, port, version
+FROM leadership_history
+ORDER BY term DESC
+LIMIT %(limit)s;
 
 -- name: server_clock
 -- The time of what is written by hand, outside the engine.

@@ -275,8 +275,8 @@ VALUES (
 ON CONFLICT (fingerprint) DO NOTHING
 RETURNING id;
 
--- name: wake_leader
--- Tell whoever leads that something was put into its inbox.
+-- name: wake
+-- Tell whoever listens that there is something to look at.
 SELECT pg_notify(%(channel)s, '');
 
 -- name: count_delivery
@@ -286,12 +286,22 @@ SET deliveries = deliveries + 1, is_duplicate = TRUE
 WHERE fingerprint = %(fingerprint)s;
 
 -- name: take_term
--- Become the writer: the term rises by one, whoever had it before can write no more.
-INSERT INTO leadership (id, term, instance_id)
-VALUES (1, 1, %(instance_id)s)
-ON CONFLICT (id) DO UPDATE
-    SET
-        term = leadership.term + 1, instance_id = excluded.instance_id, acquired_at = now()
+-- Become the writer: the term rises by one, whoever had it before can write no more. Each term is remembered.
+WITH taken AS (
+    INSERT INTO leadership (id, term, instance_id)
+    VALUES (1, 1, %(instance_id)s)
+    ON CONFLICT (id) DO UPDATE
+        SET
+            term = leadership.term + 1, instance_id = excluded.instance_id, acquired_at = now()
+    RETURNING term, instance_id, acquired_at
+)
+
+INSERT INTO leadership_history (term, instance_id, acquired_at, hostname, port, version)
+SELECT
+    taken.term, taken.instance_id, taken.acquired_at, instance_metadata.hostname, instance_metadata.port,
+    instance_metadata.version
+FROM taken
+LEFT JOIN instance_metadata ON taken.instance_id = instance_metadata.instance_id
 RETURNING term;
 
 -- name: register_instance

@@ -120,7 +120,7 @@ class BareWriter:
 class Child:
     """A child process that prints a line with `ready` when it is. Ended with SIGTERM."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         self._log = folder / "child.log"
         with self._log.open("ab") as errors:
             self.process = subprocess.Popen(
@@ -128,7 +128,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
             )
 
     def ready(self) -> str:

@@ -61,6 +61,13 @@ def restart(host: Host) -> Comparisons:
     return found
 
 
+def with_positions(host: Host, dsn: str, count: int, layers: int) -> Path:
+    """Fill a database with open positions, `layers` of an instrument; the configuration that fits them."""
+    config = host.configuration([f"R{number}" for number in range(count // layers)])
+    _Restart(host, dsn, config, count, layers)
+    return config
+
+
 class _Restart:
     def __init__(self, host: Host, dsn: str, config: Path, count: int, layers: int) -> None:
         self._host, self._dsn, self._config, self._count = host, dsn, config, count

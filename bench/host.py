@@ -29,7 +29,7 @@ INSTRUMENT: dict[str, Any] = {"lot_size": "1", "point_value": "1", "margin_per_l
 class BenchServer(EmbeddedServer):
     """As in production, fsync and all, with connections for a few managers at once."""
 
-    max_connections: ClassVar[int] = 100
+    max_connections: ClassVar[int] = 300
 
 
 class Host:

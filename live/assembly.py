@@ -21,7 +21,7 @@ from live.contracts_desk import ContractsDesk
 from live.database import DatabaseInUse
 from live.engine import LiveTradingEngine
 from live.following import LOOK_SECONDS
-from live.heartbeat import Heartbeat
+from live.heartbeat import EVERY_SECONDS, Heartbeat
 from live.leadership import leadership
 from live.options import LiveOptions
 from live.order_desk import brokers_settings, order_desk, settings_for
@@ -35,6 +35,8 @@ DRAIN_SECONDS = 3.0
 # So many portfolios are looked after as closely as one; more share what that costs the database.
 CLOSELY = 5
 MOST_CONNECTIONS = 30
+# Who is silent for three seconds is not taken for alive.
+MOST_BETWEEN_BEATS = 2.0
 # For so long another instance may take what was given up for it.
 HOLD_BACK_SECONDS = 2.0
 
@@ -156,6 +158,7 @@ def _assembled(
         on_lost=replaced,
         listener=shared.listener,
         on_lead_free=over.woken.set,
+        every=min(EVERY_SECONDS * shared.pace, MOST_BETWEEN_BEATS),
     )
     # Undone from the last to the first; a follower need not wait for our last answers.
     running.callback(_tell_followers, manager)

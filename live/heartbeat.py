@@ -1,4 +1,4 @@
-"""Once a second: keep the portfolio's lock, tell that this instance is alive, see whether the database is there,
+"""Once a second, or less often where many portfolios are served: keep the portfolio's lock, tell that this instance is alive, see whether the database is there,
 what others have put into the inbox, whether a new day has other contracts, and whether positions are due to be rolled.
 Beside it whoever leads renews his lease, and is woken for what others put into the inbox."""
 
@@ -37,6 +37,7 @@ class Heartbeat:
         on_lost: Callable[[str], None],
         listener: Listener | None = None,
         on_lead_free: Callable[[], None] = lambda: None,
+        every: float = EVERY_SECONDS,
     ) -> None:
         self._manager = manager
         self._leadership = leadership
@@ -51,6 +52,7 @@ class Heartbeat:
         self._listener = listener or Listener(manager.dsn)
         self._shares = listener is not None
         self._on_lead_free = on_lead_free
+        self._every = every
 
     @property
     def started(self) -> bool:
@@ -123,7 +125,7 @@ class Heartbeat:
             except Exception:
                 # Whatever it was: without this thread nobody would keep the lock, or see the database come back.
                 log.exception("a heartbeat failed")
-            self._due.wait(EVERY_SECONDS)
+            self._due.wait(self._every)
             self._due.clear()
             if self._stopping.is_set():
                 return

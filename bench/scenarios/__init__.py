@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bench.host import Host
 from bench.measure import Comparisons
-from bench.scenarios import engine, manager, orders, post, reconcile, recovery, replay, restart, takeover
+from bench.scenarios import engine, manager, orders, portfolios, post, reconcile, recovery, replay, restart, takeover
 
 Scenario = Callable[[Host], Comparisons]
 
@@ -17,6 +17,7 @@ SCENARIOS: dict[str, Scenario] = {
     "orders": orders.orders,
     "reconcile": reconcile.reconcile,
     "replay": replay.replay,
+    "portfolios": portfolios.portfolios,
     "takeover": takeover.takeover,
     "verify": recovery.verify,
     "recovery": recovery.recovery,

@@ -13,7 +13,7 @@ from bench.measure import Comparisons, in_turns
 from bench.stories import INSTRUMENTS, Recorder, Story
 
 CLIENTS = (1, 8, 32)
-_ECHO = "bare echo: Flask on our waitress"
+ECHO = "bare echo: Flask on our waitress"
 _COMMIT = "bare commit of one signal, one trip"
 _TURNS = 4
 _TURN_SECONDS = 0.5
@@ -68,8 +68,8 @@ class _Bench:
             return
         name = f"{clients} client{'s' if clients > 1 else ''}"
         self._found.add_latencies(name, ours.latencies, commits, limit=_COMMIT)
-        self._found.add_latencies(name, ours.latencies, echo.latencies, limit=_ECHO)
-        self._found.add(f"{name} rate", ours.rate, echo.rate, unit="/s", limit=_ECHO, better="higher")
+        self._found.add_latencies(name, ours.latencies, echo.latencies, limit=ECHO)
+        self._found.add(f"{name} rate", ours.rate, echo.rate, unit="/s", limit=ECHO, better="higher")
         self._found.add(
             f"{name} rate", ours.rate, len(commits) / sum(commits), unit="/s", limit=_COMMIT, better="higher"
         )

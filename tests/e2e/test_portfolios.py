@@ -14,6 +14,7 @@ import pytest
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.journal_stream import journal_stream
 from live.verify import verify
+from tests.crash.totals import FULL
 from tests.e2e.test_live import an_alert, folder
 from tests.live_process import LiveProcess
 from tests.queries import rows
@@ -21,7 +22,7 @@ from tests.waiting import eventually
 
 __all__ = ["folder"]
 
-NAMES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
+NAMES = tuple(f"p{number:02d}" for number in range(50 if FULL else 6))
 
 
 def named(*portfolios: str) -> list[str]:

@@ -78,6 +78,8 @@ class LiveTradingEngine:
         self.serving = False
         self.database_away = False
         self.replaced = False
+        # Another program's version leads: what comes is kept here, and handed on from the spool.
+        self.hands_on = False
         self.database_seen: float | None = None
         self.spool = spool
         self.on_commit: Callable[[Batch], None] = lambda _: None
@@ -116,6 +118,7 @@ class LiveTradingEngine:
             )
             follower.start()
             self._follower = follower
+            self.hands_on = False
 
     def _require_fitting(self, loaded: Loaded) -> None:
         # What could not lead must not follow either: it would take the term, and then give up.
@@ -166,8 +169,8 @@ class LiveTradingEngine:
         writer.pause = self._stopping.wait
         self._thread.start()
         self.serving = True
-        if self._follower is not None:
-            self._follower = None
+        if self._follower is not None or self.hands_on:
+            self._follower, self.hands_on = None, False
             self.take_up_the_rest()
 
     def take_up_the_rest(self) -> None:
@@ -205,7 +208,7 @@ class LiveTradingEngine:
     @property
     def ready(self) -> bool:
         """Whether signals can be kept now: by the database, or where that is away by the spool."""
-        if not self.serving and not self.following and not self.database_away:
+        if not self.serving and not self.following and not self.hands_on and not self.database_away:
             return False
         return self._database_answers or self._keeping.usable
 
@@ -288,16 +291,21 @@ class LiveTradingEngine:
         """Decide a signal, durably, and answer within two seconds; a duplicate is told its first outcome."""
         fingerprint = fingerprint_of(self.portfolio_name, signal)
         delivery = Delivery(SignalInput(signal=signal, fingerprint=fingerprint, received_at=self._clock()), payload)
-        follower = self._follower
-        answer = self._decided(delivery) if follower is None else self._handed_on(follower, delivery)
+        follower, kept_only = self._follower, self.hands_on
+        answer = self._taken(delivery, follower, kept_only=kept_only)
         if answer is None or answer.kind in NOT_KEPT:
             answer = self._keeping.keep(delivery) or answer or self._abandon(delivery)
-            if follower is not None and delivery.kept and not self.following:
+            if (follower is not None or kept_only) and delivery.kept and not self.following and not self.hands_on:
                 # Meanwhile this instance leads.
                 self._waiting.put(delivery)
         if answer.kind is AnswerKind.DUPLICATE:
             self._counter.count(fingerprint)
         return answer
+
+    def _taken(self, delivery: Delivery, follower: Follower | None, *, kept_only: bool) -> Answer | None:
+        if kept_only and self.spool is not None:
+            return None
+        return self._decided(delivery) if follower is None else self._handed_on(follower, delivery)
 
     def _decided(self, delivery: Delivery) -> Answer | None:
         patience = self._keeping.patience(self._answer_within, database_away=self.database_away)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from core.errors import DatabaseAway, LeadershipLost, LockHeld, Retryable
-from core.postgres.migrations import head, migrate, schema_version
+from core.postgres.migrations import head, migrate
 from live.database import DatabaseInUse
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
@@ -156,23 +156,27 @@ class Start:
         if self._engine.following:
             self._engine.follow()
             self._take_place()
-            if time.monotonic() - self._handed_over_at > HAND_OVER_EVERY_SECONDS:
-                self._engine.hand_over()
-                self._handed_over_at = time.monotonic()
+            self._hand_over()
             return
-        version = schema_version(self._database.dsn, self._engine.portfolio_name)
+        version = self._engine.db_manager.migration_version()
         if version != head():
-            # Its leader may be about to migrate it.
-            if self._pause != AGAIN_AFTER_SECONDS:
+            # Its leader may be about to migrate it, or to end, and this one to lead after it.
+            if not self._engine.hands_on and version is not None:
                 log.warning(
-                    "the schema is of another version: nothing is taken before it fits", at=version, needed=head()
+                    "the schema is of another version: alerts are handed on to who leads", at=version, needed=head()
                 )
-            self._pause = AGAIN_AFTER_SECONDS
+                self._engine.hands_on = True
+            self._hand_over()
             return
         self._pause = self._follow_every
         self._register()
         self._engine.follow()
         log.info("another instance leads; this one takes signals for it, and its place when it is gone")
+
+    def _hand_over(self) -> None:
+        if time.monotonic() - self._handed_over_at > HAND_OVER_EVERY_SECONDS:
+            self._engine.hand_over()
+            self._handed_over_at = time.monotonic()
 
     def _take_place(self) -> None:
         """Once a second: whose turn is it when the leader goes? That one looks often, so that it nearly always has the lock."""

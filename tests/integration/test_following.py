@@ -15,15 +15,20 @@ from core.alert import canonical_payload
 from core.db_state_manager import DatabaseStateManager
 from core.errors import ConfigurationError, DatabaseAway, PoolExhausted
 from core.inputs import Halt, MoveCapital, Resume
+from core.postgres.lease import PortfolioLock
 from core.postgres.listen import Listener, inbox_channel
 from live import engine as engine_module
 from live import following
+from live import start as start_module
 from live.answers import AnswerKind
+from live.database import DatabaseInUse
 from live.deliveries import CROWD
 from live.engine import LiveTradingEngine
+from live.heartbeat import Heartbeat
 from live.spool import open_spool
+from live.start import Start
 from tests.builders import a_signal, minutes
-from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
+from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of, without_waiting
 from tests.proxy import Proxy
 from tests.queries import rows
 from tests.waiting import eventually
@@ -228,6 +233,52 @@ def test_what_waits_for_an_answer_gets_it_from_the_instance_that_takes_over(dsn)
         follower.start()
         client.join()
         assert status_of(answers[0]) == "executed"
+
+
+@contextmanager
+def starting(engine: LiveTradingEngine, dsn: str) -> Iterator[threading.Event]:
+    """The engine's start, tried again and again beside the test until it leads or the event is set."""
+    ending = threading.Event()
+    leads = led_by(PortfolioLock(dsn, "main", "the other one"))
+    beat = Heartbeat(engine.db_manager, leads, engine, revive=lambda: None, on_lost=pytest.fail)
+    start = Start(DatabaseInUse(dsn=dsn), leads, beat, engine, port=1, say_ready=lambda: None)
+    thread = threading.Thread(target=start.run, args=(ending,))
+    thread.start()
+    try:
+        yield ending
+    finally:
+        ending.set()
+        thread.join()
+        engine.stop()
+        beat.stop()
+        leads.release()
+
+
+def test_while_another_versions_program_leads_signals_are_handed_on_to_it(dsn, tmp_path: Path, monkeypatch):
+    lock = PortfolioLock(dsn, "main", "the leader")
+    lock.acquire(0)
+    monkeypatch.setattr(start_module, "head", lambda: "999")
+    with (
+        open_spool(tmp_path / "spool", "main") as spool,
+        DatabaseStateManager(dsn, instance_id="newer") as manager,
+    ):
+        newer = LiveTradingEngine(manager, without_waiting(), clock=Ticking(minutes(3)), spool=spool)
+        with a_leader_that_listens(dsn) as leader, starting(newer, dsn):
+            assert not newer.ready
+            assert eventually(lambda: newer.hands_on)
+            assert newer.ready
+            answer = newer.process_signal(a_signal(timestamp=minutes(2)))
+            assert answer.kind is AnswerKind.QUEUED
+            assert eventually(lambda: leader.look_into_inbox() or len(leader.positions) == 1)
+            assert not newer.serving
+            # By now its schema fits: it follows as any other, and leads when the leader is gone.
+            monkeypatch.undo()
+            assert eventually(lambda: newer.following)
+            assert eventually(lambda: newer.positions == leader.positions)
+            leader.stop()
+            lock.release()
+            assert eventually(lambda: newer.serving)
+            assert status_of(newer.process_signal(a_signal(**GOLD, timestamp=minutes(2.5)))) == "executed"
 
 
 def test_what_was_kept_on_the_disk_while_it_took_over_is_decided_by_the_new_leader(dsn, tmp_path: Path):

@@ -14,6 +14,7 @@ from live.api.positions import positions_blueprint
 from live.api.signals import signals_blueprint
 from live.api.status import status_blueprint
 from live.ports import Engine
+from live.proxies import TrustedProxies, networks_of
 from live.webhook import Webhook
 
 if TYPE_CHECKING:
@@ -40,17 +41,22 @@ def create_app(
     webhook_secret: str | None,
     operator_token: str,
     allowed_addresses: Collection[str] = (),
+    trusted_proxies: Collection[str] = (),
     as_listed: bool = False,
 ) -> Flask:
     """The application for one engine.
 
     `instruments` tells what is configured now; a time without an offset is of `naive_timezone`; where
-    `allowed_addresses` (addresses or networks) is not empty, alerts come from there only; `as_listed` takes entries
-    without stop, ATR and ER. Raises ConfigurationError for an address that is none.
+    `allowed_addresses` (addresses or networks) is not empty, alerts come from there only; who they come from is what
+    `trusted_proxies` say, where they connect; `as_listed` takes entries without stop, ATR and ER. Raises
+    ConfigurationError for an address that is none.
     """
     app = _Bounded("live", static_folder=None)
     # A path is right or wrong: a redirect would be an answer that the sender of an alert does not follow.
     app.url_map.merge_slashes = False
+    if trusted_proxies:
+        trusted = networks_of(trusted_proxies, "trusted_proxies")
+        app.wsgi_app = TrustedProxies(app.wsgi_app, trusted)  # type: ignore[method-assign]  # Flask's own way
     errors.install(app)
     webhook = Webhook(
         engine,

@@ -179,6 +179,7 @@ def _server(
         webhook_secret=file_settings.webhook_secret,
         operator_token=token,
         allowed_addresses=file_settings.allowed_addresses,
+        trusted_proxies=file_settings.trusted_proxies,
         as_listed=settings.sizing.mode == "as_listed",
     )
     return Server(app, options.host, options.port)

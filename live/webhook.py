@@ -3,13 +3,11 @@
 import hmac
 from collections.abc import Callable, Collection
 from datetime import tzinfo
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import structlog
 from flask import Blueprint, Response, request
 
 from core.alert import Alert, parse_alert
-from core.errors import ConfigurationError
 from core.strict_json import BodyRefused
 from live.answers import Answer, AnswerKind
 from live.api.bodies import read_body
@@ -17,6 +15,7 @@ from live.api.encoding import respond
 from live.api.errors import HttpRefused, malformed, status_of, unknown_portfolio
 from live.api.told import told
 from live.ports import Engine
+from live.proxies import address_of, is_in, networks_of
 
 log = structlog.get_logger("live.webhook")
 
@@ -41,7 +40,7 @@ class Webhook:
         self._instruments = instruments
         self._naive_timezone = naive_timezone
         self._secret = None if secret is None else secret.encode()
-        self._allowed = _networks(allowed_addresses)
+        self._allowed = networks_of(allowed_addresses, "allowed_addresses")
 
     def blueprint(self) -> Blueprint:
         """The routes of the intake."""
@@ -89,13 +88,7 @@ class Webhook:
         return alert
 
     def _require_address(self, remote: str | None) -> None:
-        if not self._allowed:
-            return
-        try:
-            address = ip_address(remote or "")
-        except ValueError:
-            address = None
-        if address is None or not any(address in network for network in self._allowed):
+        if self._allowed and not is_in(address_of(remote or ""), self._allowed):
             raise HttpRefused(403, "forbidden_address", "alerts are not taken from this address")
 
     def _require_secret(self, alert: Alert) -> None:
@@ -137,10 +130,3 @@ def _log_outcome(alert: Alert, answer: Answer) -> None:
         journal_seq=answer.journal_seq,
         remote=request.remote_addr,
     )
-
-
-def _networks(addresses: Collection[str]) -> tuple[IPv4Network | IPv6Network, ...]:
-    try:
-        return tuple(ip_network(address) for address in addresses)
-    except ValueError as error:
-        raise ConfigurationError(f"`allowed_addresses`: {error}; an address or a network in CIDR form") from error

@@ -27,6 +27,7 @@ from live.leadership import leadership
 from live.logs import configure_logging
 from live.options import LiveOptions
 from live.order_desk import brokers_settings, order_desk, settings_for
+from live.service_manager import READY, STOPPING, tell_service_manager
 from live.spool import Spool, open_spool
 from live.start import Start
 
@@ -148,6 +149,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         if engine.serving:
             start_orders()
         process.ending.wait()
+        tell_service_manager(STOPPING)
         log.info("stopping", reason=process.failure or "asked to")
     return 0 if process.failure is None else 1
 
@@ -188,3 +190,4 @@ def _server(
 def _say_ready(host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
     os.write(1, f"ready on http://{shown}:{port}\n".encode())
+    tell_service_manager(READY)

@@ -1,24 +1,30 @@
 """Two engines behind the balancer as it is shipped: whoever sends alerts never sees that one of them ends."""
 
+import json
 import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.balancer import NEEDS_HAPROXY, Balancer, balancer
-from tests.crash.load import Ledger, Load, Sent, live_on, prove
+from tests.crash.load import ENVIRONMENT, Ledger, Load, Sent, prove
+from tests.database_file import pointed_to
+from tests.e2e.test_live import an_alert
 from tests.live_process import LiveProcess
 from tests.waiting import eventually
 
 pytestmark = NEEDS_HAPROXY
 ROUNDS = 3
+TOKEN = "one-token-for-both-of-them"
 
 
 @pytest.fixture
@@ -36,12 +42,13 @@ class Pair:
 
     dsn: str
     folder: Path
+    environment: dict[str, str]
     engines: list[LiveProcess] = field(default_factory=list)
 
     def start(self, number: int, port: int = 0) -> LiveProcess:
-        own = self.folder / f"engine-{number}"
-        own.mkdir(exist_ok=True)
-        return live_on(self.dsn, own, port=port).__enter__()
+        database = pointed_to(self.dsn, self.folder / "database.json")
+        data = self.folder / f"engine-{number}"
+        return LiveProcess(data, *database, port=port, environment={**ENVIRONMENT, **self.environment}).__enter__()
 
     def mend(self) -> None:
         """Start again what has ended, as systemd or Docker would."""
@@ -56,6 +63,11 @@ class Pair:
         assert eventually(lambda: found.extend(filter(leads, self.engines)) or found, 60)
         return found[0]
 
+    @property
+    def follower(self) -> LiveProcess:
+        leader = self.leader
+        return next(engine for engine in self.engines if engine is not leader)
+
 
 def leads(engine: LiveProcess) -> bool:
     try:
@@ -66,14 +78,14 @@ def leads(engine: LiveProcess) -> bool:
 
 
 @contextmanager
-def two_behind_a_balancer(dsn: str, folder: Path) -> Iterator[tuple[Pair, Balancer]]:
-    pair = Pair(dsn, folder)
+def two_behind_a_balancer(dsn: str, folder: Path, **environment: str) -> Iterator[tuple[Pair, Balancer]]:
+    pair = Pair(dsn, folder, environment)
     with ExitStack() as stack:
         stack.callback(lambda: [engine.__exit__() for engine in pair.engines])
         for number in range(2):
             pair.engines.append(pair.start(number))
         with balancer(folder / "haproxy.log", *pair.engines) as before_them:
-            assert eventually(lambda: before_them.post({})[0] == 400), "no engine is up for the balancer"
+            assert eventually(lambda: before_them.post({})[0] in (400, 403)), "no engine is up for the balancer"
             yield pair, before_them
 
 
@@ -110,8 +122,121 @@ def test_engines_that_end_in_a_burst_are_not_seen_by_who_sends_alerts_to_the_bal
             for number in range(2 * ROUNDS):
                 load.wait_for(answers=20)
                 # The one that leads, and the one that follows, turn and turn about.
-                fault(pair.leader if number % 2 else next(one for one in pair.engines if one is not pair.leader))
+                fault(pair.leader if number % 2 else pair.follower)
                 load.wait_for(answers=20)
                 pair.mend()
         assert load.ledger.others == [], (folder / "haproxy.log").read_text()
         prove(load, pair.leader, dsn, note, faults=2 * ROUNDS)
+
+
+def test_a_leader_that_is_paused_costs_alerts_time_but_none_is_turned_away(dsn, folder, note):
+    with two_behind_a_balancer(dsn, folder) as (pair, before_them):
+        load = Load(before_them, "balancer paused")
+        load.ledger = Taken()
+        # Who meets the paused one is asked for again at the other after 2.4 s.
+        load.require_prompt_answers = lambda: None
+        leader, follower = pair.leader, pair.follower
+        with load.running():
+            load.wait_for(answers=20)
+            os.kill(leader.process.pid, signal.SIGSTOP)
+            try:
+                load.wait_for(answers=20)
+                assert eventually(lambda: leads(follower), 60)
+                load.wait_for(answers=20)
+            finally:
+                os.kill(leader.process.pid, signal.SIGCONT)
+            assert leader.process.wait(30) == 1
+            pair.mend()
+            load.wait_for(answers=20)
+        assert load.ledger.others == [], (folder / "haproxy.log").read_text()
+        prove(load, pair.leader, dsn, note, faults=1)
+
+
+def test_where_no_engine_is_left_the_sender_is_told_to_send_again(dsn, folder):
+    with two_behind_a_balancer(dsn, folder) as (pair, before_them):
+        alert = an_alert()
+        for engine in pair.engines:
+            killed(engine)
+        status, answer = before_them.post(alert)
+        assert (status, answer["error"]["code"]) == (503, "no_engine")
+        pair.mend()
+        # The checks need not have seen it.
+        assert before_them.post(alert)[1]["status"] == "executed"
+
+
+def test_the_balancer_lets_alerts_in_and_nothing_else(dsn, folder):
+    with two_behind_a_balancer(dsn, folder) as (pair, before_them):
+        assert before_them.post(an_alert(), "/webhook/main")[0] == 200
+        assert before_them.get("/webhook")[0] == 405
+        for method, path in (
+            ("GET", "/status"),
+            ("GET", "/positions"),
+            ("POST", "/halt"),
+            ("GET", "/"),
+            ("GET", "/webhooks"),
+        ):
+            status, answer = before_them.ask(method, path, b"{}" if method == "POST" else None, TOKEN)
+            assert (status, answer["error"]["code"]) == (404, "not_found"), path
+        assert pair.leader.get("/status")[1]["halted"] is False
+        # A body of 64 KiB passes; a larger one is refused as an engine would refuse it.
+        assert before_them.post(b"x" * 65_536)[0] == 400
+        for size in (65_537, 90_000, 2_000_000):
+            status, answer = before_them.post(b"x" * size)
+            assert (status, answer["error"]["code"]) == (413, "too_large"), size
+
+
+def test_an_alert_is_from_whom_the_balancer_saw_whatever_its_sender_writes(dsn, folder):
+    environment = {"PORTFOLIO_TRUSTED_PROXIES": '["127.0.0.1"]', "PORTFOLIO_ALLOWED_ADDRESSES": '["127.0.0.2"]'}
+    with two_behind_a_balancer(dsn, folder, **environment) as (pair, before_them):
+        alert = json.dumps(an_alert()).encode()
+
+        def status_of(port: int, source: str, **headers: str) -> int:
+            with closing(HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))) as connection:
+                connection.request("POST", "/webhook", alert, headers)
+                return connection.getresponse().status
+
+        lying = {"X-Forwarded-For": "127.0.0.2"}
+        assert status_of(before_them.port, "127.0.0.3") == 403
+        assert status_of(before_them.port, "127.0.0.3", **lying) == 403
+        assert status_of(pair.leader.port, "127.0.0.3", **lying) == 403
+        assert status_of(before_them.port, "127.0.0.2") == 200
+        assert status_of(before_them.port, "127.0.0.2", **{"X-Forwarded-For": "127.0.0.3"}) == 200
+
+
+def test_an_operators_command_finds_the_one_that_leads_with_one_token_for_both(dsn, folder):
+    with two_behind_a_balancer(dsn, folder, PORTFOLIO_OPERATOR_TOKEN=TOKEN) as (pair, before_them):
+        operator = before_them.operator
+        assert eventually(lambda: operator.get("/status")[0] == 200)
+        assert operator.post({"reason": "a test", "request_id": "halt"}, "/halt", "another-token-altogether")[0] == 401
+        assert operator.post({"reason": "a test", "request_id": "halt"}, "/halt", TOKEN)[0] == 200
+        follower = pair.follower
+        killed(pair.leader)
+        assert eventually(lambda: leads(follower))
+
+        def resumed() -> bool:
+            return operator.post({"request_id": "resume"}, "/resume", TOKEN)[0] == 200
+
+        assert eventually(resumed)
+        assert follower.get("/status")[1]["halted"] is False
+
+
+def test_a_command_is_not_sent_again_where_its_answer_is_lost(dsn, folder):
+    """A deposit without `request_id` is done twice if it is told twice: alerts only are told again."""
+    with two_behind_a_balancer(dsn, folder, PORTFOLIO_OPERATOR_TOKEN=TOKEN) as (pair, before_them):
+        operator = before_them.operator
+        assert eventually(lambda: operator.get("/status")[0] == 200)
+        leader, follower = pair.leader, pair.follower
+        os.kill(leader.process.pid, signal.SIGSTOP)
+        told: list[int] = []
+
+        def deposit() -> None:
+            with suppress(OSError):
+                told.append(operator.post({"amount": 1000}, "/capital", TOKEN)[0])
+
+        asking = threading.Thread(target=deposit)
+        asking.start()
+        assert eventually(lambda: leads(follower), 60)
+        killed(leader)
+        asking.join(60)
+        assert told in ([503], [])
+        assert follower.get("/status")[1]["flows_total"] == "0"

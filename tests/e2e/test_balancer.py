@@ -19,7 +19,7 @@ from tests.balancer import NEEDS_HAPROXY, Balancer, balancer
 from tests.crash.load import ENVIRONMENT, Ledger, Load, Sent, prove
 from tests.database_file import pointed_to
 from tests.e2e.test_live import an_alert
-from tests.live_process import LiveProcess
+from tests.live_process import LiveProcess, Served
 from tests.waiting import eventually
 
 pytestmark = NEEDS_HAPROXY
@@ -69,7 +69,7 @@ class Pair:
         return next(engine for engine in self.engines if engine is not leader)
 
 
-def leads(engine: LiveProcess) -> bool:
+def leads(engine: Served) -> bool:
     try:
         status, told = engine.get("/status")
     except OSError:
@@ -235,7 +235,8 @@ def test_a_command_is_not_sent_again_where_its_answer_is_lost(dsn, folder):
 
         asking = threading.Thread(target=deposit)
         asking.start()
-        assert eventually(lambda: leads(follower), 60)
+        # The balancer knows the next leader before the answer of the one before it is lost.
+        assert eventually(lambda: leads(operator) and operator.get("/status")[1]["pid"] == follower.process.pid, 60)
         killed(leader)
         asking.join(60)
         assert told in ([503], [])

@@ -53,12 +53,17 @@ class LiveProcess(Served):
     """`python portfolio_manager.py live ...` in a folder of the test's own. Use as a context manager."""
 
     def __init__(
-        self, data_dir: Path, *arguments: str, port: int = 0, environment: Mapping[str, str] | None = None
+        self,
+        data_dir: Path,
+        *arguments: str,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+        checkout: Path = ROOT,
     ) -> None:
         self.log_file = data_dir.parent / f"{data_dir.name}.log"
         command = [
             sys.executable,
-            str(ROOT / "portfolio_manager.py"),
+            str(checkout / "portfolio_manager.py"),
             "live",
             "--data-dir",
             str(data_dir),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -15,11 +16,12 @@ from typing import Any
 
 import pytest
 
+from core.postgres.migrations import head
 from tests.balancer import NEEDS_HAPROXY, Balancer, balancer
 from tests.crash.load import ENVIRONMENT, Ledger, Load, Sent, prove
 from tests.database_file import pointed_to
 from tests.e2e.test_live import an_alert
-from tests.live_process import LiveProcess, Served
+from tests.live_process import ROOT, LiveProcess, Served
 from tests.waiting import eventually
 
 pytestmark = NEEDS_HAPROXY
@@ -43,12 +45,19 @@ class Pair:
     dsn: str
     folder: Path
     environment: dict[str, str]
+    checkout: Path = ROOT
     engines: list[LiveProcess] = field(default_factory=list)
 
     def start(self, number: int, port: int = 0) -> LiveProcess:
+        """It is ready."""
+        return self.begin(number, port).__enter__()
+
+    def begin(self, number: int, port: int = 0) -> LiveProcess:
+        """It starts."""
         database = pointed_to(self.dsn, self.folder / "database.json")
         data = self.folder / f"engine-{number}"
-        return LiveProcess(data, *database, port=port, environment={**ENVIRONMENT, **self.environment}).__enter__()
+        environment = {**ENVIRONMENT, **self.environment}
+        return LiveProcess(data, *database, port=port, environment=environment, checkout=self.checkout)
 
     def mend(self) -> None:
         """Start again what has ended, as systemd or Docker would."""
@@ -150,6 +159,57 @@ def test_a_leader_that_is_paused_costs_alerts_time_but_none_is_turned_away(dsn, 
             load.wait_for(answers=20)
         assert load.ledger.others == [], (folder / "haproxy.log").read_text()
         prove(load, pair.leader, dsn, note, faults=1)
+
+
+def test_an_upgrade_with_a_migration_follower_first_turns_no_alert_away(dsn, folder, note):
+    with two_behind_a_balancer(dsn, folder) as (pair, before_them):
+        load = Load(before_them, "balancer upgraded")
+        load.ledger = Taken()
+        leader, follower = pair.leader, pair.follower
+        first, second = pair.engines.index(follower), pair.engines.index(leader)
+        with load.running():
+            load.wait_for(answers=20)
+            pair.checkout, version = a_newer_program(folder / "newer")
+            stopped(follower)
+            follower.__exit__()
+            pair.engines[first] = pair.begin(first, follower.port)
+            # It takes nothing while the older one leads on the older schema.
+            assert eventually(lambda: "the schema is of another version" in pair.engines[first].log())
+            load.wait_for(answers=20)
+            stopped(leader)
+            pair.engines[first].__enter__()
+            load.wait_for(answers=20)
+            pair.mend()
+            load.wait_for(answers=20)
+        assert load.ledger.others == [], (folder / "haproxy.log").read_text()
+        assert leads(pair.engines[first])
+        assert [engine.get("/db/status")[1]["migration_version"] for engine in pair.engines] == [version, version]
+        prove(load, pair.engines[first], dsn, note, faults=2)
+        # There is no way back: the older program says so, and ends.
+        pair.checkout = ROOT
+        stopped(pair.engines[second])
+        pair.engines[second].__exit__()
+        pair.engines[second] = older = pair.begin(second)
+        stopped(pair.engines[first])
+        assert older.process.wait(60) == 1
+        assert "use a newer program" in older.log()
+
+
+def a_newer_program(folder: Path) -> tuple[Path, str]:
+    """This program with one migration more; the version that it brings."""
+    folder.mkdir()
+    for name in ("core", "live", "migrations", "portfolio_manager.py"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    before = head()
+    version = f"{int(before) + 1:03}"
+    (folder / "migrations" / f"{version}_newer.sql").write_text("CREATE TABLE IF NOT EXISTS newer (id INTEGER);\n")
+    (last,) = (ROOT / "migrations" / "versions").glob(f"v{before}_*.py")
+    text = re.sub(rf"{before}_\w+\.sql", f"{version}_newer.sql", last.read_text())
+    text = re.sub(r'down_revision = "\w+"', f'down_revision = "{before}"', text)
+    text = re.sub(r'(?<!_)revision = "\w+"', f'revision = "{version}"', text)
+    (folder / "migrations" / "versions" / f"v{version}_newer.py").write_text(text)
+    return folder, version
 
 
 def test_where_no_engine_is_left_the_sender_is_told_to_send_again(dsn, folder):

@@ -7,11 +7,13 @@ import shlex
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import venv
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from http.client import HTTPSConnection
 from importlib.metadata import distribution
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -28,7 +30,7 @@ from live.cli.live import live
 from live.secrets import is_loopback
 from live.server import DRAIN_SECONDS as SERVER_DRAIN_SECONDS
 from live.server import MAX_HEADER_BYTES
-from tests.balancer import CONFIGURATION, NEEDS_HAPROXY, environment, free_ports
+from tests.balancer import CONFIGURATION, NEEDS_HAPROXY, balancer, environment, free_ports
 from tests.deployment import (
     COMPOSE,
     DEPLOY,
@@ -45,7 +47,7 @@ from tests.deployment import (
     variables_in,
 )
 from tests.e2e.test_live import clean_folder
-from tests.fake_engine import FakeEngine
+from tests.fake_engine import BASE_ENTRY, FakeEngine
 from tests.integration.test_docs import BINARIES, OWNER, SUPERUSER_PASSWORD, Installed, folder, installed
 from tests.integration.test_http_server import serving
 from tests.live_process import ROOT, LiveProcess
@@ -373,7 +375,9 @@ def test_addresses_and_ports_of_balancer_and_engines_agree() -> None:
 
 def test_the_balancer_asks_for_what_compose_gives_it() -> None:
     text = CONFIGURATION.read_text(encoding="utf-8")
-    assert set(re.findall(r'"\$\{(\w+)\}"', text)) == set(compose()["services"]["balancer"]["environment"])
+    assert set(re.findall(r'"\$\{(\w+)(?:\[\*\])?\}"', text)) - {"RUN_AS"} == set(
+        compose()["services"]["balancer"]["environment"]
+    )
 
 
 def test_the_balancers_figures_fit_the_engines() -> None:
@@ -391,9 +395,10 @@ def test_the_balancers_figures_fit_the_engines() -> None:
 @NEEDS_HAPROXY
 @pytest.mark.parametrize("engines", [("127.0.0.1:5001", "127.0.0.1:5002"), ("engine-1:5000", "engine-2:5000")])
 def test_haproxy_takes_its_configuration_also_where_no_name_can_be_looked_up(engines: tuple[str, str]) -> None:
+    variables = {**environment(5999, 5998, *engines), **({"RUN_AS": "haproxy"} if os.geteuid() == 0 else {})}
     done = subprocess.run(
         ["haproxy", "-c", "-f", CONFIGURATION],
-        env={**os.environ, **environment(5999, 5998, *engines)},
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -401,6 +406,35 @@ def test_haproxy_takes_its_configuration_also_where_no_name_can_be_looked_up(eng
     assert done.returncode == 0, done.stderr
     warnings = [line for line in done.stderr.splitlines() if "WARNING" in line or "ALERT" in line]
     assert all("could not resolve address 'engine-" in line for line in warnings), warnings
+
+
+@NEEDS_HAPROXY
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate with")
+def test_with_a_certificate_in_its_variable_the_balancer_takes_alerts_over_tls(tmp_path: Path) -> None:
+    certificate = tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    command += [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        str(certificate),
+        "-out",
+        str(tmp_path / "public.pem"),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    certificate.write_text(certificate.read_text() + (tmp_path / "public.pem").read_text())
+    trusting = ssl.create_default_context(cafile=tmp_path / "public.pem")
+    options = f" ssl crt {certificate} alpn http/1.1"
+    engine = FakeEngine()
+    with (
+        serving(engine) as first,
+        serving(engine) as second,
+        balancer(tmp_path / "haproxy.log", first, second, bind_options=options) as before_them,
+        closing(HTTPSConnection("127.0.0.1", before_them.port, timeout=10, context=trusting)) as connection,
+    ):
+        connection.request("POST", "/webhook", json.dumps(BASE_ENTRY))
+        assert connection.getresponse().status == 200
+    assert len(engine.signals) == 1
 
 
 # --- systemd

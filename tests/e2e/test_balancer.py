@@ -25,7 +25,7 @@ from tests.live_process import ROOT, LiveProcess, Served
 from tests.waiting import eventually
 
 pytestmark = NEEDS_HAPROXY
-ROUNDS = 3
+ROUNDS = 2
 TOKEN = "one-token-for-both-of-them"
 
 

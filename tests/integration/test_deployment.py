@@ -13,6 +13,7 @@ import sys
 import venv
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from http.client import HTTPSConnection
 from importlib.metadata import distribution
 from ipaddress import ip_address, ip_network
@@ -48,7 +49,16 @@ from tests.deployment import (
 )
 from tests.e2e.test_live import clean_folder
 from tests.fake_engine import BASE_ENTRY, FakeEngine
-from tests.integration.test_docs import BINARIES, OWNER, SUPERUSER_PASSWORD, Installed, folder, installed
+from tests.integration.test_docs import (
+    BINARIES,
+    OWNER,
+    SUPERUSER_PASSWORD,
+    Block,
+    Installed,
+    blocks_of,
+    folder,
+    installed,
+)
 from tests.integration.test_http_server import serving
 from tests.live_process import ROOT, LiveProcess
 
@@ -506,3 +516,107 @@ def test_systemd_is_told_when_alerts_are_taken_and_when_it_ends(clean_folder: Pa
             engine.process.terminate()
             assert told.recv(100) == b"STOPPING=1"
             assert engine.process.wait(30) == 0
+
+
+# --- docs/deployment.md
+
+GUIDE = "docs/deployment.md"
+STUBS = ("useradd", "systemctl", "journalctl", "docker", "curl", "pip")
+
+
+@dataclass
+class Sandbox:
+    """A checkout in which `sudo` is nobody special, the machine's folders are the test's, and services are only asked for."""
+
+    root: Path
+    asked: Path
+
+    def run(self, found: Block) -> None:
+        """Run a block as it stands, in the checkout."""
+        text = re.sub(r"(?<![\w.])/(etc|opt|var/lib)/", rf"{self.root}/\1/", found.text)
+        text = re.sub(r"\S+/\.venv/bin/pip", "pip", text)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=self.root / "checkout",
+            env={**os.environ, "PATH": f"{self.root}/bin:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{found.place}: {done.stdout}{done.stderr}"
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    made = Sandbox(tmp_path, tmp_path / "asked")
+    for name in ("bin", "checkout", "etc/systemd/system", "etc/haproxy", "etc/default", "opt"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in STUBS:
+        _script(tmp_path / "bin" / name, f'echo "{name} $*" >> {made.asked}')
+    _script(tmp_path / "bin" / "sudo", 'if [ "$1" = -u ]; then shift 2; fi; exec "$@"')
+    for entry in ROOT.iterdir():
+        if entry.name in ("core", "live", "migrations") or entry.is_file():
+            (tmp_path / "checkout" / entry.name).symlink_to(entry)
+    shutil.copytree(DEPLOY, tmp_path / "checkout" / "deploy")
+    return made
+
+
+def _script(path: Path, text: str) -> None:
+    path.write_text(f"#!/usr/bin/env bash\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
+def test_the_guides_commands_put_files_where_services_look_for_them(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for found in blocks_of(GUIDE):
+        match found.language, found.how:
+            case "bash", "in a sandbox":
+                sandbox.run(found)
+            case "bash", "in a sandbox, reads":
+                words = shlex.split(found.text.replace("\\\n", ""))
+                main.make_context("portfolio_manager.py", words[words.index("portfolio_manager.py") + 1 :])
+            case "bash", "valid variables":
+                with_variables(monkeypatch, dict(re.findall(r"^export (\w+)='(.*)'$", found.text, re.MULTILINE)))
+                loaded = load_file_settings(None)
+                assert set(loaded.allowed_addresses) == _tradingviews_addresses()
+                assert len(loaded.trusted_proxies) == 1
+            case _:
+                raise AssertionError(f"{found.place}: nobody knows how to test this")
+    root = sandbox.root
+    service = unit()["Service"]
+    variables = root / service["EnvironmentFile"].removeprefix("/").replace("%i", "main")
+    assert variables.stat().st_mode & 0o777 == 0o600
+    assert (root / "etc/systemd/system" / UNIT.name).read_bytes() == UNIT.read_bytes()
+    assert (root / service["WorkingDirectory"].removeprefix("/") / "portfolio_manager.py").is_file()
+    assert (root / service["ExecStart"].split()[0].removeprefix("/")).exists()
+    for file in (root / "checkout/deploy/compose").glob("*.env"):
+        assert file.stat().st_mode & 0o777 == 0o600
+    needed = {file for name in ("engine-1", "postgres") for file in compose()["services"][name]["env_file"]}
+    assert {file.name for file in (root / "checkout/deploy/compose").glob("*.env")} == needed
+    asked = sandbox.asked.read_text(encoding="utf-8").splitlines()
+    assert f"systemctl enable --now {UNIT.name.removesuffix('.service')}main" in asked
+    assert {"useradd", "docker", "systemctl", "pip"} <= {line.partition(" ")[0] for line in asked}
+    _assert_haproxy_takes(root)
+
+
+def _assert_haproxy_takes(root: Path) -> None:
+    """What the guide writes into /etc/default/haproxy, with the configuration that it puts beside."""
+    given = variables_in(root / "etc/default/haproxy")
+    assert set(given) == {*environment(1, 2, "a", "b"), "RUN_AS"}
+    assert (root / "etc/haproxy/haproxy.cfg").read_bytes() == CONFIGURATION.read_bytes()
+
+
+def _tradingviews_addresses() -> set[str]:
+    text = (ROOT / "docs" / "tradingview.md").read_text(encoding="utf-8")
+    return set(re.findall(r"allow ([\d.]+);", text))
+
+
+def test_the_guides_figures_are_those_of_the_files() -> None:
+    text = (ROOT / GUIDE).read_text(encoding="utf-8")
+    configuration = CONFIGURATION.read_text(encoding="utf-8")
+    assert f"after {unit()['Service']['RestartSec']} s" in text
+    (waited, *_) = re.findall(r"timeout server (\d+)ms", configuration)
+    assert f"no answer for {int(waited) / 1000:g} s" in text
+    ports = {entry.split(":")[1] for entry in compose()["services"]["balancer"]["ports"]}
+    assert set(re.findall(r"127\.0\.0\.1:(\d+)", text)) == ports

@@ -69,6 +69,7 @@ class FileSettings(BaseSettings):
     initial_capital: PositiveMoney | None = None
     naive_timezone: str = "Asia/Kolkata"
     allowed_addresses: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     webhook_secret: str | None = Field(default=None, min_length=8, repr=False)
     operator_token: str | None = Field(default=None, min_length=16, repr=False)
     limits: Limits = Limits()
@@ -87,11 +88,19 @@ class FileSettings(BaseSettings):
     # What is another for one portfolio, by its name.
     portfolios: dict[str, dict[str, Any]] = Field(default={}, repr=False)
 
-    @field_validator("allowed_addresses")
+    @field_validator("allowed_addresses", "trusted_proxies")
     @classmethod
     def _are_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
         for address in addresses:
             ip_network(address)  # its ValueError names the address
+        return addresses
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_not_everybody(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            if ip_network(address).prefixlen == 0:
+                raise ValueError(f"{address} trusts everybody: whoever connects could say that he is somebody else")
         return addresses
 
     @field_validator("naive_timezone")
@@ -158,7 +167,7 @@ class _AsGiven(FileSettings):
         return (init_settings,)
 
 
-_OF_THE_PROCESS = frozenset({"portfolios", "operator_token", "allowed_addresses", "leadership"})
+_OF_THE_PROCESS = frozenset({"portfolios", "operator_token", "allowed_addresses", "trusted_proxies", "leadership"})
 
 
 def _in_capitals(values: dict[str, Any]) -> dict[str, Any]:

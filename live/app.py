@@ -13,6 +13,7 @@ from live.api.positions import positions_blueprint
 from live.api.signals import signals_blueprint
 from live.api.status import health_blueprint, status_blueprint
 from live.portfolios import Portfolios
+from live.proxies import TrustedProxies, networks_of
 from live.webhook import Webhook
 
 if TYPE_CHECKING:
@@ -31,15 +32,24 @@ class _Bounded(Flask):
             return super().wsgi_app(environ, start_response)
 
 
-def create_app(portfolios: Portfolios, *, operator_token: str, allowed_addresses: Collection[str] = ()) -> Flask:
+def create_app(
+    portfolios: Portfolios,
+    *,
+    operator_token: str,
+    allowed_addresses: Collection[str] = (),
+    trusted_proxies: Collection[str] = (),
+) -> Flask:
     """The application around the portfolios' engines.
 
-    Where `allowed_addresses` (addresses or networks) is not empty, alerts come from there only. Raises ConfigurationError
-    for an address that is none.
+    Where `allowed_addresses` (addresses or networks) is not empty, alerts come from there only; who they come from is what
+    `trusted_proxies` say, where they connect. Raises ConfigurationError for an address that is none.
     """
     app = _Bounded("live", static_folder=None)
     # A path is right or wrong: a redirect would be an answer that the sender of an alert does not follow.
     app.url_map.merge_slashes = False
+    if trusted_proxies:
+        trusted = networks_of(trusted_proxies, "trusted_proxies")
+        app.wsgi_app = TrustedProxies(app.wsgi_app, trusted)  # type: ignore[method-assign]  # Flask's own way
     errors.install(app)
     app.register_blueprint(Webhook(portfolios, allowed_addresses=allowed_addresses).blueprint())
     app.register_blueprint(positions_blueprint(portfolios))

@@ -27,6 +27,7 @@ from live.leadership import redis_client
 from live.logs import configure_logging
 from live.options import LiveOptions
 from live.service import Service
+from live.service_manager import READY, STOPPING, tell_service_manager
 from live.spool import open_spool
 from live.spread import Moves
 
@@ -115,6 +116,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         for service in services.values():
             service.start()
         process.ending.wait()
+        tell_service_manager(STOPPING)
         log.info("stopping", reason=process.failure or "asked to")
     return 0 if process.failure is None else 1
 
@@ -186,10 +188,16 @@ def _server(
         )
         for each in configured
     }
-    app = create_app(Portfolios(served), operator_token=token, allowed_addresses=file_settings.allowed_addresses)
+    app = create_app(
+        Portfolios(served),
+        operator_token=token,
+        allowed_addresses=file_settings.allowed_addresses,
+        trusted_proxies=file_settings.trusted_proxies,
+    )
     return Server(app, options.host, options.port)
 
 
 def _say_ready(host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
     os.write(1, f"ready on http://{shown}:{port}\n".encode())
+    tell_service_manager(READY)

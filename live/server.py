@@ -129,6 +129,8 @@ def _settings(sockets: list[socket.socket], threads: int) -> Adjustments:
         max_request_body_size=DRAINED_BODY_BYTES,
         log_socket_errors=False,
         expose_tracebacks=False,
+        # The application looks at them, and believes them of trusted proxies only (live/proxies.py).
+        clear_untrusted_proxy_headers=False,
         ident="",
     )
 

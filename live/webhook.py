@@ -2,13 +2,11 @@
 
 import hmac
 from collections.abc import Collection
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import structlog
 from flask import Blueprint, Response, request
 
 from core.alert import Alert, parse_alert, portfolio_named_in
-from core.errors import ConfigurationError
 from core.strict_json import BodyRefused
 from live.answers import Answer, AnswerKind
 from live.api.bodies import read_body
@@ -16,6 +14,7 @@ from live.api.encoding import respond
 from live.api.errors import HttpRefused, status_of
 from live.api.told import told
 from live.portfolios import Portfolios, Served
+from live.proxies import address_of, is_in, networks_of
 
 log = structlog.get_logger("live.webhook")
 
@@ -32,7 +31,7 @@ class Webhook:
         allowed_addresses: Collection[str] = (),
     ) -> None:
         self._portfolios = portfolios
-        self._allowed = _networks(allowed_addresses)
+        self._allowed = networks_of(allowed_addresses, "allowed_addresses")
 
     def blueprint(self) -> Blueprint:
         """The routes of the intake."""
@@ -85,13 +84,7 @@ class Webhook:
         return served, alert
 
     def _require_address(self, remote: str | None) -> None:
-        if not self._allowed:
-            return
-        try:
-            address = ip_address(remote or "")
-        except ValueError:
-            address = None
-        if address is None or not any(address in network for network in self._allowed):
+        if self._allowed and not is_in(address_of(remote or ""), self._allowed):
             raise HttpRefused(403, "forbidden_address", "alerts are not taken from this address")
 
 
@@ -127,10 +120,3 @@ def _log_outcome(portfolio: str, alert: Alert, answer: Answer) -> None:
         journal_seq=answer.journal_seq,
         remote=request.remote_addr,
     )
-
-
-def _networks(addresses: Collection[str]) -> tuple[IPv4Network | IPv6Network, ...]:
-    try:
-        return tuple(ip_network(address) for address in addresses)
-    except ValueError as error:
-        raise ConfigurationError(f"`allowed_addresses`: {error}; an address or a network in CIDR form") from error

@@ -166,11 +166,20 @@ def served_by(engine: FakeEngine, **options: Any) -> Served:
 
 
 def an_app(
-    engine: FakeEngine, *, operator_token: str = TOKEN, allowed_addresses: Collection[str] = (), **options: Any
+    engine: FakeEngine,
+    *,
+    operator_token: str = TOKEN,
+    allowed_addresses: Collection[str] = (),
+    trusted_proxies: Collection[str] = (),
+    **options: Any,
 ) -> Flask:
     """The application around the fake as the only portfolio."""
-    portfolios = Portfolios({engine.portfolio_name: served_by(engine, **options)})
-    return create_app(portfolios, operator_token=operator_token, allowed_addresses=allowed_addresses)
+    return create_app(
+        Portfolios({engine.portfolio_name: served_by(engine, **options)}),
+        operator_token=operator_token,
+        allowed_addresses=allowed_addresses,
+        trusted_proxies=trusted_proxies,
+    )
 
 
 def error_of(response: TestResponse) -> dict[str, str]:

@@ -21,16 +21,49 @@ READY = re.compile(r"ready on (http://\S+)")
 READY_WITHIN = 60.0
 
 
-class LiveProcess:
+class Served:
+    """Whatever speaks our HTTP at `url`."""
+
+    url: str
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and JSON of a GET."""
+        return self.ask("GET", path)
+
+    def post(self, body: Any, path: str = "/webhook", token: str | None = None) -> tuple[int, Any]:
+        """Status and JSON of a POST; `body` as JSON unless it is bytes."""
+        data = body if isinstance(body, bytes) else json.dumps(body, default=str).encode()
+        return self.ask("POST", path, data, token)
+
+    def ask(self, method: str, path: str, data: bytes | None = None, token: str | None = None) -> tuple[int, Any]:
+        """One request. OSError where nobody answers."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return response.status, json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read())
+        except HTTPException as error:
+            raise OSError(f"no whole answer: {error!r}") from error
+
+
+class LiveProcess(Served):
     """`python portfolio_manager.py live ...` in a folder of the test's own. Use as a context manager."""
 
     def __init__(
-        self, data_dir: Path, *arguments: str, port: int = 0, environment: Mapping[str, str] | None = None
+        self,
+        data_dir: Path,
+        *arguments: str,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+        checkout: Path = ROOT,
     ) -> None:
         self.log_file = data_dir.parent / f"{data_dir.name}.log"
         command = [
             sys.executable,
-            str(ROOT / "portfolio_manager.py"),
+            str(checkout / "portfolio_manager.py"),
             "live",
             "--data-dir",
             str(data_dir),
@@ -66,28 +99,6 @@ class LiveProcess:
     def port(self) -> int:
         """Where it listens."""
         return int(self.url.rpartition(":")[2])
-
-    def get(self, path: str) -> tuple[int, Any]:
-        """Status and JSON of a GET."""
-        return self.ask("GET", path)
-
-    def post(self, body: Any, path: str = "/webhook", token: str | None = None) -> tuple[int, Any]:
-        """Status and JSON of a POST; `body` as JSON unless it is bytes."""
-        data = body if isinstance(body, bytes) else json.dumps(body, default=str).encode()
-        return self.ask("POST", path, data, token)
-
-    def ask(self, method: str, path: str, data: bytes | None = None, token: str | None = None) -> tuple[int, Any]:
-        """One request. OSError where nobody answers."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=10) as response:
-                return response.status, json.loads(response.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read())
-        except HTTPException as error:
-            raise OSError(f"no whole answer: {error!r}") from error
 
     def sigkill(self) -> None:
         """SIGKILL the process that /status names."""

@@ -26,9 +26,9 @@ Reply = tuple[int, dict[str, str], Any]
 
 
 @contextmanager
-def serving(engine: FakeEngine, **options: Any) -> Iterator[Server]:
+def serving(engine: FakeEngine, application: Any = None, **options: Any) -> Iterator[Server]:
     """A server that answers, stopped behind the block."""
-    server = Server(an_app(engine), "127.0.0.1", 0, **{"threads": 4, **options})
+    server = Server(application or an_app(engine), "127.0.0.1", 0, **{"threads": 4, **options})
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:
@@ -104,6 +104,24 @@ def test_a_chunked_alert_is_answered(server: Server, engine: FakeEngine) -> None
     status, _, body = exchange(server, chunked(ALERT[:10], ALERT[10:]))
     assert (status, body["status"]) == (200, "executed")
     assert len(engine.signals) == 1
+
+
+@pytest.mark.parametrize(
+    "trusted, headers, expected",
+    [
+        ("127.0.0.1", "X-Forwarded-For: 52.89.214.238\r\n", 200),
+        ("127.0.0.1", "X-Forwarded-For: 52.89.214.238\r\nX-Forwarded-For: 203.0.113.9\r\n", 403),
+        ("127.0.0.1", "X_Forwarded_For: 52.89.214.238\r\n", 403),
+        ("127.0.0.1", "", 403),
+        ("127.0.0.2", "X-Forwarded-For: 52.89.214.238\r\n", 403),
+    ],
+)
+def test_the_address_of_a_sender_is_what_a_trusted_proxy_says(
+    engine: FakeEngine, trusted: str, headers: str, expected: int
+) -> None:
+    application = an_app(engine, allowed_addresses=("52.89.214.238",), trusted_proxies=(trusted,))
+    with serving(engine, application) as server:
+        assert exchange(server, request(ALERT, headers=headers))[0] == expected
 
 
 @pytest.mark.parametrize("size", [65_537, 70_000, 1_000_000, 5_000_000])

@@ -246,6 +246,10 @@ def test_a_wrong_setting_is_named_with_its_rule(file: Any, content: Any, key: st
     "content",
     [
         {"allowed_addresses": ["52.89.214.2388"]},
+        {"trusted_proxies": ["haproxy"]},
+        {"trusted_proxies": ["10.0.0.7/24"]},
+        {"trusted_proxies": ["0.0.0.0/0"]},
+        {"trusted_proxies": ["10.0.0.7", "::/0"]},
         {"naive_timezone": "Mars/Phobos"},
         {"drawdown": {"reduce_from_percent": 11}},
         {"drawdown": {"reduce_from_percent": 11}, "instruments": {"NEW": {"lot_size": 1}}},

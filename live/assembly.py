@@ -172,7 +172,7 @@ def _assembled(
             configured.brokers,
             options.data_dir / "broker" / configured.name,
             clock=shared.clock,
-            may_send=lambda: engine.serving and leads.seconds_left > 0,
+            may_send=lambda: engine.serving and leads.may_send,
             contracts=configured.contracts,
         )
     )

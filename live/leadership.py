@@ -163,6 +163,11 @@ class Leadership:
         """For how long nobody may take the lead, by this machine's clock; 0 once somebody may, or it is not ours."""
         return max(0.0, self._valid_until - self._clock()) if self.held else 0.0
 
+    @property
+    def may_send(self) -> bool:
+        """Whether enough of the lease is left to send an order: half of it, longer than a broker takes to hear of one."""
+        return self.seconds_left > self.seconds / 2
+
     def try_to_lead(self, *, seize: bool) -> bool:
         """Take the lock if it is free; with `seize`, also from a leader that is silent. Raises DatabaseAway."""
         if not self.lock.try_to_hold() and not (seize and self._leader_is_silent() and self._seized()):

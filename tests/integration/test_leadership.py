@@ -120,6 +120,17 @@ def test_the_lock_is_free_as_soon_as_the_leader_gives_it_up(dsn):
         assert eventually(lambda: follower.try_to_lead(seize=False))
 
 
+def test_orders_are_sent_only_while_half_of_the_lease_is_left(dsn):
+    with led(dsn) as (leader, follower):
+        assert leader.may_send
+        assert not follower.may_send
+        leader._clock = lambda: time.monotonic() + 0.6 * SECONDS
+        assert leader.seconds_left > 0
+        assert not leader.may_send
+        leader.renew()
+        assert leader.may_send
+
+
 def test_a_leader_is_replaced_once_its_lease_has_expired_and_not_before(dsn):
     with led(dsn) as (leader, follower):
         assert never_within(3 * SECONDS, follower, leader)

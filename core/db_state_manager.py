@@ -199,7 +199,7 @@ class DatabaseStateManager:
             rows, document = self._written(batch, first_seq, term)
             last_hash = rows["journal"][-1]["content_hash"]
             try:
-                result = self._writer.write(document, partial(_require_effect, rows))
+                result = self._writer.write(document, partial(require_effect, rows))
             except CommitUnknown:
                 self._in_doubt = (first_seq, batch, last_hash)
                 raise
@@ -445,7 +445,7 @@ def _no_state() -> PortfolioState:
     return PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
 
 
-def _require_effect(rows: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+def require_effect(rows: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """Every part of the batch took effect, or none may."""
     if not result["fenced"]:
         raise LeadershipLost

@@ -133,8 +133,18 @@ class OpenBackup:
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
-        # zipfile raises NotImplementedError for flags and methods that a damaged file seems to have.
-        damages = (zipfile.BadZipFile, msgspec.MsgspecError, KeyError, EOFError, zlib.error, NotImplementedError)
+        # What zipfile raises besides: NotImplementedError and RuntimeError for methods and passwords that a damaged file
+        # seems to have, ValueError and OSError where its parts would be before its beginning.
+        damages = (
+            zipfile.BadZipFile,
+            msgspec.MsgspecError,
+            KeyError,
+            EOFError,
+            zlib.error,
+            RuntimeError,
+            ValueError,
+            OSError,
+        )
         try:
             yield
         except damages as error:

@@ -80,7 +80,7 @@ def restore(
         made.upgrade()
         _require_the_end(made, manifest)
         reason = f"restored from a backup of {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC"
-        done = _proved(made, portfolio, max(term, manifest.term), reason, now, progress.verified)
+        done = _proved_and_halted(made, portfolio, max(term, manifest.term), reason, now, progress.verified)
     return structs.replace(done, set_aside_as=aside, left_out=left_out)
 
 
@@ -93,12 +93,13 @@ def recovered(dsn: str, portfolio: str, *, now: datetime, progress: Callable[[in
         if made.is_empty():
             raise NothingRecovered(f"portfolio {portfolio} has no journal in this database: nothing was recovered")
         made.upgrade()
-        return _proved(made, portfolio, made.term(), "recovered to an earlier time", now, progress)
+        return _proved_and_halted(made, portfolio, made.term(), "recovered to an earlier time", now, progress)
 
 
-def _proved(
+def _proved_and_halted(
     made: Remaking, portfolio: str, term: int, reason: str, now: datetime, progress: Callable[[int], None]
 ) -> Restored:
+    proved = verify(made.stream, portfolio, progress)
     holder = f"restore-{socket.gethostname()[:40]}-{os.getpid()}"
     in_doubt = _go_on_halted(made, portfolio, term + TERM_LEAP, holder, reason, now)
     return Restored(
@@ -106,7 +107,7 @@ def _proved(
         schema_version=head(),
         term=term + TERM_LEAP,
         orders_in_doubt=in_doubt,
-        verified=verify(made.stream, portfolio, progress),
+        verified=proved,
     )
 
 

@@ -49,15 +49,16 @@ def back_up(
 ) -> tuple[Path, Manifest]:
     """Write a backup of the portfolio as it is now, beside whoever writes to it; the file, and what is in it.
 
-    `to` is a folder that is there, or the file's name; a file that is there is not overwritten. Under the final name there is
-    the whole file, on the disk, or none. Raises BackupFailed, ProgramMissing, DatabaseAway.
+    `to` is the file where it ends in `.zip`, else the folder for it; a file that is there is not overwritten. Under the final
+    name there is the whole file, on the disk, or none. Raises BackupFailed, ProgramMissing, DatabaseAway.
     """
     with one_moment(dsn, portfolio) as moment:
         facts = moment.facts()
         if facts is None:
             raise BackupFailed(f"portfolio {portfolio} has no journal in this database: there is nothing to back up")
-        file = to / f"{portfolio}-{facts.taken_at:%Y%m%dT%H%M%SZ}.zip" if to.is_dir() else to
+        file = to if to.suffix == ".zip" else to / f"{portfolio}-{facts.taken_at:%Y%m%dT%H%M%SZ}.zip"
         try:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _shown_when_whole(file) as partial:
                 manifest = _write(partial, moment, facts, portfolio, version, progress)
                 _check(partial)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from core.errors import ConfigurationError
 from live.cli.options import DatabaseChoice, database_options, json_option
 from live.cli.output import note, number, print_json, say, time
 from live.cli.progress import progress_bar
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "--to",
     type=click.Path(path_type=Path),
-    help="A folder that is there, or the file's name. Without it, the folder `backups` under --data-dir.",
+    help="A folder, or the file's name, which ends in .zip. Without it, the folder `backups` under --data-dir.",
 )
 @json_option
 def backup(*, database: DatabaseChoice, to: Path | None, as_json: bool) -> None:
@@ -40,7 +39,7 @@ def backup(*, database: DatabaseChoice, to: Path | None, as_json: bool) -> None:
     from live.start import VERSION
 
     with database.dsn(create=False) as dsn, progress_bar("backup", None, visible=not as_json) as progress:
-        file, manifest = back_up(dsn, database.portfolio, to or _backups(database.data_dir), VERSION, progress)
+        file, manifest = back_up(dsn, database.portfolio, to or database.data_dir / "backups", VERSION, progress)
     spooled = waiting_in(database.data_dir / "spool", database.portfolio)
     if as_json:
         print_json({"file": str(file), "spooled": spooled, **_fields(manifest)})
@@ -147,15 +146,6 @@ def _tell(done: "Restored", database: DatabaseChoice, *, as_json: bool, **of: An
 
 def _so_many(count: int | None) -> str:
     return "an unknown number of" if count is None else number(count)
-
-
-def _backups(data_dir: Path) -> Path:
-    folder = data_dir / "backups"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"`--data-dir`: {folder} cannot be made: {error.strerror}") from error
-    return folder
 
 
 def _fields(value: "Struct") -> dict[str, Any]:

@@ -517,8 +517,12 @@ def test_on_a_file_system_without_hard_links_the_file_has_its_name_all_the_same(
     assert [backed_up(source, folder).name] == left_in(folder)
 
 
-def test_a_folder_that_is_not_there_is_told_in_a_sentence(source, folder):
-    assert "cannot be written: No such file" in not_made(source, "--to", str(folder / "none" / "x.zip"))
+def test_a_folder_is_made_and_one_that_cannot_be_is_told_in_a_sentence(source, folder, tmp_path):
+    made = folder / "of" / "today"
+    assert Path(source.told("backup", "--to", str(made))["file"]).parent == made
+    assert Path(source.told("backup")["file"]).parent == tmp_path / "data" / "backups"
+    (folder / "file").touch()
+    assert "cannot be written: " in not_made(source, "--to", str(folder / "file"))
 
 
 def test_a_database_in_which_nothing_happened_has_nothing_to_back_up(target, folder):

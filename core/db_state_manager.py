@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from core.alert import canonical_payload
 from core.config import DatabaseSettings
 from core.decide.command import decide_save
-from core.errors import CommitUnknown, DatabaseAway, DataRefused, LeadershipLost, StaleVersion
+from core.errors import CommitUnknown, DatabaseAway, DataRefused, LeadershipLost, StaleVersion, StateDiverged
 from core.inputs import SaveRow
 from core.journal import NO_HASH, Batch, Entry
 from core.models import PortfolioState, Position, PyramidingState, Signal
@@ -187,7 +187,7 @@ class DatabaseStateManager:
         """Keep a batch in one transaction, then show it.
 
         Raises AlreadyClaimed (some of its signals were decided before), StaleVersion (reload, decide again),
-        LeadershipLost, DataRefused, DatabaseAway: nothing was changed. Raises CommitUnknown: call settle().
+        LeadershipLost, StateDiverged, DataRefused, DatabaseAway: nothing was changed. Raises CommitUnknown: call settle().
         """
         with self._writer.alone:
             if self._in_doubt is not None:
@@ -449,6 +449,9 @@ def require_effect(rows: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """Every part of the batch took effect, or none may."""
     if not result["fenced"]:
         raise LeadershipLost
+    if not result["follows"]:
+        # Under our term nobody else writes there.
+        raise StateDiverged("the journal does not end as it was left: the database went back to an earlier time")
     unclaimed = {signal["fingerprint"] for signal in rows["signals"]} - set(result["claimed"])
     if unclaimed:
         raise AlreadyClaimed(unclaimed)

@@ -17,6 +17,7 @@ from core.postgres.embedded_binaries import programs_for
 from tests.queries import rows
 
 PATIENCE_SECONDS = 60.0
+ARCHIVE_COMMAND = 'test ! -f "{folder}/%f" && cp "%p" "{folder}/%f"'
 
 
 class ArchivingServer:
@@ -48,7 +49,7 @@ class ArchivingServer:
 
     def start(self, **settings: str) -> None:
         """Start it, and wait until it is no standby any more."""
-        keep = f'test ! -f "{self.archived}/%f" && cp "%p" "{self.archived}/%f"'
+        keep = ARCHIVE_COMMAND.format(folder=self.archived)
         given = {"archive_mode": "on", "archive_command": keep, **settings}
         command = [str(self.programs / "postgres"), "-D", str(self.data), "-c", "listen_addresses=127.0.0.1"]
         command += ["-c", f"port={self.port}", "-c", "unix_socket_directories="]

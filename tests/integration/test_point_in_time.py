@@ -25,9 +25,11 @@ from core.postgres.journal_stream import journal_stream
 from core.postgres.migrations import migrate
 from live.verify import verify
 from tests.archiving_server import PATIENCE_SECONDS, ArchivingServer
+from tests.builders import a_signal, minutes
 from tests.command_line import run
 from tests.crash.load import a_market, dice_of
 from tests.database_file import pointed_to
+from tests.engines import Clock, an_engine, status_of
 from tests.live_process import LiveProcess
 from tests.queries import rows
 from tests.waiting import eventually
@@ -259,3 +261,46 @@ def test_the_embedded_database_is_recovered_from_base_backup_and_received_wal(fo
         assert served.get("/status")[1]["halted"] is True
         alerts.served = served
         alerts.send(1)
+
+
+def test_an_engine_under_which_the_database_goes_back_changes_nothing_there_and_ends(dsn: str) -> None:
+    ended: list[str] = []
+    name = psycopg2.extensions.parse_dsn(dsn)["dbname"]
+    with (
+        closing(psycopg2.connect(psycopg2.extensions.make_dsn(dsn, dbname="postgres"))) as connection,
+        an_engine(dsn, clock=Clock(minutes(3)), on_fatal=ended.append) as engine,
+    ):
+        connection.autocommit = True
+        engine.process_signal(a_signal())
+        with connection.cursor() as cursor, nobody_in(cursor, name):
+            cursor.execute(f"CREATE DATABASE {name}_then TEMPLATE {name}")
+        assert (
+            status_of(engine.process_signal(a_signal(timestamp=minutes(1)))) == "rejected: base position already open"
+        )
+        with connection.cursor() as cursor, nobody_in(cursor, name):
+            cursor.execute(f"ALTER DATABASE {name} RENAME TO {name}_lost")
+            cursor.execute(f"ALTER DATABASE {name}_then RENAME TO {name}")
+            cursor.execute(f"DROP DATABASE {name}_lost")
+        entries = verified(dsn)
+        # It is rejected, so that no row but the journal's could tell.
+        engine.process_signal(a_signal(timestamp=minutes(2)))
+        assert eventually(lambda: ended)
+        assert "went back to an earlier time" in ended[0]
+    assert verified(dsn) == entries
+
+
+@contextmanager
+def nobody_in(cursor: Any, name: str) -> Iterator[None]:
+    """Sessions are ended, and no new one begins in the database that has the name now."""
+    cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+    assert eventually(lambda: cursor.execute(ending, (name,)) or not cursor.fetchall())
+    yield
+    for (now,) in names_like(cursor, name):
+        cursor.execute(f"ALTER DATABASE {now} ALLOW_CONNECTIONS true")
+
+
+def names_like(cursor: Any, name: str) -> list[tuple[str]]:
+    cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (name,))
+    found: list[tuple[str]] = cursor.fetchall()
+    return found

@@ -165,9 +165,7 @@ def _out_of_the_way(made: Remaking, portfolio: str, *, replace: bool, now: datet
         )
     term = made.term()
     # A name that a portfolio may have: status, positions, journal and backup can look at it.
-    aside = f"{portfolio[:8]}_until_{now:%Y%m%d%H%M%S}"
-    made.set_aside(aside)
-    return term, aside
+    return term, made.set_aside(f"{portfolio[:8]}_until_{now:%Y%m%d%H%M%S}")
 
 
 def _load(made: Remaking, backup: OpenBackup, progress: Callable[[int], None]) -> tuple[str, ...]:

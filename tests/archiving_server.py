@@ -23,12 +23,12 @@ ARCHIVE_COMMAND = 'test ! -f "{folder}/%f" && cp "%p" "{folder}/%f"'
 class ArchivingServer:
     """In a folder that its account may pass. What is `archived` is there whatever becomes of the server."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, major: int | None = None) -> None:
         self.folder = folder
         self.data = folder / "cluster"
         self.archived = folder / "archived"
         self.account = server_account(self.data)
-        self.programs = programs_for(self.account, None, folder).folder
+        self.programs = programs_for(self.account, major, folder).folder
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]

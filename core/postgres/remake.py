@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from string import ascii_lowercase
 from typing import Any
 
 from psycopg2 import sql
@@ -56,8 +57,10 @@ class Remaking:
         rows = self._all(sql.SQL("SELECT term FROM {}").format(self._named("leadership")))
         return int(rows[0]["term"]) if rows else 0
 
-    def set_aside(self, name: str) -> None:
-        """Move the portfolio's tables and functions, and nothing else, to a new schema of that name."""
+    def set_aside(self, name: str) -> str:
+        """Move the portfolio's tables and functions, and nothing else, to a new schema of that name, or of that name and a
+        letter where there is one already; its name."""
+        name = next(free for letter in ("", *ascii_lowercase) if not self._has_schema(free := name + letter))
         target = sql.Identifier(name)
         self._run(sql.SQL("CREATE SCHEMA {}").format(target))
         self._table_grants = self._list("table_grants", tables())
@@ -70,11 +73,12 @@ class Remaking:
             self._run(sql.SQL("ALTER {} SET SCHEMA {}").format(found, target))
             moved = sql.SQL("FUNCTION {}.{}({})").format(target, sql.Identifier(row["name"]), arguments)
             self._run(sql.SQL("ALTER {} SET search_path = {}").format(moved, target))
+        return name
 
     def remove(self) -> None:
         """Drop the portfolio's tables and functions: there is nothing in them."""
-        self.set_aside("portfolio_manager_empty")
-        self._run(sql.SQL("DROP SCHEMA portfolio_manager_empty CASCADE"))
+        aside = self.set_aside("portfolio_manager_empty")
+        self._run(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(aside)))
 
     def make(self, version: str) -> None:
         """Make the tables as they were at that version."""
@@ -141,6 +145,10 @@ class Remaking:
 
     def _present(self) -> list[str]:
         return [row["name"] for row in self._list("tables_present", tables())]
+
+    def _has_schema(self, name: str) -> bool:
+        rows = self._all(sql.SQL("SELECT to_regnamespace({}) IS NOT NULL AS found").format(sql.Literal(name)))
+        return bool(rows[0]["found"])
 
     def _has_rows(self, table: str) -> bool:
         rows = self._all(sql.SQL("SELECT EXISTS (SELECT FROM {}) AS found").format(self._named(table)))

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from core.inputs import Halt, MoveCapital, Resume
 from core.journal import Batch
 from core.postgres.client_programs import client_program, connection_for
 from core.postgres.connections import connect
+from core.postgres.embedded_binaries import shipped_versions
 from core.postgres.journal_stream import journal_stream
 from core.postgres.lease import PortfolioLock
 from core.postgres.migrations import functions, head, migrate, migration, tables
@@ -36,6 +38,7 @@ from live.backup import BackupRefused, OpenBackup, open_backup
 from live.engine import LiveTradingEngine
 from live.spool import Spool
 from live.verify import Verified, verify
+from tests.archiving_server import ArchivingServer
 from tests.builders import a_signal, given, minutes, settings_with
 from tests.command_line import run
 from tests.database_file import pointed_to
@@ -242,6 +245,39 @@ def test_a_portfolio_of_its_own_schema_and_one_to_look_at(dsn, tmp_path, folder)
     paths = rows(dsn, "SELECT pronamespace::regnamespace::text, proconfig FROM pg_proc WHERE proconfig IS NOT NULL")
     assert {schema for schema, _ in paths} >= {"alpha", "look", replaced["set_aside_as"], "public"}
     assert all(path == [f"search_path={schema}"] for schema, path in paths)
+
+
+def test_a_backup_goes_into_an_older_and_a_newer_postgresql(source, tmp_path, folder):
+    majors = sorted(shipped_versions())
+    assert len(majors) > 1
+    with tempfile.TemporaryDirectory(prefix="pm-backup-") as passable:
+        Path(passable).chmod(0o755)
+        server = ArchivingServer(Path(passable), majors[0])
+        server.make()
+        server.start(archive_mode="off")
+        try:
+            older = place(server.dsn, tmp_path, "older")
+            older.told("restore", source.told("backup", "--to", str(folder / "newer.zip"))["file"])
+            assert older.told("verify")["verified"]
+            told = older.told("backup", "--to", str(folder / "older.zip"))
+        finally:
+            server.stop()
+    assert told["pg_dump_major"] == majors[0]
+    source.told("restore", told["file"], "--replace")
+    assert verified(source.dsn).entries == told["entries"] + 2
+
+
+def test_what_was_replaced_can_be_put_back(source, folder):
+    file = backed_up(source, folder)
+    with an_engine(source.dsn, clock=Clock(minutes(5))) as engine:
+        engine.process_signal(a_signal("MARKET_DATA", price=52100, timestamp=minutes(4)))
+    journal = rows(source.dsn, "SELECT seq, content_hash FROM decision_journal ORDER BY seq")
+    aside = source.told("restore", str(file), "--replace")["set_aside_as"]
+    told = source.told("backup", "--to", str(folder / "aside.zip"), "--portfolio", aside)
+    back = source.told("restore", told["file"], "--portfolio", aside, "--as", "main", "--replace")
+    assert back["term"] > 2_000_000
+    assert rows(source.dsn, "SELECT seq, content_hash FROM decision_journal ORDER BY seq")[: len(journal)] == journal
+    assert verified(source.dsn)
 
 
 def test_a_backup_of_an_older_schema_is_brought_up_to_date(empty_dsn, server_dsn, tmp_path, folder):
@@ -590,7 +626,9 @@ def test_signals_in_a_spool_are_counted_beside_who_holds_it(source, folder, tmp_
 # --- killed
 
 
-def killed(where: Place, command: str, *arguments: str, held: Callable[[], bool]) -> None:
+def killed(
+    where: Place, command: str, *arguments: str, held: Callable[[], bool], by: signal.Signals = signal.SIGKILL
+) -> None:
     """Kill the command once `held`."""
     process = subprocess.Popen(
         [sys.executable, "-c", command, *arguments, *where.options],
@@ -602,7 +640,7 @@ def killed(where: Place, command: str, *arguments: str, held: Callable[[], bool]
         assert eventually(lambda: held() or process.poll() is not None, PATIENCE_SECONDS)
         assert process.poll() is None, process.communicate()[1].decode()
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(by)
         process.communicate()
 
 
@@ -619,6 +657,22 @@ def test_a_killed_backup_leaves_no_file_under_the_final_name_and_the_next_one_cl
     assert partial.endswith(".partial")
     source.told("backup", "--to", str(file))
     assert left_in(folder) == ["backup.zip"]
+
+
+def test_a_backup_that_is_interrupted_leaves_nothing(source, folder):
+    with closing(psycopg2.connect(source.dsn)) as connection, connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE fills")
+        killed(
+            source,
+            "from live.cli import main; main()",
+            "backup",
+            "--to",
+            str(folder / "backup.zip"),
+            held=lambda: bool(left_in(folder)),
+            by=signal.SIGINT,
+        )
+        connection.rollback()
+    assert left_in(folder) == []
 
 
 HELD_AT = {

@@ -45,7 +45,7 @@ from core.config import (
 )
 from core.contracts import Instrument
 from core.errors import DatabaseAway, LockHeld
-from core.inputs import MoveCapital
+from core.inputs import MoveCapital, Resume
 from core.postgres.connections import connect
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.embedded_account import give, make_private_folder, run_as, server_account, write_owned
@@ -70,6 +70,7 @@ from live.replay.trade_rows import MAX_ROWS
 from tests.archiving_server import ARCHIVE_COMMAND
 from tests.builders import a_signal, minutes
 from tests.command_line import run
+from tests.database_file import pointed_to
 from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of
 from tests.fake_engine import FakeEngine
 
@@ -610,6 +611,26 @@ def test_the_runtime_role_has_no_right_that_it_could_do_without(runtime_dsn: str
             _start_once(runtime_dsn)
         installed.run(f"GRANT {privilege} ON {table} TO pm_runtime", **OWNER)
     _start_once(runtime_dsn)
+
+
+def test_the_runtime_role_serves_what_the_owner_has_restored_in_the_place_of_another(
+    runtime_dsn: str, installed: Installed, tmp_path: Path
+) -> None:
+    _start_once(runtime_dsn)
+    owner = (*pointed_to(installed.dsn(**OWNER), tmp_path / "owner.json"), "--data-dir", str(tmp_path))
+    runtime = pointed_to(runtime_dsn, tmp_path / "runtime.json")
+    file = tmp_path / "backup.zip"
+    refused = run("backup", "--to", str(file), *runtime, "--data-dir", str(tmp_path))
+    assert (refused.exit_code, "signal_log_id_seq" in refused.stderr) == (1, True)
+    for command in (("backup", "--to", str(file)), ("restore", str(file), "--replace"), ("restore", "--recovered")):
+        done = run(*command, *owner)
+        assert done.exit_code == 0, done.output
+    _start_once(runtime_dsn)
+    with an_engine(runtime_dsn) as engine:
+        assert status_of(engine.command(Resume())) == "executed"
+        assert status_of(engine.deliver(a_signal())) == "executed"
+    refused = run("restore", str(file), "--replace", *runtime, "--data-dir", str(tmp_path))
+    assert (refused.exit_code, "permission denied" in refused.stderr) == (1, True)
 
 
 def _start_once(dsn: str) -> None:

@@ -52,21 +52,22 @@ class Restored(Struct, frozen=True, kw_only=True):
     left_out: tuple[str, ...] = ()
 
 
-class Progress(Struct, frozen=True):
-    """Who is told how far it is: bytes of the dump, then journal entries."""
+# What begins, and of how many: bytes of the dump, then journal entries. What it returns is told each time that some are done.
+Begin = Callable[[str, int], Callable[[int], None]]
 
-    loaded: Callable[[int], None] = lambda _: None
-    verified: Callable[[int], None] = lambda _: None
+
+def untold(_what: str, _total: int) -> Callable[[int], None]:
+    """Nobody is told."""
+    return lambda _: None
 
 
 def restore(
-    dsn: str, portfolio: str, backup: OpenBackup, *, replace: bool, now: datetime, progress: Progress | None = None
+    dsn: str, portfolio: str, backup: OpenBackup, *, replace: bool, now: datetime, begin: Begin = untold
 ) -> Restored:
     """Make `portfolio` what the backup holds, in one transaction that is committed only once `verify` has passed.
 
     Raises LockHeld where it is served, NotEmpty, BackupRefused, SchemaTooNew, Wrong: then nothing was changed.
     """
-    progress = progress or Progress()
     manifest = backup.manifest
     if manifest.schema_version > head():
         raise SchemaTooNew(
@@ -76,15 +77,15 @@ def restore(
     with _alone(dsn, portfolio), remaking(dsn, portfolio) as made:
         term, aside = _out_of_the_way(made, portfolio, replace=replace, now=now)
         made.make(manifest.schema_version)
-        left_out = _load(made, backup, progress.loaded)
+        left_out = _load(made, backup, begin("load", manifest.dump_bytes))
         made.upgrade()
         _require_the_end(made, manifest)
         reason = f"restored from a backup of {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC"
-        done = _proved_and_halted(made, portfolio, max(term, manifest.term), reason, now, progress.verified)
+        done = _proved_and_halted(made, portfolio, max(term, manifest.term), reason, now, begin)
     return structs.replace(done, set_aside_as=aside, left_out=left_out)
 
 
-def recovered(dsn: str, portfolio: str, *, now: datetime, progress: Callable[[int], None] = lambda _: None) -> Restored:
+def recovered(dsn: str, portfolio: str, *, now: datetime, begin: Begin = untold) -> Restored:
     """The database itself was recovered to an earlier time: the portfolio goes on as after `restore`.
 
     Raises LockHeld where it is served, NothingRecovered, Wrong: then nothing was changed.
@@ -93,13 +94,11 @@ def recovered(dsn: str, portfolio: str, *, now: datetime, progress: Callable[[in
         if made.is_empty():
             raise NothingRecovered(f"portfolio {portfolio} has no journal in this database: nothing was recovered")
         made.upgrade()
-        return _proved_and_halted(made, portfolio, made.term(), "recovered to an earlier time", now, progress)
+        return _proved_and_halted(made, portfolio, made.term(), "recovered to an earlier time", now, begin)
 
 
-def _proved_and_halted(
-    made: Remaking, portfolio: str, term: int, reason: str, now: datetime, progress: Callable[[int], None]
-) -> Restored:
-    proved = verify(made.stream, portfolio, progress)
+def _proved_and_halted(made: Remaking, portfolio: str, term: int, reason: str, now: datetime, begin: Begin) -> Restored:
+    proved = verify(made.stream, portfolio, begin("verify", made.stream.length()))
     holder = f"restore-{socket.gethostname()[:40]}-{os.getpid()}"
     in_doubt = _go_on_halted(made, portfolio, term + TERM_LEAP, holder, reason, now)
     return Restored(

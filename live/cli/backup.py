@@ -1,5 +1,7 @@
 """`backup` and `restore`: a portfolio as one file, and back."""
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from live.cli.progress import progress_bar
 if TYPE_CHECKING:
     from msgspec import Struct
 
-    from live.restore import Restored
+    from live.restore import Begin, Restored
 
 
 @click.command(short_help="Write a portfolio into one file, beside a running engine.")
@@ -93,7 +95,7 @@ def _restore(file: Path, database: DatabaseChoice, *, replace: bool, name: str |
     from core.postgres.connections import require_portfolio_name
     from live.backup import BackupRefused, open_backup
     from live.bootstrap import utc_now
-    from live.restore import Progress, restore
+    from live.restore import restore
 
     portfolio = database.portfolio if name is None else require_portfolio_name(name)
     with open_backup(file) as opened:
@@ -102,13 +104,8 @@ def _restore(file: Path, database: DatabaseChoice, *, replace: bool, name: str |
             raise BackupRefused(
                 f"{file} is of portfolio {manifest.portfolio}, not {database.portfolio}: --portfolio {manifest.portfolio}"
             )
-        with (
-            database.dsn(create=True) as dsn,
-            progress_bar("load", manifest.dump_bytes, visible=not as_json) as loaded,
-            progress_bar("verify", manifest.entries, visible=not as_json) as verified,
-        ):
-            progress = Progress(loaded=loaded, verified=verified)
-            done = restore(dsn, portfolio, opened, replace=replace, now=utc_now(), progress=progress)
+        with database.dsn(create=True) as dsn, _bars(visible=not as_json) as begin:
+            done = restore(dsn, portfolio, opened, replace=replace, now=utc_now(), begin=begin)
     _tell(done, database, as_json=as_json, file=str(file), taken_at=manifest.taken_at)
 
 
@@ -116,8 +113,20 @@ def _recovered(database: DatabaseChoice, *, as_json: bool) -> "Restored":
     from live.bootstrap import utc_now
     from live.restore import recovered
 
-    with database.dsn(create=False) as dsn, progress_bar("verify", None, visible=not as_json) as progress:
-        return recovered(dsn, database.portfolio, now=utc_now(), progress=progress)
+    with database.dsn(create=False) as dsn, _bars(visible=not as_json) as begin:
+        return recovered(dsn, database.portfolio, now=utc_now(), begin=begin)
+
+
+@contextmanager
+def _bars(*, visible: bool) -> Iterator["Begin"]:
+    """One bar after the other."""
+    with ExitStack() as shown:
+
+        def begin(what: str, total: int) -> Callable[[int], None]:
+            shown.close()
+            return shown.enter_context(progress_bar(what, total, visible=visible))
+
+        yield begin
 
 
 def _tell(done: "Restored", database: DatabaseChoice, *, as_json: bool, **of: Any) -> None:

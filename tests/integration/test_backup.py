@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -164,6 +165,26 @@ def test_a_restored_portfolio_takes_exits_only_until_it_is_resumed_and_numbers_o
         target.dsn, "SELECT input ->> 'reason' FROM decision_journal WHERE kind = 'halt' ORDER BY seq DESC LIMIT 1"
     )
     assert entry[0][0].startswith("restored from a backup of 20")
+
+
+def test_both_say_in_words_what_they_did(source, target, folder):
+    told = source.run("backup", "--to", str(folder / "b.zip"))
+    assert (told.exit_code, told.stderr) == (0, "")
+    assert re.fullmatch(
+        r"\S+/b\.zip: portfolio main as it was at 20\S+Z, 11 journal entries, 1 open positions, 5 signals "
+        r"\(0 not decided yet\), [\d,]+ bytes\n",
+        told.stdout,
+    ), told.stdout
+    told = target.run("restore", str(folder / "b.zip"))
+    assert (told.exit_code, told.stderr) == (0, "")
+    said = told.stdout.splitlines()
+    assert re.fullmatch(
+        r"portfolio main is what it was at 20\S+Z: 11 journal entries, 5 signals, 3 positions and 0 orders verified",
+        said[0],
+    )
+    assert said[1] == "it is halted, under term 1000001: compare with the broker, start `live`, then `resume`"
+    told = target.run("restore", "--recovered")
+    assert told.stdout.startswith("portfolio main: 13 journal entries, ")
 
 
 def test_the_dump_in_a_backup_is_one_that_pg_restore_takes_by_hand(source, target, folder):

@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from core.alert import canonical_payload
 from core.config import DatabaseSettings
 from core.decide.command import decide_save
-from core.errors import CommitUnknown, DatabaseAway, DataRefused, LeadershipLost, StaleVersion
+from core.errors import CommitUnknown, DatabaseAway, DataRefused, LeadershipLost, StaleVersion, StateDiverged
 from core.inputs import SaveRow
 from core.journal import NO_HASH, Batch, Entry, require_known_format
 from core.models import PortfolioState, Position, PyramidingState, Signal
@@ -207,7 +207,7 @@ class DatabaseStateManager:
         """Keep a batch in one transaction, then show it.
 
         Raises AlreadyClaimed (some of its signals were decided before), StaleVersion (reload, decide again),
-        LeadershipLost, DataRefused, DatabaseAway: nothing was changed. Raises CommitUnknown: call settle().
+        LeadershipLost, StateDiverged, DataRefused, DatabaseAway: nothing was changed. Raises CommitUnknown: call settle().
         """
         with self._writer.alone:
             if self._in_doubt is not None:
@@ -219,7 +219,7 @@ class DatabaseStateManager:
             rows, document = self._written(batch, first_seq, term)
             last_hash = rows["journal"][-1]["content_hash"]
             try:
-                result = self._writer.write(document, partial(_require_effect, rows))
+                result = self._writer.write(document, partial(require_effect, rows))
             except CommitUnknown:
                 self._in_doubt = (first_seq, batch, last_hash)
                 raise
@@ -467,10 +467,13 @@ def _no_state() -> PortfolioState:
     return PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
 
 
-def _require_effect(rows: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+def require_effect(rows: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """Every part of the batch took effect, or none may."""
     if not result["fenced"]:
         raise LeadershipLost
+    if not result["follows"]:
+        # Under our term nobody else writes there.
+        raise StateDiverged("the journal does not end as it was left: the database went back to an earlier time")
     unclaimed = {signal["fingerprint"] for signal in rows["signals"]} - set(result["claimed"])
     if unclaimed:
         raise AlreadyClaimed(unclaimed)

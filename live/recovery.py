@@ -24,7 +24,7 @@ from core.listed_contracts import contracts_from
 from core.models import PortfolioState
 from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.portfolio import Portfolio, portfolio_from_rows
-from core.postgres.journal_stream import journal_stream
+from core.postgres.journal_stream import JournalStream, journal_stream
 from core.postgres.reads import Row
 from core.settings import Settings
 from live.deliveries import Delivery
@@ -201,16 +201,21 @@ def load_one_moment(manager: DatabaseStateManager) -> tuple[Loaded, str]:
     """The state at one moment for one who does not write, and the hash of the journal's last entry then. Raises
     DatabaseAway."""
     with journal_stream(manager.dsn, manager.portfolio) as stream:
-        last_seq, last_hash = stream.end()
-        loaded = Loaded(
-            positions=tuple(stream.open_positions().values()),
-            state=stream.state(),
-            pyramiding=tuple(stream.pyramiding().values()),
-            settings=stream.settings(),
-            last_seq=last_seq,
-            orders=tuple(stream.unsettled_orders().values()),
-            contracts=stream.contracts(),
-        )
+        return loaded_from(stream)
+
+
+def loaded_from(stream: JournalStream) -> tuple[Loaded, str]:
+    """The same of a transaction that is open already."""
+    last_seq, last_hash = stream.end()
+    loaded = Loaded(
+        positions=tuple(stream.open_positions().values()),
+        state=stream.state(),
+        pyramiding=tuple(stream.pyramiding().values()),
+        settings=stream.settings(),
+        last_seq=last_seq,
+        orders=tuple(stream.unsettled_orders().values()),
+        contracts=stream.contracts(),
+    )
     return loaded, last_hash
 
 

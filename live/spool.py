@@ -5,7 +5,9 @@ The order in which signals are decided is the writer's queue's; the spool only m
 
 import fcntl
 import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -305,6 +307,23 @@ def _adopt_if_abandoned(spool: Spool, file: Path) -> None:
         if waiting:
             log.info("signals that another process left behind are taken over", file=str(file), signals=waiting)
             spool.adopt(abandoned)
+
+
+def waiting_in(folder: Path, portfolio: str) -> int | None:
+    """How many signals the portfolio's spools below `folder` hold now, beside the processes that use them; None where
+    that cannot be seen."""
+    found = 0
+    with tempfile.TemporaryDirectory() as temporary, suppress(OSError, sqlite3.Error):
+        for file in folder.glob(f"{portfolio}-*.sqlite"):
+            copied = Path(temporary) / file.name
+            # A process keeps its file to itself; a copy, with the log that SQLite keeps beside it, can be read.
+            for part in (file, file.with_name(f"{file.name}-wal")):
+                if part.exists():
+                    shutil.copyfile(part, copied.with_name(part.name))
+            with closing(sqlite3.connect(copied)) as connection:
+                found += connection.execute("SELECT count(*) FROM signals").fetchone()[0]
+        return found
+    return None
 
 
 class _Lock:

@@ -252,6 +252,8 @@ class EmbeddedServer:
             "fsync": "on",
             "full_page_writes": "on",
             "synchronous_commit": "on",
+            # It is nobody's standby. One that recovers to an earlier time is to be waited for, not read.
+            "hot_standby": "off",
             "logging_collector": "off",
             "log_destination": "stderr",
             "log_timezone": "UTC",

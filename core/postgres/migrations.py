@@ -1,18 +1,27 @@
 """Bring a portfolio's schema to the version that this code needs. Alembic is imported only where something is missing."""
 
 import re
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import psycopg2
 from psycopg2 import sql
 
 from core.errors import Halt
-from core.postgres.connections import connect, require_portfolio_name, schema_of
+from core.postgres.connections import Connection, connect, require_portfolio_name, schema_of
 from core.postgres.errors import translated
+
+if TYPE_CHECKING:
+    import sqlalchemy
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _NUMBERED = re.compile(r"^(\d{3})_[a-z0-9_]+\.sql$")
+
+_TABLE = re.compile(r"^CREATE TABLE IF NOT EXISTS ([a-z_]+)", re.MULTILINE)
+_FUNCTION = re.compile(r"^CREATE OR REPLACE FUNCTION ([a-z_]+)", re.MULTILINE)
 
 
 class SchemaTooNew(Halt):
@@ -22,6 +31,23 @@ class SchemaTooNew(Halt):
 def head() -> str:
     """The newest migration of this code, such as `001`."""
     return max(match.group(1) for match in map(_NUMBERED.match, (file.name for file in MIGRATIONS.iterdir())) if match)
+
+
+@cache
+def tables() -> frozenset[str]:
+    """The names of a portfolio's tables, by the migrations; with the one in which Alembic keeps the version."""
+    return frozenset(_named(_TABLE)) | {"alembic_version"}
+
+
+@cache
+def functions() -> frozenset[str]:
+    """The names of a portfolio's functions."""
+    return frozenset(_named(_FUNCTION))
+
+
+def _named(pattern: re.Pattern[str]) -> list[str]:
+    files = (file for file in MIGRATIONS.iterdir() if _NUMBERED.match(file.name))
+    return [name for file in files for name in pattern.findall(file.read_text(encoding="utf-8"))]
 
 
 def schema_version(dsn: str, portfolio: str) -> str | None:
@@ -54,23 +80,45 @@ def migrate(dsn: str, portfolio: str) -> tuple[str | None, str]:
         raise SchemaTooNew(
             f"the schema of {portfolio} is at {before}, this program knows {target}: use a newer program"
         )
-    _upgrade(dsn, portfolio)
+    with migration(dsn, portfolio) as upgrading:
+        upgrading.upgrade()
     return before, target
 
 
-def _upgrade(dsn: str, portfolio: str) -> None:
+class Migration:
+    """A transaction in which a portfolio's schema is brought forward."""
+
+    def __init__(self, connection: "sqlalchemy.Connection", portfolio: str) -> None:
+        self._connection = connection
+        self._portfolio = portfolio
+
+    @property
+    def connection(self) -> Connection:
+        """psycopg2's connection, in the transaction. It is committed by the block that made it, not by its user."""
+        return cast("Connection", self._connection.connection.driver_connection)
+
+    def upgrade(self, version: str = "kernel@head") -> None:
+        """Run what is missing up to that version, such as `001`; without one, all there is."""
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        config.attributes["schema"] = schema_of(self._portfolio)
+        config.attributes["connection"] = self._connection
+        command.upgrade(config, version)
+
+
+@contextmanager
+def migration(dsn: str, portfolio: str) -> Iterator[Migration]:
+    """A transaction that is committed at the block's end, in the portfolio's schema, which is made where there is none."""
     import sqlalchemy
-    from alembic import command
-    from alembic.config import Config
 
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg2://",
         creator=lambda: connect(dsn, portfolio, "portfolio-manager migrate"),
         poolclass=sqlalchemy.NullPool,
     )
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.attributes["schema"] = schema_of(portfolio)
     with translated(), engine.connect() as connection:
         try:
             with connection.begin():
@@ -81,8 +129,7 @@ def _upgrade(dsn: str, portfolio: str) -> None:
                 raw.execute("SELECT to_regnamespace(%s) IS NULL", (schema_of(portfolio),))
                 if (raw.fetchone() or (True,))[0]:
                     raw.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema_of(portfolio))))
-                config.attributes["connection"] = connection
-                command.upgrade(config, "kernel@head")
+                yield Migration(connection, portfolio)
         except sqlalchemy.exc.DBAPIError as error:
             if isinstance(error.orig, psycopg2.Error):
                 raise error.orig from error

@@ -20,6 +20,8 @@ _COMMANDS = {
     "send": "live.cli.send:send",
     "replay": "live.cli.replay:replay",
     "verify": "live.cli.verify:verify",
+    "backup": "live.cli.backup:backup",
+    "restore": "live.cli.backup:restore",
     "close": "live.cli.operate:close",
     "close-all": "live.cli.operate:close_all",
     "capital": "live.cli.operate:capital",

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_bar(name: str, total: int, *, visible: bool) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left on stderr, where that is a terminal."""
+def progress_bar(name: str, total: int | None, *, visible: bool) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left (`total` None: nobody knows) on stderr, where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
     from rich.text import Text

@@ -45,10 +45,10 @@ from core.config import (
 )
 from core.contracts import Instrument
 from core.errors import DatabaseAway, LockHeld
-from core.inputs import MoveCapital
+from core.inputs import MoveCapital, Resume
 from core.postgres.connections import connect
 from core.postgres.embedded import EmbeddedServer
-from core.postgres.embedded_account import make_private_folder, run_as, server_account, write_owned
+from core.postgres.embedded_account import give, make_private_folder, run_as, server_account, write_owned
 from core.postgres.embedded_binaries import programs_for, shipped_versions
 from core.postgres.embedded_cluster import Layout
 from core.postgres.errors import StatementFailed
@@ -66,8 +66,10 @@ from live.replay.reports import GROUP_HEADINGS, facts
 from live.replay.summary import summarise
 from live.replay.table import MAX_ROW_BYTES
 from live.replay.trade_rows import MAX_ROWS
+from tests.archiving_server import ARCHIVE_COMMAND
 from tests.builders import a_signal, minutes
 from tests.command_line import run
+from tests.database_file import pointed_to
 from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of
 from tests.fake_engine import FakeEngine, an_app
 
@@ -613,6 +615,26 @@ def test_the_runtime_role_has_no_right_that_it_could_do_without(runtime_dsn: str
     _start_once(runtime_dsn)
 
 
+def test_the_runtime_role_serves_what_the_owner_has_restored_in_the_place_of_another(
+    runtime_dsn: str, installed: Installed, tmp_path: Path
+) -> None:
+    _start_once(runtime_dsn)
+    owner = (*pointed_to(installed.dsn(**OWNER), tmp_path / "owner.json"), "--data-dir", str(tmp_path))
+    runtime = pointed_to(runtime_dsn, tmp_path / "runtime.json")
+    file = tmp_path / "backup.zip"
+    refused = run("backup", "--to", str(file), *runtime, "--data-dir", str(tmp_path))
+    assert (refused.exit_code, "signal_log_id_seq" in refused.stderr) == (1, True)
+    for command in (("backup", "--to", str(file)), ("restore", str(file), "--replace"), ("restore", "--recovered")):
+        done = run(*command, *owner)
+        assert done.exit_code == 0, done.output
+    _start_once(runtime_dsn)
+    with an_engine(runtime_dsn) as engine:
+        assert status_of(engine.command(Resume())) == "executed"
+        assert status_of(engine.deliver(a_signal())) == "executed"
+    refused = run("restore", str(file), "--replace", *runtime, "--data-dir", str(tmp_path))
+    assert (refused.exit_code, "permission denied" in refused.stderr) == (1, True)
+
+
 def _start_once(dsn: str) -> None:
     """Everything that a start does."""
     migrate(dsn, "main")
@@ -1070,6 +1092,86 @@ def test_every_test_of_the_crash_matrix_is_in_the_guide() -> None:
     for file in (ROOT / "tests" / "crash").glob("test_*.py"):
         for name in re.findall(r"^def (test_\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE):
             assert f"`{name}`" in guide, f"{name} of {file.name}"
+
+
+# --- docs/backups.md
+
+BACKUPS = "docs/backups.md"
+
+
+def test_the_backup_guides_portfolio_is_restored_beside_itself_over_itself_and_by_hand(
+    shell: Shell, empty_dsn: str
+) -> None:
+    shell.mapped = _on_any_port
+    live = Block("bash", "", "python portfolio_manager.py live", BACKUPS)
+    with shell.serving(live):
+        told = shell.run(block(BACKUPS, "one portfolio, while live runs"))
+        assert _json_in(told)["file"] == "backups/before.zip"
+    assert len(list((shell.folder / "data" / "backups").glob("main-20*Z.zip"))) == 1
+    restored = shell.run(block(BACKUPS, "restored, after live"))
+    assert re.search(r"is kept in the schema main_until_\d{14}$", restored, re.MULTILINE)
+    assert re.search(r"^trading +halted$", restored, re.MULTILINE)
+    shell.exports.append(f"export PM_EMPTY_DATABASE={shlex.quote(empty_dsn)}")
+    shell.run(block(BACKUPS, "by hand"))
+    with closing(psycopg2.connect(empty_dsn)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT version_num FROM alembic_version")
+        assert cursor.fetchone() == (head(),)
+    assert _json_in(shell.run(Block("bash", "", "python portfolio_manager.py verify --json", BACKUPS)))["verified"]
+
+
+def test_the_backup_guides_server_is_recovered_to_the_point_that_was_named(shell: Shell) -> None:
+    def mapped(text: str) -> str:
+        # It outlives the shell, which it must not keep waiting, and is ended below.
+        aside = "--synchronous > received.log 2>&1 &\necho received by $!"
+        return _on_any_port(text).replace("--synchronous &", aside)
+
+    shell.mapped = mapped
+    receivers: list[int] = []
+    try:
+        with shell.serving(Block("bash", "", "python portfolio_manager.py live", BACKUPS)):
+            output = shell.run(block(BACKUPS, "received, while live runs"))
+            receivers += map(int, re.findall(r"received by (\d+)", output))
+            shell.run(block(BACKUPS, "a point, while live runs"))
+    finally:
+        # Behind its last user, who has stopped the server: all of it has been received.
+        for receiver in receivers:
+            _end(receiver)
+    assert receivers
+    give(shell.folder / "wal", server_account(Layout.of(shell.folder / "data").cluster_folder))
+    assert "it is halted, under term 1000001" in shell.run(block(BACKUPS, "recovered, after live"))
+    with shell.serving(Block("bash", "", "python portfolio_manager.py live", BACKUPS)) as served:
+        assert served.get("/status")["halted"] is True
+
+
+def _end(pid: int) -> None:
+    """End a process that is not our child, and wait until it has ended."""
+    os.kill(pid, signal.SIGINT)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    running = Path("/proc") / str(pid) / "cmdline"
+    while running.exists() and running.read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_backup_guides_settings_are_settings_of_postgresql(server_dsn: str) -> None:
+    settings = dict(line.split(" = ", 1) for line in block(BACKUPS, "archived by itself").text.splitlines())
+    with closing(psycopg2.connect(server_dsn)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_settings WHERE name = ANY(%s)", (list(settings),))
+        assert {name for (name,) in cursor.fetchall()} == settings.keys()
+    # The one that the tests archive with.
+    assert settings["archive_command"].strip("'") == ARCHIVE_COMMAND.format(folder="/mnt/archive")
+
+
+def test_every_command_of_the_backup_guide_is_run_by_one_of_these_tests() -> None:
+    run = {
+        "one portfolio, while live runs",
+        "restored, after live",
+        "by hand",
+        "received, while live runs",
+        "a point, while live runs",
+        "recovered, after live",
+    }
+    assert {found.how for found in blocks_of(BACKUPS) if found.language == "bash"} == run
 
 
 # --- all documents

@@ -165,7 +165,7 @@ def test_a_commit_that_its_standby_may_not_have_is_looked_up(dsn, monkeypatch):
 
 def test_a_zombie_between_its_statement_and_its_commit_does_not_land_behind_the_new_leaders_back(dsn, monkeypatch):
     inside, proceed, outcomes = threading.Event(), threading.Event(), []
-    require_effect = core.db_state_manager._require_effect
+    require_effect = core.db_state_manager.require_effect
 
     def held(wanted, result):
         require_effect(wanted, result)
@@ -174,7 +174,7 @@ def test_a_zombie_between_its_statement_and_its_commit_does_not_land_behind_the_
 
     with DatabaseStateManager(dsn) as old, DatabaseStateManager(dsn) as new:
         old.take_term()
-        monkeypatch.setattr(core.db_state_manager, "_require_effect", held)
+        monkeypatch.setattr(core.db_state_manager, "require_effect", held)
 
         def save() -> None:
             try:

@@ -253,6 +253,16 @@ filled AS (
 
 SELECT
     exists(SELECT 1 FROM fence) AS fenced,
+    -- Before the first entry there is none, and its hash is zeros.
+    (
+        SELECT
+            coalesce(batch.doc ->> 'previous_hash', '') = coalesce((
+                SELECT decision_journal.content_hash
+                FROM decision_journal
+                WHERE decision_journal.seq = (batch.doc ->> 'previous_seq')::BIGINT
+            ), repeat('0', 64))
+        FROM batch
+    ) AS follows,
     (SELECT coalesce(jsonb_object_agg(claimed.fingerprint, claimed.id), '{}') FROM claimed) AS claimed,
     (SELECT count(*) FROM opened) AS opened,
     (SELECT count(*) FROM changed) AS changed,

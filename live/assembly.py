@@ -189,6 +189,7 @@ def _assembled(
     )
 
     turns = _Turns(shared, manager, engine, start, start_orders)
+    engine.give_lead_away = partial(turns.give_lead_away, over)
     return Life(
         over=over,
         engine=engine,
@@ -231,12 +232,23 @@ class _Turns:
         if self.engine.serving:
             self.start_orders()
 
+    def give_lead_away(self, over: Over) -> bool:
+        """As engine.give_lead_away."""
+        if not self.engine.serving or not self._others():
+            return False
+        over.end()
+        return True
+
+    def _others(self) -> list[str]:
+        followers = self.manager.reads.all("followers")
+        return [row["instance_id"] for row in followers if row["instance_id"] != self.manager.instance_id]
+
     def wanted_elsewhere(self) -> bool:
         """Whether one who follows should lead. An instance with one portfolio keeps it."""
         if not self._several or self.start.served_for < SETTLED_SECONDS:
             return False
         try:
-            others = [row["instance_id"] for row in self.manager.reads.all("followers")]
+            others = self._others()
         except PortfolioError:
             return False
         first, *_ = precedence(self.manager.portfolio, [self.manager.instance_id, *others])

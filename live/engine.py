@@ -83,6 +83,8 @@ class LiveTradingEngine:
         self.database_seen: float | None = None
         self.spool = spool
         self.on_commit: Callable[[Batch], None] = lambda _: None
+        # Whether another instance takes the lead from this one, which follows then.
+        self.give_lead_away: Callable[[], bool] = lambda: False
         self.reconcile_with_broker: Callable[[], tuple[Finding, ...]] | None = None
         self.portfolio_state_manager = PortfolioStateManager(lambda: self.portfolio)
         self._settings = settings

@@ -57,6 +57,9 @@ class Engine(Protocol):
     def reconcile(self) -> tuple[Finding, ...] | None:
         """Ours beside the broker's positions, now; None where there is no broker. May raise what a broker raises."""
 
+    def give_lead_away(self) -> bool:
+        """Let another instance lead and follow it; False where none follows. Raises DatabaseAway."""
+
     def exchange_day(self) -> date:
         """Which day it is where contracts are traded."""
 

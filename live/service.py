@@ -90,9 +90,9 @@ class Service:
     def _run(self) -> None:
         while not self._ending.is_set():
             self._live()
-            if self._fail is not None:
-                if self._life.over.failure is not None:
-                    self._fail(self._life.over.failure)
+            failure = self._life.over.failure
+            if self._fail is not None and failure is not None:
+                self._fail(failure)
                 return
             if not self._ending.is_set():
                 self._begin_anew()

@@ -93,6 +93,7 @@ class FakeEngine:
         self.portfolio: Portfolio = a_portfolio()
         self.ready = True
         self.role = "leader"
+        self.followed = True
         self.reads = FakeReads()
         self.signals: list[tuple[Signal, dict[str, Any]]] = []
         self.commands: list[Command] = []
@@ -116,6 +117,9 @@ class FakeEngine:
 
     def position_rows(self) -> list[Position]:
         return list(self.portfolio.positions.values())
+
+    def give_lead_away(self) -> bool:
+        return self.followed
 
     def exchange_day(self) -> date:
         return date(2026, 1, 21)

@@ -1,4 +1,4 @@
-"""The operator's commands, with his token: POST /halt, /resume, /capital, /reconcile and what settles a finding of it,
+"""The operator's commands, with his token: POST /halt, /resume, /capital, /handover, /reconcile and what settles a finding of it,
 /rollover, and below /positions and /orders."""
 
 import hmac
@@ -56,6 +56,7 @@ class Operator:
         blueprint.post("/resume")(self.resume)
         blueprint.post("/positions/<position_id>/close")(self.close)
         blueprint.post("/capital")(self.capital)
+        blueprint.post("/handover")(self.handover)
         blueprint.post("/reconcile")(self.reconcile)
         for name, read in SETTLED_BY.items():
             blueprint.post(f"/reconcile/{name}", endpoint=name)(self._settle(read))
@@ -98,6 +99,16 @@ class Operator:
         return self._carry_out(
             MoveCapital(request_id=body.request_id(), amount=money(amount), note=body.text("note", NOTE_LENGTH))
         )
+
+    def handover(self) -> Response:
+        """Another instance leads from now on, and this one follows it. No alert is turned away meanwhile."""
+        CommandBody("request_id")
+        if self._engine.role == "follower":
+            return respond({"status": "follower"})
+        if not self._engine.give_lead_away():
+            raise HttpRefused(409, "no_follower", "there is no other instance that follows and could lead")
+        log.info("operator's command", command="handover", remote=request.remote_addr)
+        return respond({"status": "handed_over"})
 
     def reconcile(self) -> Response:
         """The broker's positions beside ours; what differs twice in a row freezes its instrument's entries."""

@@ -27,6 +27,7 @@ _COMMANDS = {
     "capital": "live.cli.operate:capital",
     "halt": "live.cli.operate:halt",
     "resume": "live.cli.operate:resume",
+    "handover": "live.cli.operate:handover",
     "resolve": "live.cli.operate:resolve",
     "reconcile": "live.cli.findings:reconcile",
     "adopt": "live.cli.findings:adopt",

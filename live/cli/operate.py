@@ -214,6 +214,24 @@ def resume(*, operator: Operator, instrument: str | None) -> None:
     operator.carry_out("/resume", f"resume {wanted}" if wanted else "resume", instrument=wanted)
 
 
+@click.command(short_help="Let another instance lead.")
+@operator_options
+def handover(*, operator: Operator) -> None:
+    """Let another instance lead; the one at --url follows it then. Does nothing where that one follows already.
+
+    \b
+    Examples:
+      python portfolio_manager.py handover --url http://127.0.0.1:5000
+    """
+    answer = operator.ask("/handover")
+    if operator.as_json:
+        print_json(answer)
+    elif answer.get("status") == "follower":
+        say(f"{operator.url} does not lead: nothing to do")
+    else:
+        say(f"handed over: {operator.url} follows now")
+
+
 @click.command(short_help="Say what became of an order that nobody knows of.")
 @click.argument("client_order_id")
 @click.option(

@@ -103,6 +103,42 @@ def test_when_the_leader_goes_the_follower_leads_and_nothing_is_lost_or_doubled(
         proved(data)
 
 
+def test_the_lead_is_handed_over_and_back_and_no_alert_is_turned_away(folder):
+    data = folder / "data"
+    with two(data) as (first, second):
+        token = (data / "operator.token").read_text().strip()
+        told: list[tuple[int, Any]] = []
+        over = threading.Event()
+
+        def client(live: LiveProcess, index: int) -> None:
+            while not over.wait(0.01):
+                told.append(live.post(an_alert("MARKET_DATA", "", price=58000 + index % 7)))
+                index += 1
+
+        clients = [threading.Thread(target=client, args=(live, n)) for n, live in enumerate((first, second, first))]
+        for one in clients:
+            one.start()
+        for leader, follower in ((first, second), (second, first), (first, second)):
+            assert eventually(lambda leader=leader: leads(leader))
+            # A follower is one whose heartbeat has said so.
+            assert eventually(lambda leader=leader: leader.post({}, "/handover", token)[0] == 200)
+            assert eventually(lambda follower=follower: leads(follower))
+            assert eventually(lambda leader=leader: leader.get("/status")[1].get("leader") is False)
+        over.set()
+        for one in clients:
+            one.join()
+        assert {status for status, _ in told} <= {200, 202}
+        dsn = EmbeddedServer.dsn_of(data)
+        acknowledged = {answer["fingerprint"] for _, answer in told}
+        decided = "SELECT fingerprint FROM decision_journal WHERE fingerprint IS NOT NULL"
+        assert eventually(lambda: acknowledged <= {name for (name,) in rows(dsn, decided)})
+        assert first.process.poll() is None
+        assert second.process.poll() is None
+        terms = first.get("/instances")[1]["terms"]
+        assert [row["port"] for row in terms[:4]] == [second.port, first.port, second.port, first.port]
+        proved(data)
+
+
 def _into_the_end_of(leader: LiveProcess, follower: LiveProcess, how: signal.Signals) -> dict[str, dict[int, Any]]:
     """Bars come to both, turn and turn about, while the leader ends; who answered what."""
     told: dict[str, dict[int, Any]] = {"leader": {}, "follower": {}}

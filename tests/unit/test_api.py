@@ -886,3 +886,14 @@ def test_instances_and_terms_are_listed(client: FlaskClient, engine: FakeEngine)
         "terms": [{"instance_id": "one"}],
     }
     assert engine.reads.asked == [("instances", {"limit": 5}), ("terms", {"limit": 5})]
+
+
+def test_the_lead_is_handed_over_where_somebody_follows(client: FlaskClient, engine: FakeEngine) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    assert client.post("/handover", headers=headers).get_json() == {"status": "handed_over"}
+    engine.followed = False
+    refused = client.post("/handover", headers=headers)
+    assert (refused.status_code, error_of(refused)["code"]) == (409, "no_follower")
+    engine.role = "follower"
+    assert client.post("/handover", headers=headers).get_json() == {"status": "follower"}
+    assert client.post("/handover").status_code == 401

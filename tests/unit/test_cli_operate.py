@@ -241,3 +241,19 @@ def test_what_stays_frozen_is_told(engine: Engine) -> None:
     result = run("write-off", "p", "--price", "1", "--token", TOKEN)
     assert result.exit_code == 0
     assert "stay frozen until `resume --instrument`: quantity differs: X" in result.stderr
+
+
+@pytest.mark.parametrize("status,said", [("handed_over", "handed over"), ("follower", "does not lead")])
+def test_handover_says_who_follows_now(engine: Engine, status: str, said: str) -> None:
+    asked = engine(answer(status=status))
+    result = run("handover", "--token", TOKEN)
+    assert (result.exit_code, [request.url.path for request in asked.requests]) == (0, ["/handover"])
+    assert said in result.stdout
+    assert run("handover", "--token", TOKEN, "--json").exit_code == 0
+
+
+def test_handover_without_another_instance_fails_with_the_reason(engine: Engine) -> None:
+    engine(refusal(409, "there is no other instance that follows and could lead"))
+    result = run("handover", "--token", TOKEN)
+    assert result.exit_code == 1
+    assert "no other instance" in result.stderr

@@ -67,6 +67,17 @@ def test_the_only_portfolio_of_a_process_ends_it_when_it_may_not_go_on():
     service.stop()
 
 
+def test_the_only_portfolio_of_a_process_may_give_the_lead_away_without_ending_it():
+    failures: list[str] = []
+    lives = Lives()
+    service = Service("main", lives.begin, failures.append)
+    service.start()
+    lives.overs[0].end()
+    assert eventually(lambda: number_of(service) == 1)
+    service.stop()
+    assert (failures, lives.gave_away) == ([], [False, True])
+
+
 def test_one_of_several_is_begun_anew_and_the_old_engine_answers_until_the_new_one_is_there():
     lives = Lives()
     service = Service("beta", lives.begin, None)

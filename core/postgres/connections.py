@@ -35,6 +35,8 @@ _DEFAULTS = {
     "target_session_attrs": "read-write",
     "load_balance_hosts": "random",
 }
+# Without load_balance_hosts: psql knows it from 16 on.
+_OF_SEVERAL = ("connect_timeout", "target_session_attrs")
 _SESSION = (
     "-c timezone=UTC -c client_encoding=UTF8 -c statement_timeout=30s -c idle_in_transaction_session_timeout=3s "
     # The server notices a lost client as soon as the client a lost server: its locks go with it.
@@ -78,6 +80,8 @@ def dsn_of(database: str | DatabaseSettings | Mapping[str, Any]) -> str:
         "user": settings.user,
         "password": settings.password,
         "sslmode": settings.sslmode,
+        # Whoever is given this string, psql for one, is to find the right one of several, and not to hang at a dead one.
+        **({name: _DEFAULTS[name] for name in _OF_SEVERAL} if "," in settings.host else {}),
     }
     return extensions.make_dsn(**{key: value for key, value in parts.items() if value is not None})
 

@@ -223,6 +223,10 @@ class Cluster:
         """A connection string for whoever looks on: to the one that takes writes."""
         return self._dsn("pm_user", self._passwords["user"], DATABASE)
 
+    def dsn_at(self, node: Node) -> str:
+        """The same to one node, whatever it is now."""
+        return psycopg2.extensions.make_dsn(self.dsn, host="127.0.0.1", port=str(node.port), target_session_attrs="any")
+
     def _dsn(self, user: str, password: str, database: str) -> str:
         return psycopg2.extensions.make_dsn(
             host=",".join("127.0.0.1" for _ in self.nodes),

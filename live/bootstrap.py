@@ -92,6 +92,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
                 portfolio=options.portfolio,
                 instance_id=instance_id,
                 pool_size=database.pool_size,
+                replica=database.replica,
                 connect_for=None,
             )
         )

@@ -146,14 +146,14 @@ class Follower:
             return self._told(delivery, answer, signal_id)
 
     def _signal(self, fingerprint: str) -> Row | None:
-        return self._manager.reads.one("find_signal", fingerprint=fingerprint)
+        found = self._manager.reads.confirmed("find_signal", fingerprint=fingerprint)
+        return found[0] if found else None
 
     def _looked_up(self, delivery: Delivery, until: float) -> Answer | None:
         """What the journal says of a signal that is waited for, once it is no longer followed."""
         while self._stopping.is_set():
             with suppress(PortfolioError):
-                row = self._manager.reads.one("decided_signal", fingerprint=delivery.fingerprint)
-                if row is not None:
+                for row in self._manager.reads.confirmed("decided_signal", fingerprint=delivery.fingerprint):
                     return _answer(delivery, row)
             if time.monotonic() >= until:
                 break
@@ -224,7 +224,9 @@ class Follower:
         if not self._hash:
             self._load()
         while self._hash and self._portfolio is not None:
-            rows = self._manager.reads.all("journal_after", seq=self._seq, limit=ENTRIES_AT_ONCE)
+            rows = self._manager.reads.confirmed(
+                "journal_after", self._is_waited_for, seq=self._seq, limit=ENTRIES_AT_ONCE
+            )
             if not rows or (rows[0]["seq"], rows[0]["content_hash"]) != (self._seq, self._hash):
                 # The database went back to an earlier time, or was put in another one's place.
                 self._forget()
@@ -239,6 +241,10 @@ class Follower:
             self._show(portfolio, new[-1]["seq"], new[-1]["content_hash"])
             for row in new:
                 self._settle(row)
+
+    def _is_waited_for(self, rows: list[Row]) -> bool:
+        with self._lock:
+            return any(row["fingerprint"] in self._waiting for row in rows[1:])
 
     def _forget(self) -> None:
         # What is shown stays: it was so once, and is mended in a moment.

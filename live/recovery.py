@@ -25,6 +25,8 @@ from core.postgres.reads import Row
 from core.settings import Settings
 from live.deliveries import Delivery
 
+# A hundred thousand open positions take a few.
+LOAD_LIMIT_SECONDS = 30.0
 log = structlog.get_logger(__name__)
 
 
@@ -131,8 +133,8 @@ def _require_contracts(loaded: Loaded, settings: Settings, contracts: dict[str, 
 
 def load_one_moment(manager: DatabaseStateManager) -> tuple[Loaded, str]:
     """The state at one moment for one who does not write, and the hash of the journal's last entry then. Raises
-    DatabaseAway."""
-    with journal_stream(manager.dsn, manager.portfolio) as stream:
+    DatabaseAway, also where the server does not answer for long."""
+    with journal_stream(manager.dsn, manager.portfolio, within=LOAD_LIMIT_SECONDS) as stream:
         last_seq, last_hash = stream.end()
         loaded = Loaded(
             positions=tuple(stream.open_positions().values()),

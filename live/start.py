@@ -20,6 +20,8 @@ AGAIN_AFTER_SECONDS = 0.5
 FOLLOW_SECONDS = 0.05
 PATIENCE_SECONDS = 0.5
 HEAD_START_SECONDS = 2.5
+# A host that is silent is asked for so long before the next one is: by a leader twice, at worst, before its lock is its again.
+CONNECT_SECONDS = 2.0
 HAND_OVER_EVERY_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
@@ -47,6 +49,8 @@ class Start:
         self._prepared = False
         self._refused_at: float | None = None
         self._pause = FOLLOW_SECONDS
+        # No more than a minority of several can be silent: with fewer none of them is the primary.
+        self._head_start = HEAD_START_SECONDS + 2 * CONNECT_SECONDS * ((database.hosts - 1) // 2)
         self._database_lost_at = float("-inf")
         self._handed_over_at = float("-inf")
 
@@ -91,7 +95,7 @@ class Start:
 
     def _may_lead(self) -> bool:
         following = self._engine.following
-        if following and time.monotonic() - self._database_lost_at < HEAD_START_SECONDS:
+        if following and time.monotonic() - self._database_lost_at < self._head_start:
             # The leader has lost the database as we have: it may take its lock again before we do.
             self._leadership.ask_the_database()
             return False

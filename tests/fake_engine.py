@@ -85,7 +85,7 @@ class FakeEngine:
         self.portfolio_name = "main"
         self.portfolio: Portfolio = a_portfolio()
         self.ready = True
-        self.reads = FakeReads()
+        self.reads = self.lists = FakeReads()
         self.signals: list[tuple[Signal, dict[str, Any]]] = []
         self.commands: list[Command] = []
         self.resolved: list[tuple[str, OrderState, dict[str, Any]]] = []

@@ -12,7 +12,7 @@ from psycopg2.extensions import connection as Connection
 
 from core.errors import DatabaseAway, LockHeld
 from core.postgres.connections import READ_LIMIT_SECONDS, connect, is_dead
-from core.postgres.errors import translated
+from core.postgres.errors import ReadOnlyServer, translated
 from core.postgres.statements import statement
 from core.postgres.watchdog import WATCHDOG
 
@@ -114,15 +114,19 @@ class PortfolioLock:
         """The first row of a statement on the lock's own session. Raises DatabaseAway."""
         with self._mutex:
             session = self._session()
-            with WATCHDOG.over(session, READ_LIMIT_SECONDS), translated(), session.cursor() as cursor:
-                cursor.execute(statement(name), {"space": _SPACE, "portfolio": self._portfolio, **parameters})
-                return cursor.fetchone() if cursor.description else None
+            try:
+                with WATCHDOG.over(session, READ_LIMIT_SECONDS), translated(), session.cursor() as cursor:
+                    cursor.execute(statement(name), {"space": _SPACE, "portfolio": self._portfolio, **parameters})
+                    return cursor.fetchone() if cursor.description else None
+            except ReadOnlyServer:
+                self.release()
+                raise
 
     def _session(self) -> Connection:
         if self._connection is None:
-            self._connection = connect(self._dsn, self._portfolio, self._name)
-            self._connection.autocommit = True
-            with translated(), self._connection.cursor() as cursor:
+            self._connection = session = connect(self._dsn, self._portfolio, self._name)
+            session.autocommit = True
+            with WATCHDOG.over(session, READ_LIMIT_SECONDS), translated(), session.cursor() as cursor:
                 # A lease is renewed all the time, and need not survive the server.
                 cursor.execute("SET synchronous_commit = off")
         if self._connection.closed:

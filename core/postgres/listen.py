@@ -8,11 +8,14 @@ from contextlib import suppress
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from core.postgres.connections import connect
+from core.errors import DatabaseAway
+from core.postgres.connections import READ_LIMIT_SECONDS, connect
 from core.postgres.errors import translated
+from core.postgres.timelines import TIMELINES
+from core.postgres.watchdog import WATCHDOG
 
 _AGAIN_SECONDS = 1.0
-_LOOK_UP_SECONDS = 0.5
+_LOOK_UP_SECONDS = 0.5  # and so often somebody is asked who says nothing by himself
 
 
 def inbox_channel(portfolio: str) -> str:
@@ -52,8 +55,7 @@ class Listener:
         try:
             connection.autocommit = True
             with translated():
-                with connection.cursor() as cursor:
-                    cursor.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+                self._ask(connection, sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
                 while not self._stopping.is_set():
                     self._hear(connection)
         finally:
@@ -63,9 +65,18 @@ class Listener:
         # poll, not select: beside a thousand HTTP connections a descriptor may be above 1023.
         waiting = select.poll()
         waiting.register(connection.fileno(), select.POLLIN)
-        if not waiting.poll(_LOOK_UP_SECONDS * 1000):
-            return
-        connection.poll()
+        if waiting.poll(_LOOK_UP_SECONDS * 1000):
+            connection.poll()
+        else:
+            # A server that stands still, or is cut off, says nothing either; one that is no primary any more never will.
+            self._ask(connection, sql.SQL("SELECT 1"))
+            if TIMELINES.is_outdated(connection):
+                raise DatabaseAway("another server is the primary now")
         if connection.notifies:
             del connection.notifies[:]
             self._heard()
+
+    @staticmethod
+    def _ask(connection: Connection, query: sql.Composable) -> None:
+        with WATCHDOG.over(connection, READ_LIMIT_SECONDS), connection.cursor() as cursor:
+            cursor.execute(query)

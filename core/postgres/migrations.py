@@ -8,10 +8,13 @@ import psycopg2
 from psycopg2 import sql
 
 from core.errors import Halt
-from core.postgres.connections import connect, require_portfolio_name, schema_of
+from core.postgres.connections import READ_LIMIT_SECONDS, connect, require_portfolio_name, schema_of
 from core.postgres.errors import translated
+from core.postgres.watchdog import WATCHDOG
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+# Each statement has its own limit; what has none is a COMMIT that waits for a standby, or a server that stands still.
+UPGRADE_LIMIT_SECONDS = 600.0
 _NUMBERED = re.compile(r"^(\d{3})_[a-z0-9_]+\.sql$")
 
 
@@ -28,6 +31,7 @@ def schema_version(dsn: str, portfolio: str) -> str | None:
     """The version that the portfolio's schema is at; None where it was never migrated (or only by hand)."""
     with (
         closing(connect(dsn, portfolio, "portfolio-manager migrate")) as connection,
+        WATCHDOG.over(connection, READ_LIMIT_SECONDS),
         translated(),
         connection.cursor() as cursor,
     ):
@@ -63,17 +67,14 @@ def _upgrade(dsn: str, portfolio: str) -> None:
     from alembic import command
     from alembic.config import Config
 
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg2://",
-        creator=lambda: connect(dsn, portfolio, "portfolio-manager migrate"),
-        poolclass=sqlalchemy.NullPool,
-    )
+    session = connect(dsn, portfolio, "portfolio-manager migrate")
+    engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: session, poolclass=sqlalchemy.NullPool)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["schema"] = schema_of(portfolio)
     with translated(), engine.connect() as connection:
         try:
-            with connection.begin():
+            with WATCHDOG.over(session, UPGRADE_LIMIT_SECONDS), connection.begin():
                 raw = connection.connection.cursor()
                 # Two starts at once: the second waits here, and then finds nothing left to do.
                 raw.execute("SELECT pg_advisory_xact_lock(hashtext('portfolio-manager migrate'))")

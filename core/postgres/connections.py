@@ -6,7 +6,7 @@ import select
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -20,8 +20,8 @@ from core.config import DatabaseSettings, validated
 from core.errors import ConfigurationError, DatabaseAway, PoolExhausted, UnsafeServer
 from core.postgres.errors import ReadOnlyServer, translated
 from core.postgres.patience import is_bounded, seconds_left
+from core.postgres.servers import SERVERS
 from core.postgres.statements import statement
-from core.postgres.timelines import TIMELINES
 from core.postgres.watchdog import WATCHDOG
 
 __all__ = [
@@ -113,16 +113,22 @@ def connect(dsn: str, portfolio: str, application_name: str) -> Connection:
     """
     given = extensions.parse_dsn(dsn)
     options = f"{given.pop('options', '')} {_SESSION} -c search_path={schema_of(portfolio)}".strip()
+    ours = {**_DEFAULTS, **given, "options": options, "application_name": application_name[:63]}
+    *preferred, everywhere = SERVERS.to_try(given)
+    for hosts in preferred:
+        with suppress(DatabaseAway):
+            return _connected({**ours, **hosts}, given)
+    return _connected({**ours, **everywhere}, given)
+
+
+def _connected(parameters: Mapping[str, Any], given: Mapping[str, str]) -> Connection:
     with translated():
-        connection: Connection = psycopg2.connect(
-            **{**_DEFAULTS, **given, "options": options, "application_name": application_name[:63]}
-        )
+        connection: Connection = psycopg2.connect(**parameters)
     try:
         extras.register_default_jsonb(connection, loads=partial(json.loads, parse_float=Decimal))
         with WATCHDOG.over(connection, READ_LIMIT_SECONDS):
             _require_safe(connection)
-            if "," in given.get("host", ""):
-                TIMELINES.admit(connection, f"{given['host']} {given.get('port', '')} {given.get('dbname', '')}")
+            SERVERS.admit(connection, given)
     except BaseException:
         connection.close()
         raise
@@ -173,7 +179,7 @@ def lacks_its_standby(connection: Connection) -> bool:
 
 def is_dead(connection: Connection) -> bool:
     """Whether an idle connection is known to be lost: closed here, the server has hung up, or is the primary no more."""
-    if connection.closed or TIMELINES.is_outdated(connection):
+    if connection.closed or SERVERS.is_outdated(connection):
         return True
     # An idle connection has nothing to say: what can be read from it is the end, or a last error.
     # poll, not select: beside a thousand HTTP connections a descriptor may be above 1023.

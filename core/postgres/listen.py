@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection
 from core.errors import DatabaseAway
 from core.postgres.connections import READ_LIMIT_SECONDS, connect
 from core.postgres.errors import translated
-from core.postgres.timelines import TIMELINES
+from core.postgres.servers import SERVERS
 from core.postgres.watchdog import WATCHDOG
 
 _AGAIN_SECONDS = 1.0
@@ -70,7 +70,7 @@ class Listener:
         else:
             # A server that stands still, or is cut off, says nothing either; one that is no primary any more never will.
             self._ask(connection, sql.SQL("SELECT 1"))
-            if TIMELINES.is_outdated(connection):
+            if SERVERS.is_outdated(connection):
                 raise DatabaseAway("another server is the primary now")
         if connection.notifies:
             del connection.notifies[:]

@@ -24,7 +24,18 @@ from core.postgres.embedded_binaries import Programs, programs_for
 
 KEEPER = Path(__file__).with_name("keeper.py")
 # The shortest that Patroni permits is 20, 1 and 3. A ttl is what a lost node costs; the other two leave a busy machine some air.
-TTL, LOOP_WAIT, RETRY_TIMEOUT = 20, 2, 4
+TTL = 20
+# As DATABASE_SETUP.md has them.
+DYNAMIC_SETTINGS = {
+    "ttl": TTL,
+    "loop_wait": 2,
+    "retry_timeout": 4,
+    "synchronous_mode": True,
+    "synchronous_mode_strict": True,
+    "failsafe_mode": True,
+    "postgresql": {"use_pg_rewind": True},
+}
+_SMALL = {"max_connections": 60, "shared_buffers": "32MB"}
 WHOLE_WITHIN = 120.0
 DATABASE = "portfolio_manager"
 
@@ -301,18 +312,7 @@ class Cluster:
             "scope": "portfolio",
             "etcd3": {"host": self.etcd.address},
             "bootstrap": {
-                "dcs": {
-                    "ttl": TTL,
-                    "loop_wait": LOOP_WAIT,
-                    "retry_timeout": RETRY_TIMEOUT,
-                    "synchronous_mode": True,
-                    "synchronous_mode_strict": True,
-                    "failsafe_mode": True,
-                    "postgresql": {
-                        "use_pg_rewind": True,
-                        "parameters": {"max_connections": 60, "shared_buffers": "32MB"},
-                    },
-                },
+                "dcs": {**DYNAMIC_SETTINGS, "postgresql": {"use_pg_rewind": True, "parameters": _SMALL}},
                 "initdb": ["data-checksums", {"encoding": "UTF8"}, {"locale": "C"}, {"auth": "scram-sha-256"}],
             },
             "postgresql": {

@@ -4,6 +4,7 @@ import os
 import signal as signals
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ from core.postgres.journal_stream import journal_stream
 from core.postgres.lease import PortfolioLock
 from core.postgres.listen import Listener
 from core.postgres.migrations import migrate
-from core.postgres.timelines import Timelines
+from core.postgres.servers import Servers
+from core.postgres.watchdog import WATCHDOG
 from live.answers import AnswerKind
 from live.engine import LiveTradingEngine
 from live.spool import open_spool
@@ -66,9 +68,22 @@ def _set_standby(dsn: str, name: str) -> None:
     assert eventually(lambda: rows(dsn, "SHOW synchronous_standby_names") == [(name,)])
 
 
-def _end_who_waits_for_the_standby(dsn: str) -> bool:
-    ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-    return rows(dsn, ended) != [(0,)]
+@contextmanager
+def waits_for_it_ended(dsn: str, function: str) -> Iterator[None]:
+    """Whoever waits for the standby is ended, or told to wait no longer, as soon as he is seen."""
+    over = threading.Event()
+
+    def end() -> None:
+        while not over.wait(0.05):
+            rows(dsn, f"SELECT {function}(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    try:
+        yield
+    finally:
+        over.set()
+        ending.join()
 
 
 def follower_on(manager: DatabaseStateManager, **given: object) -> LiveTradingEngine:
@@ -80,11 +95,12 @@ def follower_on(manager: DatabaseStateManager, **given: object) -> LiveTradingEn
 # --- what may yet be lost is no ground for an answer
 
 
-def test_nobody_is_told_of_an_outcome_that_no_standby_has(own_dsn):
-    with an_engine(own_dsn, commit_limit=1.0) as engine:
-        with a_standby_that_never_comes(own_dsn):
+@pytest.mark.parametrize("function", ["pg_terminate_backend", "pg_cancel_backend"])
+def test_nobody_is_told_of_an_outcome_that_no_standby_has(own_dsn, function):
+    """Cancelled, a COMMIT is acknowledged all the same, and a notice is the only trace of what it lacks."""
+    with an_engine(own_dsn) as engine:
+        with a_standby_that_never_comes(own_dsn), waits_for_it_ended(own_dsn, function):
             assert engine.process_signal(a_signal()).kind is AnswerKind.UNKNOWN
-            assert eventually(lambda: _end_who_waits_for_the_standby(own_dsn))
             assert eventually(lambda: rows(own_dsn, "SELECT count(*) FROM portfolio_positions") == [(1,)])
             assert engine.process_signal(a_signal()).kind is AnswerKind.UNKNOWN
         assert eventually(lambda: engine.process_signal(a_signal()).kind is AnswerKind.DUPLICATE)
@@ -216,11 +232,12 @@ def test_a_lock_on_a_demoted_primary_is_given_up(dsn):
 
 
 @pytest.fixture
-def timelines(monkeypatch: pytest.MonkeyPatch) -> Timelines:
-    """None was seen yet."""
-    made = Timelines()
+def known(monkeypatch: pytest.MonkeyPatch) -> Servers:
+    """Of no server anything is known yet."""
+    made = Servers()
     for module in (core.postgres.connections, core.postgres.listen):
-        monkeypatch.setattr(module, "TIMELINES", made)
+        monkeypatch.setattr(module, "SERVERS", made)
+    monkeypatch.setattr(WATCHDOG, "_on_cut", made.suspect)
     return made
 
 
@@ -230,19 +247,43 @@ def _twice(dsn: str) -> str:
     return psycopg2.extensions.make_dsn(dsn, host=f"{parts['host']},{parts['host']}")
 
 
-def test_once_a_newer_timeline_was_seen_an_older_primary_is_asked_nothing_more(dsn, timelines):
+def test_once_a_newer_timeline_was_seen_an_older_primary_is_asked_nothing_more(dsn, known):
     several = _twice(dsn)
     with closing(connect(several, "main", "before")) as before, closing(connect(dsn, "main", "another")) as another:
         assert not is_dead(before)
-        (servers,) = timelines._newest
-        timelines._newest[servers] += 1
+        (servers,) = known._newest
+        known._newest[servers] += 1
         assert is_dead(before)
         assert not is_dead(another)
         with pytest.raises(DatabaseAway, match="is a primary of timeline 1 still, another one leads on 2"):
             connect(several, "main", "behind")
 
 
-def test_whoever_was_connected_to_an_older_primary_connects_anew(dsn, timelines):
+def test_a_server_that_had_to_be_cut_off_is_asked_after_the_others(dsn, known, monkeypatch):
+    with Proxy(dsn) as frozen, Proxy(dsn) as other:
+        ports = [psycopg2.extensions.parse_dsn(one.dsn)["port"] for one in (frozen, other)]
+        several = psycopg2.extensions.make_dsn(frozen.dsn, host="127.0.0.1,127.0.0.1", port=",".join(ports))
+        monkeypatch.setitem(core.postgres.connections._DEFAULTS, "load_balance_hosts", "disable")
+        with closing(connect(several, "main", "cut")) as connection:
+            assert str(connection.info.port) == ports[0]
+            with (
+                pytest.raises(psycopg2.OperationalError),
+                WATCHDOG.over(connection, 0.2),
+                connection.cursor() as cursor,
+            ):
+                cursor.execute("SELECT pg_sleep(20)")
+        with closing(connect(several, "main", "after")) as connection:
+            assert str(connection.info.port) == ports[1]
+        other.refuse(True)
+        with closing(connect(several, "main", "where there is nobody else")) as connection:
+            assert str(connection.info.port) == ports[0]
+        other.refuse(False)
+        known._suspect_until = dict.fromkeys(known._suspect_until, time.monotonic())
+        with closing(connect(several, "main", "later")) as connection:
+            assert str(connection.info.port) == ports[0]
+
+
+def test_whoever_was_connected_to_an_older_primary_connects_anew(dsn, known):
     heard = []
     listener = Listener(_twice(dsn), "main", "a_channel", lambda: heard.append(1))
     listener.start()
@@ -252,11 +293,11 @@ def test_whoever_was_connected_to_an_older_primary_connects_anew(dsn, timelines)
         listening = "SELECT pid FROM pg_stat_activity WHERE application_name = 'portfolio-manager main listen'"
         assert eventually(lambda: rows(dsn, listening) != [])
         before = rows(dsn, listening)
-        (servers,) = timelines._newest
-        timelines._newest[servers] += 1
+        (servers,) = known._newest
+        known._newest[servers] += 1
         assert lock.held is False
         assert engine.process_signal(a_signal()).kind is AnswerKind.UNKNOWN
-        timelines._newest[servers] -= 1
+        known._newest[servers] -= 1
         assert eventually(lambda: engine.process_signal(a_signal()).kind is not AnswerKind.UNKNOWN)
         lock.keep()
         assert lock.held

@@ -224,9 +224,7 @@ class Follower:
         if not self._hash:
             self._load()
         while self._hash and self._portfolio is not None:
-            rows = self._manager.reads.confirmed(
-                "journal_after", self._is_waited_for, seq=self._seq, limit=ENTRIES_AT_ONCE
-            )
+            rows, told = self._read_on()
             if not rows or (rows[0]["seq"], rows[0]["content_hash"]) != (self._seq, self._hash):
                 # The database went back to an earlier time, or was put in another one's place.
                 self._forget()
@@ -240,11 +238,21 @@ class Follower:
                 portfolio = _applied(portfolio, row)
             self._show(portfolio, new[-1]["seq"], new[-1]["content_hash"])
             for row in new:
-                self._settle(row)
+                # Who came since then finds it in the signal log.
+                if row["fingerprint"] in told:
+                    self._settle(row)
 
-    def _is_waited_for(self, rows: list[Row]) -> bool:
-        with self._lock:
-            return any(row["fingerprint"] in self._waiting for row in rows[1:])
+    def _read_on(self) -> tuple[list[Row], set[str]]:
+        """The last entry that was followed and those behind it, and the signals among these whose senders may be told."""
+        told: set[str] = set()
+
+        def waited_for(rows: list[Row]) -> bool:
+            with self._lock:
+                told.update(row["fingerprint"] for row in rows[1:] if row["fingerprint"] in self._waiting)
+            return bool(told)
+
+        rows = self._manager.reads.confirmed("journal_after", waited_for, seq=self._seq, limit=ENTRIES_AT_ONCE)
+        return rows, told
 
     def _forget(self) -> None:
         # What is shown stays: it was so once, and is mended in a moment.

@@ -20,7 +20,7 @@ AGAIN_AFTER_SECONDS = 0.5
 FOLLOW_SECONDS = 0.05
 PATIENCE_SECONDS = 0.5
 HEAD_START_SECONDS = 2.5
-# A host that is silent is asked for so long before the next one is: by a leader twice, at worst, before its lock is its again.
+# So long a silent host is asked before the next one is; a leader may do it twice before it has its lock again.
 CONNECT_SECONDS = 2.0
 HAND_OVER_EVERY_SECONDS = 0.5
 log = structlog.get_logger(__name__)
@@ -49,7 +49,7 @@ class Start:
         self._prepared = False
         self._refused_at: float | None = None
         self._pause = FOLLOW_SECONDS
-        # No more than a minority of several can be silent: with fewer none of them is the primary.
+        # Where more than a minority of several hosts is silent, none of them is the primary.
         self._head_start = HEAD_START_SECONDS + 2 * CONNECT_SECONDS * ((database.hosts - 1) // 2)
         self._database_lost_at = float("-inf")
         self._handed_over_at = float("-inf")

@@ -24,11 +24,11 @@ from core.postgres.embedded_binaries import Programs, programs_for
 
 KEEPER = Path(__file__).with_name("keeper.py")
 # The shortest that Patroni permits is 20, 1 and 3. A ttl is what a lost node costs; the other two leave a busy machine some air.
-TTL = 20
+TTL, LOOP_WAIT = 20, 2
 # As DATABASE_SETUP.md has them.
 DYNAMIC_SETTINGS = {
     "ttl": TTL,
-    "loop_wait": 2,
+    "loop_wait": LOOP_WAIT,
     "retry_timeout": 4,
     "synchronous_mode": True,
     "synchronous_mode_strict": True,
@@ -179,13 +179,21 @@ class Node(Program):
 
     def patroni(self) -> list[psutil.Process]:
         """Patroni itself, where it runs."""
-        return [process for process in self.processes() if "patroni" in process.cmdline()]
+        return [process for process, info in self._told() if "patroni" in (info["cmdline"] or ())]
 
     def postmaster(self) -> psutil.Process | None:
         """PostgreSQL's first process; all others of it are its children."""
-        running = [process for process in self.processes() if process.name() == "postgres"]
+        running = {process: info for process, info in self._told() if info["name"] == "postgres"}
         pids = {process.pid for process in running}
-        return next((process for process in running if process.ppid() not in pids), None)
+        return next((process for process, info in running.items() if info["ppid"] not in pids), None)
+
+    def _told(self) -> list[tuple[psutil.Process, dict[str, Any]]]:
+        """Each process, and what is known of it; without those that have just ended."""
+        told = []
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                told.append((process, process.as_dict(["name", "ppid", "cmdline"])))
+        return told
 
 
 class Cluster:
@@ -271,24 +279,32 @@ class Cluster:
     def of_role(self, role: str) -> Node:
         """The node that is `leader`, `sync_standby` or `replica`; waits for one."""
 
-        def found() -> list[Node]:
+        found: list[Node] = []
+
+        def look() -> list[Node]:
             members = self.members()
-            return [node for node in self.nodes if members.get(node.name, {}).get("role") == role]
+            found.extend(node for node in self.nodes if members.get(node.name, {}).get("role") == role)
+            return found
 
-        wait_until(found, f"a {role}")
-        return found()[0]
-
-    def is_whole(self) -> bool:
-        """One leads, one stands by synchronously, all follow the same timeline."""
-        members = list(self.members().values())
-        roles = sorted(member["role"] for member in members)
-        well = all(member["state"] in ("running", "streaming") for member in members)
-        one_timeline = len({member.get("timeline") for member in members}) == 1
-        return roles == ["leader", "replica", "sync_standby"] and well and one_timeline
+        wait_until(look, f"a {role}")
+        return found[0]
 
     def wait_until_whole(self) -> None:
-        """After a fault: the next one finds what this one found."""
-        wait_until(self.is_whole, lambda: f"a whole cluster: {self.members()}", WHOLE_WITHIN)
+        """After a fault: the next one finds what this one found.
+
+        For as long as two of Patroni's loops: while it gives another standby the privilege to take over, none has it.
+        """
+        whole_as: dict[str, str] | None = None
+        since = time.monotonic()
+
+        def stays_whole() -> bool:
+            nonlocal whole_as, since
+            before, whole_as = whole_as, roles_where_whole(self.members())
+            if whole_as is None or whole_as != before:
+                since = time.monotonic()
+            return time.monotonic() - since > 2 * LOOP_WAIT
+
+        wait_until(stays_whole, lambda: f"a whole cluster: {self.members()}", WHOLE_WITHIN)
 
     def switch_over(self) -> None:
         """Have the synchronous standby lead, as an operator would."""
@@ -326,6 +342,14 @@ class Cluster:
             },
             "watchdog": {"mode": "off"},
         }
+
+
+def roles_where_whole(members: dict[str, dict[str, Any]]) -> dict[str, str] | None:
+    """Who leads, who stands by synchronously, who else there is, all on one timeline; None where it is not so."""
+    roles = {name: member["role"] for name, member in members.items()}
+    well = all(member["state"] in ("running", "streaming") for member in members.values())
+    one_timeline = len({member.get("timeline") for member in members.values()}) == 1
+    return roles if sorted(roles.values()) == ["leader", "replica", "sync_standby"] and well and one_timeline else None
 
 
 def wait_until(holds: Callable[[], Any], what: str | Callable[[], str], seconds: float = 60.0) -> None:

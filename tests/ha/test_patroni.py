@@ -15,13 +15,13 @@ from tests.ha.faults import FAULTS
 from tests.ha.story import Story, story_in
 from tests.queries import rows
 
-MISSING = what_is_missing()
-pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
-
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that another account may pass through, unlike pytest's own."""
+    missing = what_is_missing()
+    if missing is not None:
+        pytest.skip(missing)
     made = Path(tempfile.mkdtemp(prefix="pm-ha-"))
     made.chmod(0o755)
     yield made

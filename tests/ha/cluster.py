@@ -19,7 +19,7 @@ import psutil
 import psycopg2
 import psycopg2.extensions
 
-from core.postgres.embedded_account import Account, make_private_folder, run_as, server_account
+from core.postgres.embedded_account import Account, EmbeddedServerError, make_private_folder, run_as, server_account
 from core.postgres.embedded_binaries import Programs, programs_for
 
 KEEPER = Path(__file__).with_name("keeper.py")
@@ -37,6 +37,9 @@ DYNAMIC_SETTINGS = {
 }
 _SMALL = {"max_connections": 60, "shared_buffers": "32MB"}
 WHOLE_WITHIN = 120.0
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"} | {
+    name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ
+}
 DATABASE = "portfolio_manager"
 
 
@@ -46,7 +49,10 @@ def what_is_missing() -> str | None:
         return "the harness adopts orphans as Linux does it"
     if shutil.which("etcd") is None:
         return "there is no etcd: .ci/run installs it (Debian's etcd-server)"
-    account = server_account(Path("/nonexistent"))
+    try:
+        account = server_account(Path("/nonexistent"))
+    except EmbeddedServerError as error:
+        return str(error)
     asked = run_as(account, [sys.executable, "-m", "patroni", "--version"], working_folder=Path("/"))
     if asked.returncode != 0:
         return f"{account.name}, whom PostgreSQL runs as, cannot run Patroni: {asked.stderr.strip()[-200:]}"
@@ -82,7 +88,7 @@ class Program:
             keeper = subprocess.Popen(
                 self._command,
                 cwd=self._folder,
-                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": str(self._folder)},
+                env={**_ENVIRONMENT, "HOME": str(self._folder)},
                 user=other and other.uid,
                 group=other and other.gid,
                 extra_groups=other and [],

@@ -66,10 +66,9 @@ class Kept(Struct, frozen=True, kw_only=True):
 class DatabaseStateManager:
     """The facade over core/postgres: the batch that the engine commits, and the first specification's single calls.
 
-    `database` is a libpq string, DatabaseSettings or a mapping of them; `replica`, a libpq string, is where `lists` are read,
-    None = there as well. Raises DatabaseAway when no connection can be
-    had within `connect_for` seconds (None: it is not tried yet), UnsafeServer where the server would lose what it
-    acknowledges.
+    `database` is a libpq string, DatabaseSettings or a mapping of them; `replica`, a libpq string, is where `lists` are
+    read, None = there as well. Raises DatabaseAway when no connection can be had within `connect_for` seconds (None: it
+    is not tried yet), UnsafeServer where the server would lose what it acknowledges.
     """
 
     def __init__(
@@ -96,11 +95,8 @@ class DatabaseStateManager:
         self._writer = Writer(partial(connect, self.dsn, portfolio, writer_name), commit_limit)
         self.reads = Reads(self._pool)
         # A replica is behind: nothing is decided or acknowledged by what is read there.
-        self._replicas = (
-            None
-            if replica is None
-            else ReaderPool(replica, portfolio, f"portfolio-manager {portfolio} list", pool_size)
-        )
+        lists = f"portfolio-manager {portfolio} list"
+        self._replicas = None if replica is None else ReaderPool(replica, portfolio, lists, pool_size)
         self.lists = self.reads if self._replicas is None else Reads(self._replicas)
         if connect_for is not None:
             self._retried(self._pool_answers, connect_for)
@@ -335,11 +331,15 @@ class DatabaseStateManager:
     def log_signal(
         self, signal: Signal, fingerprint: str, *, received_at: datetime, payload: Mapping[str, Any] | None = None
     ) -> bool:
-        """Keep a signal as `received`, to be decided by whoever leads. False: its fingerprint is known already."""
+        """Keep a signal as `received`, to be decided by whoever leads. False: its fingerprint is known already.
+
+        Raises DatabaseAway where it is not, or may not be, kept.
+        """
         if self.keep_received(signal, fingerprint, received_at=received_at, payload=payload) is not None:
             return True
         # Whoever asks takes it for kept, and nothing was written just now that would have waited for a standby.
-        self.reads.confirmed("find_signal", fingerprint=fingerprint)
+        if not self.reads.confirmed("find_signal", fingerprint=fingerprint):
+            raise DatabaseAway("a signal that one server knows is not known to another one")
         return False
 
     def keep_received(

@@ -130,6 +130,8 @@ class Follower:
                     given.signal, given.fingerprint, received_at=given.received_at, payload=body
                 )
                 first = None if signal_id is not None else self._signal(given.fingerprint)
+                if signal_id is None and first is None:
+                    return None  # one server knows it, and another one, which may have taken its place, does not
             except (DatabaseAway, PoolExhausted):
                 return None
             except DataRefused as refused:

@@ -15,6 +15,7 @@ import pytest
 import core.postgres.connections
 from core.db_state_manager import DatabaseStateManager
 from core.errors import DatabaseAway
+from core.fingerprint import fingerprint_of
 from core.postgres.connections import connect, dsn_of, is_dead, replica_dsn_of
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.errors import ReadOnlyServer
@@ -28,7 +29,7 @@ from live.answers import AnswerKind
 from live.engine import LiveTradingEngine
 from live.spool import open_spool
 from live.verify import verify
-from tests.builders import a_signal, minutes
+from tests.builders import NOON, a_signal, minutes
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
 from tests.proxy import Proxy, Way
 from tests.queries import rows
@@ -170,6 +171,26 @@ def test_what_goes_into_the_inbox_without_its_standby_is_kept_on_the_disk_as_wel
         try:
             assert follower.deliver(a_signal(timestamp=minutes(2))).kind is AnswerKind.QUEUED
             assert spool.kept == 1
+        finally:
+            follower.stop()
+
+
+def test_a_signal_that_is_known_to_one_server_and_not_to_another_one_stays_on_the_disk(dsn, tmp_path, monkeypatch):
+    """As between two primaries: the older one shows what its COMMIT has waited for in vain."""
+    with an_engine(dsn, clock=Clock(minutes(3))):
+        pass
+    with open_spool(tmp_path, "main") as spool, DatabaseStateManager(dsn, instance_id="follower") as manager:
+        follower = follower_on(manager, spool=spool)
+        try:
+            signal = a_signal(timestamp=minutes(2))
+            assert manager.log_signal(signal, fingerprint_of("main", signal), received_at=NOON)
+            monkeypatch.setattr(manager.reads, "confirmed", lambda *_, **__: [])
+            assert follower.deliver(signal).kind is AnswerKind.QUEUED
+            follower.hand_over()
+            assert spool.kept == 1
+            monkeypatch.undo()
+            follower.hand_over()
+            assert spool.kept == 0
         finally:
             follower.stop()
 

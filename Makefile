@@ -6,12 +6,13 @@ DATA_DIR ?= data
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help live test check format crash bench clean
+.PHONY: help live test check format crash ha-demo bench clean
 
 help:
 	@echo "make live    start the engine on http://127.0.0.1:5000 (embedded PostgreSQL under ./$(DATA_DIR))"
 	@echo "make test    the whole suite, in parallel, against real PostgreSQL"
 	@echo "make crash   the crash matrix in full: kills, cuts, full disks, by seed (CRASH_SEED)"
+	@echo "make ha-demo a PostgreSQL cluster, two instances and a load: what clients see of a switchover and a kill"
 	@echo "make check   format, lint, types, import rules, SQL"
 	@echo "make bench   first figures, beside raw limits of the same run"
 
@@ -23,7 +24,7 @@ $(VENV)/.installed: requirements.txt $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt requirements-ha.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
@@ -35,7 +36,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.coverage_floor
 
 crash: $(VENV)/.installed-dev
-	CRASH_FULL=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/crash $(ARGS)
+	CRASH_FULL=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/crash tests/ha $(ARGS)
+
+ha-demo: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.ha.demo
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

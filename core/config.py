@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from core.contracts import INSTRUMENT_NAME, PositiveMoney, Settled
@@ -287,7 +287,11 @@ def _once_each(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class DatabaseSettings(Settled):
-    """Where PostgreSQL is, and how long to wait for it. Hosts may be several, separated by commas."""
+    """Where PostgreSQL is, and how long to wait for it.
+
+    Hosts may be several, as a list or separated by commas, with one port for all or one for each: the one that takes writes is
+    used. `reads`: where an instance that follows reads what it only shows.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[str, Field(pattern=r"^[0-9]{1,5}(,[0-9]{1,5})*$", coerce_numbers_to_str=True)] = "5432"
@@ -296,12 +300,34 @@ class DatabaseSettings(Settled):
     password: str | None = Field(default=None, repr=False)
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     pool_size: int = Field(default=4, ge=1, le=100)
+    reads: Literal["primary", "replica"] = "primary"
+
+    @field_validator("host", "port", mode="before")
+    @classmethod
+    def _with_commas(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        if not value or not all(isinstance(one, str | int) and str(one) and "," not in str(one) for one in value):
+            raise ValueError("a list is of names, addresses or ports, one in each place")
+        return ",".join(map(str, value))
+
+    @field_validator("host")
+    @classmethod
+    def _are_hosts(cls, hosts: str) -> str:
+        # Of several libpq would take an empty one for the local socket.
+        if "," in hosts and not all(host.strip() for host in hosts.split(",")):
+            raise ValueError("a host is a name, an address, or several with commas between them")
+        return hosts
 
     @field_validator("port")
     @classmethod
-    def _are_ports(cls, ports: str) -> str:
-        if not all(0 < int(port) <= 65_535 for port in ports.split(",")):
+    def _are_ports(cls, ports: str, info: ValidationInfo) -> str:
+        each = ports.split(",")
+        if not all(0 < int(port) <= 65_535 for port in each):
             raise ValueError("a port is 1..65535")
+        hosts = info.data.get("host", "").count(",") + 1
+        if len(each) not in (1, hosts):
+            raise ValueError(f"there are {len(each)} for {hosts} of `host`: give one for all, or one for each")
         return ports
 
 
@@ -324,6 +350,8 @@ def load_database_settings(path: Path, environment: str) -> DatabaseSettings:
 
 
 def _substituted(value: Any, source: str) -> Any:
+    if isinstance(value, list):
+        return [_substituted(one, source) for one in value]
     if not isinstance(value, str):
         return value
     missing = [name for name in _VARIABLE.findall(value) if name not in os.environ]

@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from core.alert import canonical_payload
 from core.config import DatabaseSettings
 from core.decide.command import decide_save
-from core.errors import CommitUnknown, DatabaseAway, DataRefused, LeadershipLost, StaleVersion, StateDiverged
+from core.errors import CommitUnknown, DatabaseAway, DataRefused, HistoryLost, LeadershipLost, StaleVersion
 from core.inputs import SaveRow
 from core.journal import NO_HASH, Batch, Entry, require_known_format
 from core.models import PortfolioState, Position, PyramidingState, Signal
@@ -24,7 +24,15 @@ from core.numbers import ZERO
 from core.orders import Order
 from core.portfolio import Portfolio
 from core.postgres.cache import Committed, StateCache
-from core.postgres.connections import Connection, Connections, ReaderPool, connect, dsn_of, require_portfolio_name
+from core.postgres.connections import (
+    Connection,
+    Connections,
+    ReaderPool,
+    commit_replicated,
+    connect,
+    dsn_of,
+    require_portfolio_name,
+)
 from core.postgres.errors import translated
 from core.postgres.reads import Reads, Row
 from core.postgres.rows import (
@@ -66,9 +74,10 @@ class Kept(Struct, frozen=True, kw_only=True):
 class DatabaseStateManager:
     """The facade over core/postgres: the batch that the engine commits, and the first specification's single calls.
 
-    `database` is a libpq string, DatabaseSettings or a mapping of them. Raises DatabaseAway when no connection can be
-    had within `connect_for` seconds (None: it is not tried yet), UnsafeServer where the server would lose what it
-    acknowledges. It reads over `pool_size` connections of its own, or over those that are `shared`.
+    `database` is a libpq string, DatabaseSettings or a mapping of them; `replica`, a libpq string, is where `lists` are
+    read, None = there as well. Raises DatabaseAway when no connection can be had within `connect_for` seconds (None: it
+    is not tried yet), UnsafeServer where the server would lose what it acknowledges. It reads over `pool_size` connections of
+    its own, or over those that are `shared`.
     """
 
     def __init__(
@@ -78,6 +87,7 @@ class DatabaseStateManager:
         portfolio: str = "main",
         instance_id: str | None = None,
         pool_size: int = 4,
+        replica: str | None = None,
         connect_for: float | None = CONNECT_FOR_SECONDS,
         commit_limit: float = COMMIT_LIMIT_SECONDS,
         shared: Connections | None = None,
@@ -94,6 +104,10 @@ class DatabaseStateManager:
         writer_name = f"portfolio-manager {portfolio} write {self.instance_id}"
         self._writer = Writer(partial(connect, self.dsn, portfolio, writer_name), commit_limit)
         self.reads = Reads(self._pool)
+        # A replica is behind: nothing is decided or acknowledged by what is read there.
+        lists = f"portfolio-manager {portfolio} list"
+        self._replicas = None if replica is None else ReaderPool(replica, portfolio, lists, pool_size)
+        self.lists = self.reads if self._replicas is None else Reads(self._replicas)
         if connect_for is not None:
             self._retried(self._pool_answers, connect_for)
 
@@ -108,6 +122,8 @@ class DatabaseStateManager:
         with self._writer.alone:
             self._writer.close()
         self._pool.close()
+        if self._replicas is not None:
+            self._replicas.close()
 
     # --- connections
 
@@ -122,7 +138,7 @@ class DatabaseStateManager:
         """A transaction: committed at the block's end, rolled back by an exception. State belongs to commit() instead."""
         with self.get_connection() as connection:
             yield connection
-            connection.commit()
+            commit_replicated(connection)
 
     def run_transaction(
         self, work: Callable[[Connection], _Result], *, retry_for: float = RETRY_FOR_SECONDS
@@ -161,16 +177,18 @@ class DatabaseStateManager:
     def load(self) -> Loaded:
         """Read the state anew and show it. Take the term first: a reader that is not the writer may read what is stale."""
         with self._writer.alone:
-            self._last_seq, self._last_hash = self._journal_end()
+            last_seq, last_hash = self._journal_end()
             loaded = Loaded(
                 positions=tuple(map(position_from_row, self._writer.read("load_positions"))),
                 state=self._read_state(),
                 pyramiding=tuple(map(pyramiding_from_row, self._writer.read("load_pyramiding"))),
                 settings=(self._one("last_settings") or {}).get("settings"),
-                last_seq=self._last_seq,
+                last_seq=last_seq,
                 orders=tuple(map(order_from_row, self._writer.read("load_orders"))),
                 contracts=(self._one("last_contracts") or {}).get("contracts", {}),
             )
+            # Not before all of it was read: what is written next is behind what was read, or is not written.
+            self._last_seq, self._last_hash = last_seq, last_hash
             self.cache.publish(
                 Committed(
                     positions=immutables.Map({row.position_id: row for row in loaded.positions}),
@@ -337,19 +355,27 @@ class DatabaseStateManager:
         return self.find_signal(fingerprint) is not None
 
     def find_signal(self, fingerprint: str) -> Row | None:
-        """What became of a signal: id, processing_status, outcome, payload."""
-        return self._one("find_signal", fingerprint=fingerprint)
+        """What became of a signal: id, processing_status, outcome, payload. Whoever sent it may be told."""
+        return self._one_confirmed("find_signal", fingerprint=fingerprint)
 
     def log_signal(
         self, signal: Signal, fingerprint: str, *, received_at: datetime, payload: Mapping[str, Any] | None = None
     ) -> bool:
-        """Keep a signal as `received`, to be decided by whoever leads. False: its fingerprint is known already."""
-        return self.keep_received(signal, fingerprint, received_at=received_at, payload=payload) is not None
+        """Keep a signal as `received`, to be decided by whoever leads. False: its fingerprint is known already.
+
+        Raises DatabaseAway where it is not, or may not be, kept.
+        """
+        if self.keep_received(signal, fingerprint, received_at=received_at, payload=payload) is not None:
+            return True
+        # Whoever asks takes it for kept, and nothing was written just now that would have waited for a standby.
+        if not self.reads.confirmed("find_signal", fingerprint=fingerprint):
+            raise DatabaseAway("a signal that one server knows is not known to another one")
+        return False
 
     def keep_received(
         self, signal: Signal, fingerprint: str, *, received_at: datetime, payload: Mapping[str, Any] | None = None
     ) -> int | None:
-        """The same; its row's id, None where its fingerprint is known already."""
+        """The same; its row's id, None where its fingerprint is known already: as far as can be seen, a failover may lose it."""
         rows = self.reads.run(
             "insert_received",
             instrument=signal.instrument,
@@ -372,8 +398,8 @@ class DatabaseStateManager:
         return self.reads.run("load_received", after_id=after_id, limit=RECEIVED_AT_ONCE)
 
     def find_request(self, request_id: str) -> Row | None:
-        """An operator's command by its request id: seq, kind, input, outcome."""
-        return self._one("find_request", request_id=request_id)
+        """An operator's command by its request id: seq, kind, input, outcome. Whoever gave it may be told."""
+        return self._one_confirmed("find_request", request_id=request_id)
 
     def migration_version(self) -> str | None:
         """The version that the portfolio's schema was migrated to; None where that was done by hand."""
@@ -448,6 +474,11 @@ class DatabaseStateManager:
             rows = self._writer.read(name, parameters)
         return rows[0] if rows else None
 
+    def _one_confirmed(self, name: str, **parameters: Any) -> Row | None:
+        with self._writer.alone:
+            rows = self._writer.read_confirmed(name, parameters)
+        return rows[0] if rows else None
+
     def _pool_answers(self) -> None:
         with self._pool.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -471,9 +502,9 @@ def require_effect(rows: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """Every part of the batch took effect, or none may."""
     if not result["fenced"]:
         raise LeadershipLost
-    if not result["follows"]:
+    if not result["continued"]:
         # Under our term nobody else writes there.
-        raise StateDiverged("the journal does not end as it was left: the database went back to an earlier time")
+        raise HistoryLost
     unclaimed = {signal["fingerprint"] for signal in rows["signals"]} - set(result["claimed"])
     if unclaimed:
         raise AlreadyClaimed(unclaimed)

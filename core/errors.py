@@ -24,6 +24,10 @@ class StaleVersion(Retryable):
     """the row has moved on since it was read; nothing was changed"""
 
 
+class HistoryLost(StaleVersion):
+    """the journal ends otherwise than it was left: the database went back to an earlier time; nothing was changed"""
+
+
 class DatabaseAway(Retryable):
     """PostgreSQL cannot be reached or cannot commit now; nothing was changed"""
 

@@ -120,6 +120,7 @@ def _assembled(
             portfolio=configured.name,
             instance_id=shared.instance_id,
             pool_size=shared.database.pool_size,
+            replica=shared.database.replica,
             connect_for=None,
             shared=shared.connections,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from core.config import load_database_settings
-from core.postgres.connections import dsn_of
+from core.postgres.connections import dsn_of, replica_dsn_of
 from core.postgres.embedded import EmbeddedServer, EmbeddedServerError
 
 log = structlog.get_logger(__name__)
@@ -20,9 +20,12 @@ DEFAULT_POOL_SIZE = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseInUse:
-    """Where it is, how many connections to read with, and how to bring it up where that is ours to do."""
+    """Where it is, and on how many hosts; where lists may be read besides, how many connections to read with; how to bring it
+    up, where that is ours to do."""
 
     dsn: str
+    replica: str | None = None
+    hosts: int = 1
     pool_size: int = DEFAULT_POOL_SIZE
     start: Callable[[], object] = lambda: None
 
@@ -43,7 +46,12 @@ def database_to_be(data_dir: Path, db_config: Path | None, db_env: str, *, creat
     """
     if db_config is not None:
         settings = load_database_settings(db_config, db_env)
-        yield DatabaseInUse(dsn=dsn_of(settings), pool_size=settings.pool_size)
+        yield DatabaseInUse(
+            dsn=dsn_of(settings),
+            replica=replica_dsn_of(settings),
+            hosts=settings.host.count(",") + 1,
+            pool_size=settings.pool_size,
+        )
         return
     server = EmbeddedServer(data_dir, create=create)
     starting = threading.Lock()

@@ -244,8 +244,13 @@ class LiveTradingEngine:
 
     @property
     def reads(self) -> Reads:
-        """Lists from the database."""
+        """The database, where what is committed is seen."""
         return self.db_manager.reads
+
+    @property
+    def lists(self) -> Reads:
+        """The same for what is only shown: while another instance leads, a replica's where that is configured."""
+        return self.db_manager.lists if self.following else self.db_manager.reads
 
     def position(self, position_id: str) -> Position | None:
         """A position, open or closed."""

@@ -130,6 +130,8 @@ class Follower:
                     given.signal, given.fingerprint, received_at=given.received_at, payload=body
                 )
                 first = None if signal_id is not None else self._signal(given.fingerprint)
+                if signal_id is None and first is None:
+                    return None  # one server knows it, and another one, which may have taken its place, does not
             except (DatabaseAway, PoolExhausted):
                 return None
             except DataRefused as refused:
@@ -146,14 +148,14 @@ class Follower:
             return self._told(delivery, answer, signal_id)
 
     def _signal(self, fingerprint: str) -> Row | None:
-        return self._manager.reads.one("find_signal", fingerprint=fingerprint)
+        found = self._manager.reads.confirmed("find_signal", fingerprint=fingerprint)
+        return found[0] if found else None
 
     def _looked_up(self, delivery: Delivery, until: float) -> Answer | None:
         """What the journal says of a signal that is waited for, once it is no longer followed."""
         while self._stopping.is_set():
             with suppress(PortfolioError):
-                row = self._manager.reads.one("decided_signal", fingerprint=delivery.fingerprint)
-                if row is not None:
+                for row in self._manager.reads.confirmed("decided_signal", fingerprint=delivery.fingerprint):
                     return _answer(delivery, row)
             if time.monotonic() >= until:
                 break
@@ -224,7 +226,7 @@ class Follower:
         if not self._hash:
             self._load()
         while self._hash and self._portfolio is not None:
-            rows = self._manager.reads.all("journal_after", seq=self._seq, limit=ENTRIES_AT_ONCE)
+            rows, told = self._read_on()
             if not rows or (rows[0]["seq"], rows[0]["content_hash"]) != (self._seq, self._hash):
                 # The database went back to an earlier time, or was put in another one's place.
                 self._forget()
@@ -238,7 +240,21 @@ class Follower:
                 portfolio = applied(portfolio, row)
             self._show(portfolio, new[-1]["seq"], new[-1]["content_hash"])
             for row in new:
-                self._settle(row)
+                # Who came since then finds it in the signal log.
+                if row["fingerprint"] in told:
+                    self._settle(row)
+
+    def _read_on(self) -> tuple[list[Row], set[str]]:
+        """The last entry that was followed and those behind it, and the signals among these whose senders may be told."""
+        told: set[str] = set()
+
+        def waited_for(rows: list[Row]) -> bool:
+            with self._lock:
+                told.update(row["fingerprint"] for row in rows[1:] if row["fingerprint"] in self._waiting)
+            return bool(told)
+
+        rows = self._manager.reads.confirmed("journal_after", waited_for, seq=self._seq, limit=ENTRIES_AT_ONCE)
+        return rows, told
 
     def _forget(self) -> None:
         # What is shown stays: it was so once, and is mended in a moment.

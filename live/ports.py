@@ -34,7 +34,11 @@ class Engine(Protocol):
 
     @property
     def reads(self) -> Reads:
-        """Lists from the database; they raise DatabaseAway within about 2 s."""
+        """The database as whoever decides has to read it; raises DatabaseAway within about 2 s."""
+
+    @property
+    def lists(self) -> Reads:
+        """The same for what is only shown: of an instance that follows it may be a moment behind."""
 
     def deliver(self, signal: Signal, payload: dict[str, Any]) -> Answer:
         """Decide a signal, or keep it to be decided; blocks at most 2 s and never raises."""

@@ -17,12 +17,22 @@ from core.decide import decide
 from core.errors import CommitUnknown, ConfigurationError, DatabaseAway, StateDiverged
 from core.events import Event
 from core.evolve import evolve
-from core.inputs import ChangeSettings, Halt, Input, SetContracts, SignalInput, StartPortfolio, StartTerm
+from core.inputs import (
+    ChangeSettings,
+    Halt,
+    Input,
+    OrderReport,
+    SetContracts,
+    SignalInput,
+    StartPortfolio,
+    StartTerm,
+)
 from core.invariants import broken_invariants
 from core.journal import Batch, Entry, require_known_format
 from core.listed_contracts import contracts_from
 from core.models import PortfolioState
 from core.numbers import DEFAULT_CAPITAL, ZERO
+from core.orders import OrderState
 from core.portfolio import Portfolio, portfolio_from_rows
 from core.postgres.journal_stream import JournalStream, journal_stream
 from core.postgres.reads import Row
@@ -30,6 +40,8 @@ from core.settings import Settings
 from live.deliveries import Delivery
 
 ENTRIES_AT_ONCE = 500
+# A hundred thousand open positions take a few.
+LOAD_LIMIT_SECONDS = 30.0
 log = structlog.get_logger(__name__)
 
 
@@ -131,6 +143,15 @@ def applied(portfolio: Portfolio, row: Row) -> Portfolio:
     return portfolio.settled()
 
 
+def doubts(portfolio: Portfolio, why: str) -> list[OrderReport]:
+    """After a portfolio went back in time: what was an intent then may have been sent since. It is looked for at the broker, and
+    never sent again by itself."""
+    unsent = [order_id for order_id, order in portfolio.orders.items() if order.state is OrderState.INTENT]
+    return [
+        OrderReport(client_order_id=order_id, state=OrderState.IN_DOUBT, message=why) for order_id in sorted(unsent)
+    ]
+
+
 def reload(manager: DatabaseStateManager, known: Portfolio) -> Portfolio:
     """The portfolio read anew, after something else wrote to its rows."""
     return portfolio_of(known.name, known.settings, manager.load())
@@ -199,8 +220,8 @@ def _require_contracts(loaded: Loaded, settings: Settings, contracts: dict[str, 
 
 def load_one_moment(manager: DatabaseStateManager) -> tuple[Loaded, str]:
     """The state at one moment for one who does not write, and the hash of the journal's last entry then. Raises
-    DatabaseAway."""
-    with journal_stream(manager.dsn, manager.portfolio) as stream:
+    DatabaseAway, also where the server does not answer for long."""
+    with journal_stream(manager.dsn, manager.portfolio, within=LOAD_LIMIT_SECONDS) as stream:
         return loaded_from(stream)
 
 

@@ -12,9 +12,8 @@ from msgspec import Struct, structs
 from core.db_state_manager import require_effect
 from core.decide import decide
 from core.errors import PortfolioError
-from core.inputs import Halt, Input, OrderReport, StartTerm
+from core.inputs import Halt, Input, StartTerm
 from core.journal import Batch, Entry
-from core.orders import OrderState
 from core.portfolio import Portfolio
 from core.postgres.dump import DumpFailed, tables_of
 from core.postgres.lease import PortfolioLock
@@ -23,7 +22,7 @@ from core.postgres.remake import Remaking, remaking
 from core.postgres.rows import batch_rows
 from core.settings import Settings
 from live.backup import BackupRefused, Manifest, OpenBackup
-from live.recovery import loaded_from, portfolio_of
+from live.recovery import doubts, loaded_from, portfolio_of
 from live.verify import Verified, verify
 
 # More than an instance that goes on somewhere can take until it is noticed: one a second for eleven days.
@@ -142,13 +141,7 @@ def _go_on_halted(made: Remaking, portfolio: str, term: int, holder: str, reason
 
 
 def _inputs(portfolio: Portfolio, term: int, holder: str, reason: str) -> list[Input]:
-    # What was an intent then may have been sent since: it is looked for at the broker, and never sent again by itself.
-    unsent = [order_id for order_id, order in portfolio.orders.items() if order.state is OrderState.INTENT]
-    doubts: list[Input] = [
-        OrderReport(client_order_id=order_id, state=OrderState.IN_DOUBT, message=_PERHAPS_SENT)
-        for order_id in sorted(unsent)
-    ]
-    return [StartTerm(term=term, instance_id=holder), *doubts, Halt(reason=reason)]
+    return [StartTerm(term=term, instance_id=holder), *doubts(portfolio, _PERHAPS_SENT), Halt(reason=reason)]
 
 
 def _out_of_the_way(made: Remaking, portfolio: str, *, replace: bool, now: datetime) -> tuple[int, str | None]:

@@ -21,6 +21,8 @@ AGAIN_AFTER_SECONDS = 0.5
 FOLLOW_SECONDS = 0.05
 PATIENCE_SECONDS = 0.5
 HEAD_START_SECONDS = 2.5
+# So long a silent host is asked before the next one is; a leader may do it twice before it has its lock again.
+CONNECT_SECONDS = 2.0
 HAND_OVER_EVERY_SECONDS = 0.5
 PLACE_EVERY_SECONDS = 1.0
 LATER = 2
@@ -63,6 +65,8 @@ class Start:
         self._not_before = time.monotonic() + not_before
         self._asked_for_place_at = float("-inf")
         self._served_since = time.monotonic()
+        # Where more than a minority of several hosts is silent, none of them is the primary.
+        self._head_start = HEAD_START_SECONDS + 2 * CONNECT_SECONDS * ((database.hosts - 1) // 2)
         self._database_lost_at = float("-inf")
         self._handed_over_at = float("-inf")
 
@@ -125,7 +129,7 @@ class Start:
         if time.monotonic() < self._not_before:
             self._leadership.ask_the_database()
             return False
-        if following and time.monotonic() - self._database_lost_at < HEAD_START_SECONDS:
+        if following and time.monotonic() - self._database_lost_at < self._head_start:
             # The leader has lost the database as we have: it may take its lock again before we do.
             self._leadership.ask_the_database()
             return False

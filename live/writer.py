@@ -16,13 +16,15 @@ from core.errors import (
     DatabaseAway,
     DataRefused,
     Halt,
+    HistoryLost,
     LeadershipLost,
     PortfolioError,
     Retryable,
     StaleVersion,
     StateDiverged,
 )
-from core.inputs import SignalInput
+from core.inputs import Halt as HaltTrading
+from core.inputs import OrderReport, SignalInput
 from core.journal import Batch, Entry
 from core.models import Status
 from core.portfolio import Portfolio
@@ -30,7 +32,7 @@ from core.postgres.writer import AlreadyClaimed
 from live.answers import Answer, AnswerKind
 from live.deliveries import Delivery, has_another_body
 from live.exit_wait import Parked, may_wait
-from live.recovery import reload
+from live.recovery import doubts, reload
 
 log = structlog.get_logger(__name__)
 
@@ -108,6 +110,8 @@ class PortfolioWriter:
                 return self._without_claimed(deliveries, failure.fingerprints)
             case DataRefused():
                 return self._isolate(deliveries, failure)
+            case HistoryLost():
+                return [*self._halted_by(failure), *deliveries]
             case StaleVersion():
                 self._stale_tries += 1
                 if self._stale_tries > STALE_TRIES:
@@ -117,6 +121,16 @@ class PortfolioWriter:
             case _:
                 settle_all(deliveries, AnswerKind.UNKNOWN, "unknown, send again")
                 return []
+
+    def _halted_by(self, lost: HistoryLost) -> list[Delivery]:
+        """What is decided first once the state was read anew: orders may have been sent of which nothing is known any more, and
+        signals that were decided may come again. So there are only exits until an operator has looked."""
+        log.critical("the database went back to an earlier time: trading is halted", error=str(lost))
+        self.portfolio = reload(self._manager, self.portfolio)
+        reason = f"the database went back to an earlier time, to journal entry {self._manager.next_seq - 1}"
+        given: list[OrderReport | HaltTrading] = [*doubts(self.portfolio, reason), HaltTrading(reason=reason)]
+        # Nobody waits for them, and none of them may be dropped.
+        return [Delivery(one, kept=True) for one in given]
 
     def _keep_batch(self, deliveries: list[Delivery]) -> None:
         now = self._clock()

@@ -94,7 +94,7 @@ class FakeEngine:
         self.ready = True
         self.role = "leader"
         self.followed = True
-        self.reads = FakeReads()
+        self.reads = self.lists = FakeReads()
         self.signals: list[tuple[Signal, dict[str, Any]]] = []
         self.commands: list[Command] = []
         self.resolved: list[tuple[str, OrderState, dict[str, Any]]] = []

@@ -6,7 +6,7 @@ import select
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -18,8 +18,9 @@ from psycopg2.extensions import cursor as Cursor
 
 from core.config import PORTFOLIO_NAME, DatabaseSettings, validated
 from core.errors import ConfigurationError, DatabaseAway, PoolExhausted, UnsafeServer
-from core.postgres.errors import translated
+from core.postgres.errors import ReadOnlyServer, translated
 from core.postgres.patience import is_bounded, seconds_left
+from core.postgres.servers import SERVERS
 from core.postgres.statements import statement
 from core.postgres.watchdog import WATCHDOG
 
@@ -30,6 +31,7 @@ __all__ = [
     "connect",
     "dsn_of",
     "is_dead",
+    "replica_dsn_of",
     "require_portfolio_name",
     "schema_of",
 ]
@@ -44,6 +46,8 @@ _DEFAULTS = {
     "target_session_attrs": "read-write",
     "load_balance_hosts": "random",
 }
+# Without load_balance_hosts: psql knows it from 16 on.
+_OF_SEVERAL = ("connect_timeout", "target_session_attrs")
 _SESSION = (
     "-c timezone=UTC -c client_encoding=UTF8 -c statement_timeout=30s -c idle_in_transaction_session_timeout=3s "
     # The server notices a lost client as soon as the client a lost server: its locks go with it.
@@ -51,6 +55,9 @@ _SESSION = (
 )
 READ_LIMIT_SECONDS = 3.0
 POOL_WAIT_SECONDS = 2.0
+# The only trace that a server leaves of it.
+_WAIT_CANCELLED = "canceling wait for synchronous replication"
+NOT_REPLICATED = "the server acknowledged a COMMIT that its standby may not have"
 SAFE_SYNCHRONOUS_COMMIT = {"on", "remote_apply", "remote_write", "local"}
 
 
@@ -86,8 +93,17 @@ def dsn_of(database: str | DatabaseSettings | Mapping[str, Any]) -> str:
         "user": settings.user,
         "password": settings.password,
         "sslmode": settings.sslmode,
+        # Whoever is given this string, psql for one, is to find the right one of several, and not to hang at a dead one.
+        **({name: _DEFAULTS[name] for name in _OF_SEVERAL} if "," in settings.host else {}),
     }
     return extensions.make_dsn(**{key: value for key, value in parts.items() if value is not None})
+
+
+def replica_dsn_of(settings: DatabaseSettings) -> str | None:
+    """Where what is only shown may be read: a standby where there is one; None where that is not configured."""
+    if settings.reads == "primary":
+        return None
+    return extensions.make_dsn(dsn_of(settings), target_session_attrs="prefer-standby")
 
 
 def connect(dsn: str, portfolio: str, application_name: str) -> Connection:
@@ -97,13 +113,22 @@ def connect(dsn: str, portfolio: str, application_name: str) -> Connection:
     """
     given = extensions.parse_dsn(dsn)
     options = f"{given.pop('options', '')} {_SESSION} -c search_path={schema_of(portfolio)}".strip()
+    ours = {**_DEFAULTS, **given, "options": options, "application_name": application_name[:63]}
+    *preferred, everywhere = SERVERS.to_try(given)
+    for hosts in preferred:
+        with suppress(DatabaseAway):
+            return _connected({**ours, **hosts}, given)
+    return _connected({**ours, **everywhere}, given)
+
+
+def _connected(parameters: Mapping[str, Any], given: Mapping[str, str]) -> Connection:
     with translated():
-        connection: Connection = psycopg2.connect(
-            **{**_DEFAULTS, **given, "options": options, "application_name": application_name[:63]}
-        )
+        connection: Connection = psycopg2.connect(**parameters)
     try:
         extras.register_default_jsonb(connection, loads=partial(json.loads, parse_float=Decimal))
-        _require_safe(connection)
+        with WATCHDOG.over(connection, READ_LIMIT_SECONDS):
+            _require_safe(connection)
+            SERVERS.admit(connection, given)
     except BaseException:
         connection.close()
         raise
@@ -111,7 +136,7 @@ def connect(dsn: str, portfolio: str, application_name: str) -> Connection:
 
 
 def _require_safe(connection: Connection) -> None:
-    with WATCHDOG.over(connection, READ_LIMIT_SECONDS), translated(), connection.cursor() as cursor:
+    with translated(), connection.cursor() as cursor:
         cursor.execute(statement("safety_settings"))
         synchronous_commit, fsync, full_page_writes = cursor.fetchone() or ("off", "off", "off")
         connection.rollback()
@@ -126,9 +151,35 @@ def _require_safe(connection: Connection) -> None:
         )
 
 
+def commit_replicated(connection: Connection) -> None:
+    """COMMIT of what needs no looking up where it fails. Raises DatabaseAway, also where a standby may not have it."""
+    del connection.notices[:]
+    with translated():
+        connection.commit()
+    if lacks_its_standby(connection):
+        raise DatabaseAway(NOT_REPLICATED)
+
+
+def confirm(connection: Connection) -> None:
+    """Return once what this transaction has read is where a failover finds it too; it is over then, where that took a COMMIT.
+
+    Elsewhere than behind this, rows may be seen whose COMMIT was to wait for a standby, and did not. Raises DatabaseAway.
+    """
+    with translated(), connection.cursor() as cursor:
+        cursor.execute(statement("barrier_of_standbys"))
+        (is_replicated,) = cursor.fetchone() or (False,)
+    if is_replicated:
+        commit_replicated(connection)
+
+
+def lacks_its_standby(connection: Connection) -> bool:
+    """Whether the COMMIT just acknowledged did not wait for the standby that it should have waited for."""
+    return any(_WAIT_CANCELLED in notice for notice in connection.notices)
+
+
 def is_dead(connection: Connection) -> bool:
-    """Whether an idle connection is known to be lost: closed here, or the server has hung up."""
-    if connection.closed:
+    """Whether an idle connection is known to be lost: closed here, the server has hung up, or is the primary no more."""
+    if connection.closed or SERVERS.is_outdated(connection):
         return True
     # An idle connection has nothing to say: what can be read from it is the end, or a last error.
     # poll, not select: beside a thousand HTTP connections a descriptor may be above 1023.
@@ -225,6 +276,9 @@ class ReaderPool:
             with WATCHDOG.over(connection, seconds_left(self.limit_seconds)):
                 try:
                     yield connection
+                except ReadOnlyServer:
+                    connection.close()
+                    raise
                 finally:
                     # Watched too: a server may fall silent between an answer and the end of its transaction.
                     self._settle(connection)

@@ -7,15 +7,19 @@ import psycopg2
 
 from core.errors import DatabaseAway, DataRefused, Halt, PortfolioError
 
-# Connection lost or refused (08), no room or disk (53), ended or not yet up (57P), read-only after a failover (25006),
-# a transaction that idled too long (25P03, 25P04), conflicts that a retry resolves (40, 55P03), a cancelled wait (57014),
-# and what is the machine's or the server's own trouble, no input's: a disk that fails (58), an internal error (XX).
-_RETRYABLE = ("08", "53", "57", "58", "XX", "40", "55P03", "25006", "25P03", "25P04")
+# Connection lost or refused (08), no room or disk (53), ended or not yet up (57P), a transaction that idled too long (25P03,
+# 25P04), conflicts that a retry resolves (40, 55P03), a cancelled wait (57014), and what is the machine's or the server's own
+# trouble, no input's: a disk that fails (58), an internal error (XX).
+_RETRYABLE = ("08", "53", "57", "58", "XX", "40", "55P03", "25P03", "25P04")
 _DATA = ("21", "22", "23")
 
 
 class StatementFailed(Halt):
     """PostgreSQL refused a statement of ours: missing table, missing privilege, or a mistake in it"""
+
+
+class ReadOnlyServer(DatabaseAway):
+    """the server takes no writes, it is no primary any more: only a new connection finds the one that is"""
 
 
 @contextmanager
@@ -36,6 +40,8 @@ def as_ours(error: psycopg2.Error) -> PortfolioError:
         return DatabaseAway(text) if lost else DataRefused(text)
     if state.startswith(_DATA):
         return DataRefused(text, sqlstate=state, constraint=error.diag.constraint_name or "")
+    if state == "25006":
+        return ReadOnlyServer(text)
     if state.startswith(_RETRYABLE):
         return DatabaseAway(text)
     return StatementFailed(f"{state}: {text}")

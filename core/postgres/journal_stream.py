@@ -1,7 +1,7 @@
 """The whole journal and the tables beside it, read as of one moment and a piece at a time: memory stays flat."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from psycopg2.extras import RealDictCursor
@@ -12,6 +12,7 @@ from core.postgres.connections import Connection, connect
 from core.postgres.errors import translated
 from core.postgres.rows import order_from_row, position_from_row, pyramiding_from_row, state_from_row
 from core.postgres.statements import statement
+from core.postgres.watchdog import WATCHDOG
 
 Row = Mapping[str, Any]
 ROWS_AT_ONCE = 500
@@ -106,15 +107,16 @@ class JournalStream:
 
 
 @contextmanager
-def journal_stream(dsn: str, portfolio: str) -> Iterator[JournalStream]:
-    """The portfolio at one moment, for as long as the block takes."""
+def journal_stream(dsn: str, portfolio: str, within: float | None = None) -> Iterator[JournalStream]:
+    """The portfolio at one moment, for as long as the block takes; one that takes longer than `within` seconds is cut off."""
     connection = connect(dsn, portfolio, f"portfolio-manager {portfolio} verify")
     try:
-        with translated():
-            connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-            with connection.cursor() as cursor:
-                # Deciding a chunk may take a while; nobody waits for this transaction.
-                cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
-        yield JournalStream(connection)
+        with nullcontext() if within is None else WATCHDOG.over(connection, within):
+            with translated():
+                connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+                with connection.cursor() as cursor:
+                    # Deciding a chunk may take a while; nobody waits for this transaction.
+                    cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
+            yield JournalStream(connection)
     finally:
         connection.close()

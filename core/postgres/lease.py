@@ -14,7 +14,7 @@ from psycopg2.extras import RealDictCursor
 
 from core.errors import DatabaseAway, LockHeld, PortfolioError
 from core.postgres.connections import READ_LIMIT_SECONDS, connect, is_dead
-from core.postgres.errors import translated
+from core.postgres.errors import ReadOnlyServer, translated
 from core.postgres.reads import Reads, Row
 from core.postgres.statements import statement
 from core.postgres.watchdog import WATCHDOG
@@ -146,20 +146,24 @@ class PortfolioLock:
     def _asked(self, name: str, parameters: dict[str, Any], limit_seconds: float = READ_LIMIT_SECONDS) -> Row | None:
         with self._mutex:
             session = self._session()
-            with (
-                WATCHDOG.over(session, limit_seconds),
-                translated(),
-                session.cursor(cursor_factory=RealDictCursor) as cursor,
-            ):
-                cursor.execute(statement(name), parameters)
-                row: Row | None = cursor.fetchone() if cursor.description else None
-                return row
+            try:
+                with (
+                    WATCHDOG.over(session, limit_seconds),
+                    translated(),
+                    session.cursor(cursor_factory=RealDictCursor) as cursor,
+                ):
+                    cursor.execute(statement(name), parameters)
+                    row: Row | None = cursor.fetchone() if cursor.description else None
+                    return row
+            except ReadOnlyServer:
+                self.release()
+                raise
 
     def _session(self) -> Connection:
         if self._connection is None:
-            self._connection = connect(self._dsn, self._portfolio, self._name)
-            self._connection.autocommit = True
-            with translated(), self._connection.cursor() as cursor:
+            self._connection = session = connect(self._dsn, self._portfolio, self._name)
+            session.autocommit = True
+            with WATCHDOG.over(session, READ_LIMIT_SECONDS), translated(), session.cursor() as cursor:
                 # A lease is renewed all the time, and need not survive the server.
                 cursor.execute("SET synchronous_commit = off")
         if self._connection.closed:

@@ -8,12 +8,14 @@ from contextlib import suppress
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
+from core.errors import DatabaseAway
 from core.postgres.connections import READ_LIMIT_SECONDS, connect
 from core.postgres.errors import translated
+from core.postgres.servers import SERVERS
 from core.postgres.watchdog import WATCHDOG
 
 _AGAIN_SECONDS = 1.0
-_LOOK_UP_SECONDS = 0.5
+_LOOK_UP_SECONDS = 0.5  # and so often somebody is asked who says nothing by himself
 
 
 def inbox_channel(portfolio: str) -> str:
@@ -66,9 +68,10 @@ class Listener:
         listened: set[str] = set()
         try:
             connection.autocommit = True
-            while not self._stopping.is_set():
-                self._follow_changes(connection, listened)
-                self._hear(connection)
+            with translated():
+                while not self._stopping.is_set():
+                    self._follow_changes(connection, listened)
+                    self._hear(connection)
         finally:
             connection.close()
 
@@ -78,8 +81,7 @@ class Listener:
         changes = [("LISTEN {}", channel) for channel in sorted(wanted - listened)]
         changes += [("UNLISTEN {}", channel) for channel in sorted(listened - wanted)]
         for change, channel in changes:
-            with WATCHDOG.over(connection, READ_LIMIT_SECONDS), translated(), connection.cursor() as cursor:
-                cursor.execute(sql.SQL(change).format(sql.Identifier(channel)))
+            self._ask(connection, sql.SQL(change).format(sql.Identifier(channel)))
         listened.clear()
         listened |= wanted
 
@@ -87,9 +89,13 @@ class Listener:
         # poll, not select: beside a thousand HTTP connections a descriptor may be above 1023.
         waiting = select.poll()
         waiting.register(connection.fileno(), select.POLLIN)
-        if not connection.notifies and not waiting.poll(_LOOK_UP_SECONDS * 1000):
-            return
-        connection.poll()
+        if connection.notifies or waiting.poll(_LOOK_UP_SECONDS * 1000):
+            connection.poll()
+        else:
+            # A server that stands still, or is cut off, says nothing either; one that is no primary any more never will.
+            self._ask(connection, sql.SQL("SELECT 1"))
+            if SERVERS.is_outdated(connection):
+                raise DatabaseAway("another server is the primary now")
         channels = {notify.channel for notify in connection.notifies}
         del connection.notifies[:]
         for channel in channels:
@@ -97,3 +103,8 @@ class Listener:
                 heard = self._heard_by.get(channel)
             if heard is not None:
                 heard()
+
+    @staticmethod
+    def _ask(connection: Connection, query: sql.Composable) -> None:
+        with WATCHDOG.over(connection, READ_LIMIT_SECONDS), connection.cursor() as cursor:
+            cursor.execute(query)

@@ -11,13 +11,16 @@ import psycopg2
 from psycopg2 import sql
 
 from core.errors import Halt
-from core.postgres.connections import Connection, connect, require_portfolio_name, schema_of
+from core.postgres.connections import READ_LIMIT_SECONDS, Connection, connect, require_portfolio_name, schema_of
 from core.postgres.errors import translated
+from core.postgres.watchdog import WATCHDOG
 
 if TYPE_CHECKING:
     import sqlalchemy
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+# Each statement has its own limit; what has none is a COMMIT that waits for a standby, or a server that stands still.
+UPGRADE_LIMIT_SECONDS = 600.0
 _NUMBERED = re.compile(r"^(\d{3})_[a-z0-9_]+\.sql$")
 
 _TABLE = re.compile(r"^CREATE TABLE IF NOT EXISTS ([a-z_]+)", re.MULTILINE)
@@ -54,6 +57,7 @@ def schema_version(dsn: str, portfolio: str) -> str | None:
     """The version that the portfolio's schema is at; None where it was never migrated (or only by hand)."""
     with (
         closing(connect(dsn, portfolio, "portfolio-manager migrate")) as connection,
+        WATCHDOG.over(connection, READ_LIMIT_SECONDS),
         translated(),
         connection.cursor() as cursor,
     ):
@@ -110,18 +114,15 @@ class Migration:
 
 
 @contextmanager
-def migration(dsn: str, portfolio: str) -> Iterator[Migration]:
+def migration(dsn: str, portfolio: str, *, limit_seconds: float = UPGRADE_LIMIT_SECONDS) -> Iterator[Migration]:
     """A transaction that is committed at the block's end, in the portfolio's schema, which is made where there is none."""
     import sqlalchemy
 
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg2://",
-        creator=lambda: connect(dsn, portfolio, "portfolio-manager migrate"),
-        poolclass=sqlalchemy.NullPool,
-    )
+    session = connect(dsn, portfolio, "portfolio-manager migrate")
+    engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: session, poolclass=sqlalchemy.NullPool)
     with translated(), engine.connect() as connection:
         try:
-            with connection.begin():
+            with WATCHDOG.over(session, limit_seconds), connection.begin():
                 raw = connection.connection.cursor()
                 # Two starts at once: the second waits here, and then finds nothing left to do.
                 raw.execute("SELECT pg_advisory_xact_lock(hashtext('portfolio-manager migrate'))")

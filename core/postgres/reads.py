@@ -8,7 +8,7 @@ from psycopg2.extras import RealDictCursor
 from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from core.errors import DatabaseAway
-from core.postgres.connections import ReaderPool
+from core.postgres.connections import ReaderPool, commit_replicated, confirm
 from core.postgres.errors import translated
 from core.postgres.patience import seconds_left
 from core.postgres.statements import statement
@@ -36,7 +36,10 @@ class Reads:
         return rows[0] if rows else None
 
     def run(self, name: str, **parameters: Any) -> list[Row]:
-        """One statement that changes something outside the state (a delivery's count, a heartbeat), committed; not retried."""
+        """One statement that changes something outside the state (a delivery's count, a heartbeat), committed; not retried.
+
+        Raises DatabaseAway also where a standby may not have it.
+        """
         # Nobody waits long for what is best effort, neither for a connection nor for a row.
         with (
             self._pool.connection(BEST_EFFORT_SECONDS) as connection,
@@ -46,8 +49,12 @@ class Reads:
             cursor.execute("SET LOCAL lock_timeout = '200ms'")
             cursor.execute(statement(name), parameters)
             rows: list[Row] = list(cursor.fetchall()) if cursor.description else []
-            connection.commit()
+            commit_replicated(connection)
         return rows
+
+    def confirmed(self, name: str, when: Callable[[list[Row]], object] = bool, **parameters: Any) -> list[Row]:
+        """The rows; where `when` holds of them, once they are where a failover finds them too: then one may tell of them."""
+        return self._until_there(lambda: self._once(name, parameters, when))
 
     def positions(
         self, *, statuses: Sequence[str] | None, instrument: str | None, limit: int, before: str | None
@@ -131,14 +138,19 @@ class Reads:
             raise DatabaseAway(f"the database did not answer within {limit:.1f} s") from error
         return rows
 
-    def _once(self, name: str, parameters: Mapping[str, Any]) -> list[Row]:
+    def _once(
+        self, name: str, parameters: Mapping[str, Any], when: Callable[[list[Row]], object] = lambda _: False
+    ) -> list[Row]:
         with (
             self._pool.connection() as connection,
             translated(),
             connection.cursor(cursor_factory=RealDictCursor) as cursor,
         ):
             cursor.execute(statement(name), parameters)
-            return list(cursor.fetchall())
+            rows: list[Row] = list(cursor.fetchall())
+            if when(rows):
+                confirm(connection)
+            return rows
 
 
 def _fills_shown(order: Row, fills: Sequence[Row]) -> list[dict[str, Any]]:

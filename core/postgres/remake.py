@@ -20,6 +20,8 @@ from core.postgres.statements import statement
 _NOT_LOADED = ("alembic_version", "leader_lease")
 
 _LOCK_WAIT = "10s"
+# A journal of many millions of entries is proved in it.
+_LIMIT_SECONDS = 24 * 3600.0
 
 
 class NotOfAPortfolio(PortfolioError):
@@ -192,5 +194,5 @@ class Remaking:
 @contextmanager
 def remaking(dsn: str, portfolio: str) -> Iterator[Remaking]:
     """A transaction in the portfolio's schema, which is made where there is none; committed at the block's end."""
-    with migration(dsn, portfolio) as upgrading:
+    with migration(dsn, portfolio, limit_seconds=_LIMIT_SECONDS) as upgrading:
         yield Remaking(upgrading, portfolio)

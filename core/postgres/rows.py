@@ -80,7 +80,6 @@ def batch_rows(batch: Batch, *, first_seq: int, term: int, instance_id: str, pre
     return {
         "term": term,
         "instance_id": instance_id,
-        "previous_seq": first_seq - 1,
         "previous_hash": previous_hash,
         "signals": [signal_record(entry, given) for entry, given in signals_of(batch.entries)],
         "journal": journal_records(batch.entries, first_seq, term, previous_hash),

@@ -8,17 +8,21 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from psycopg2.extensions import connection as Connection
 
+from core.postgres.servers import SERVERS
+
 
 class Watchdog:
-    """One thread for all connections of the process; it begins with the first call that is watched."""
+    """One thread for all connections of the process; it begins with the first call that is watched. `on_cut` is told of each
+    connection that was cut, by the thread that used it."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_cut: Callable[[Connection], None] = lambda _: None) -> None:
         self.fired = 0
+        self._on_cut = on_cut
         self._condition = threading.Condition()
         self._watched: dict[int, tuple[float, socket.socket]] = {}
         self._numbers = itertools.count()
@@ -34,7 +38,9 @@ class Watchdog:
                 yield
             finally:
                 with self._condition:
-                    self._watched.pop(number, None)
+                    was_cut = self._watched.pop(number, None) is None
+                if was_cut:
+                    self._on_cut(connection)
 
     def _watch(self, duplicate: socket.socket, deadline: float) -> int:
         with self._condition:
@@ -67,4 +73,4 @@ class Watchdog:
             duplicate.shutdown(socket.SHUT_RDWR)
 
 
-WATCHDOG = Watchdog()
+WATCHDOG = Watchdog(SERVERS.suspect)

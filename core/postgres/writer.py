@@ -11,8 +11,8 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extras import RealDictCursor
 
 from core.errors import CommitUnknown, DatabaseAway, Retryable
-from core.postgres.connections import is_dead
-from core.postgres.errors import as_ours, translated
+from core.postgres.connections import NOT_REPLICATED, confirm, is_dead, lacks_its_standby
+from core.postgres.errors import ReadOnlyServer, as_ours, translated
 from core.postgres.statements import prepared, statement
 from core.postgres.watchdog import WATCHDOG
 
@@ -27,8 +27,6 @@ SET enable_seqscan = off;
 SET enable_hashjoin = off;
 SET enable_mergejoin = off
 """
-# What a server says when a commit was acknowledged without the standby that it should have waited for.
-_NOT_REPLICATED = "canceling wait for synchronous replication"
 
 
 class AlreadyClaimed(Retryable):
@@ -61,8 +59,8 @@ class Writer:
                     cursor.execute("EXECUTE commit_batch (%s)", (document.decode(),))
                     result: Mapping[str, Any] = cursor.fetchone() or {}
                 accept(result)
-            except BaseException:
-                self._roll_back(connection)
+            except BaseException as error:
+                self._after(error, connection)
                 raise
             self._commit(connection)
         return result
@@ -73,8 +71,8 @@ class Writer:
         with WATCHDOG.over(connection, self._limit):
             try:
                 return self._look(connection, seq, term)
-            except BaseException:
-                self._roll_back(connection)
+            except BaseException as error:
+                self._after(error, connection)
                 raise
 
     def read(self, name: str, parameters: Mapping[str, Any] | None = None) -> list[Mapping[str, Any]]:
@@ -88,6 +86,20 @@ class Writer:
             finally:
                 self._roll_back(connection)
 
+    def read_confirmed(self, name: str, parameters: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """The same, once what was found is where a failover finds it too: then somebody may be told of it."""
+        connection = self._ready()
+        with WATCHDOG.over(connection, self._limit):
+            try:
+                with translated(), connection.cursor(cursor_factory=RealDictCursor) as cursor:
+                    cursor.execute(statement(name), parameters)
+                    found: list[Mapping[str, Any]] = list(cursor.fetchall())
+                if found:
+                    confirm(connection)
+                return found
+            finally:
+                self._roll_back(connection)
+
     def take_term(self, instance_id: str) -> int:
         """The next term, ours. A transaction of an earlier writer that hangs on to the old one is ended."""
         connection = self._ready()
@@ -97,8 +109,8 @@ class Writer:
                 with translated(), connection.cursor() as cursor:
                     cursor.execute(statement("take_term"), {"instance_id": instance_id})
                     (term,) = cursor.fetchone() or (0,)
-            except BaseException:
-                self._roll_back(connection)
+            except BaseException as error:
+                self._after(error, connection)
                 raise
             self._commit(connection)
         return int(term)
@@ -141,9 +153,9 @@ class Writer:
             if error.pgcode is not None and not error.pgcode.startswith(("08", "57")):
                 raise ours from error
             raise CommitUnknown(str(ours)) from error
-        if any(_NOT_REPLICATED in notice for notice in connection.notices):
+        if lacks_its_standby(connection):
             self._drop()
-            raise CommitUnknown("the server acknowledged a COMMIT that its standby may not have")
+            raise CommitUnknown(NOT_REPLICATED)
 
     def _look(self, connection: Connection, seq: int, term: int) -> bool:
         self._lock_leadership(connection)
@@ -173,6 +185,13 @@ class Writer:
             for (pid,) in cursor.fetchall():
                 cursor.execute(statement("terminate_backend"), {"pid": pid})
             connection.commit()
+
+    def _after(self, error: BaseException, connection: Connection) -> None:
+        """End a transaction that failed; on a server that is no primary any more, the connection too."""
+        if isinstance(error, ReadOnlyServer):
+            self._drop()
+        else:
+            self._roll_back(connection)
 
     def _roll_back(self, connection: Connection) -> None:
         try:

@@ -31,7 +31,7 @@ def orders_blueprint(portfolios: Portfolios) -> Blueprint:
             limit,
             lambda count: [
                 _with_plain_figures(row)
-                for row in engine.reads.orders(states=states, instrument=instrument, limit=count, before=before)
+                for row in engine.lists.orders(states=states, instrument=instrument, limit=count, before=before)
             ],
         )
 
@@ -41,7 +41,7 @@ def orders_blueprint(portfolios: Portfolios) -> Blueprint:
 def _require_cursor(engine: Engine, before: str) -> None:
     # As with positions: behind an order that does not exist lies nothing, and what no column can hold is not asked for.
     could_exist = len(before) <= ID_LENGTH and before.isprintable()
-    if not could_exist or engine.reads.order(before) is None:
+    if not could_exist or engine.lists.order(before) is None:
         raise malformed("`before` must be the id of an order", "before")
 
 

@@ -39,7 +39,7 @@ def positions_blueprint(portfolios: Portfolios) -> Blueprint:
             "positions",
             "position_id",
             limit,
-            lambda count: engine.reads.positions(statuses=statuses, instrument=instrument, limit=count, before=before),
+            lambda count: engine.lists.positions(statuses=statuses, instrument=instrument, limit=count, before=before),
         )
 
     @blueprint.get("/positions/<position_id>")

@@ -27,7 +27,7 @@ def signals_blueprint(portfolios: Portfolios) -> Blueprint:
             limit,
             lambda count: [
                 _with_plain_figures(row)
-                for row in engine.reads.signals(statuses=statuses, instrument=instrument, limit=count, before=before)
+                for row in engine.lists.signals(statuses=statuses, instrument=instrument, limit=count, before=before)
             ],
         )
 
@@ -36,7 +36,7 @@ def signals_blueprint(portfolios: Portfolios) -> Blueprint:
         query = Query(portfolios, "limit", "before")
         engine = query.engine
         limit, before = query.limit(), query.whole("before", LARGEST_ID)
-        return page("journal", "seq", limit, lambda count: engine.reads.journal(limit=count, before=before))
+        return page("journal", "seq", limit, lambda count: engine.lists.journal(limit=count, before=before))
 
     @blueprint.get("/webhook/stats")
     def show_counts() -> Response:
@@ -45,7 +45,7 @@ def signals_blueprint(portfolios: Portfolios) -> Blueprint:
         by_outcome: Counter[str] = Counter()
         counts = [
             {**row, "signals": int(row["signals"]), "duplicates": int(row["duplicates"])}
-            for row in engine.reads.signal_counts()
+            for row in engine.lists.signal_counts()
         ]
         for row in counts:
             by_type[row["signal_type"]] += row["signals"]

@@ -116,6 +116,7 @@ class Ledger:
         self.deliveries = 0
         self.slowest = (0.0, "")
         self.untrue: list[str] = []
+        self.not_taken: list[str] = []
         self._lock = threading.Lock()
 
     @property
@@ -134,6 +135,8 @@ class Ledger:
             self.sent[alert.fingerprint] = alert
             self.deliveries += 1
             self.slowest = max(self.slowest, (seconds, f"{status} {answer}"))
+            if status not in (200, 202):
+                self.not_taken.append(f"{status} {answer} after {seconds:.2f} s")
             if status in (200, 202) and answer.get("fingerprint") != alert.fingerprint:
                 self.untrue.append(f"{alert.fingerprint} is answered {status} with {answer}")
             elif status == 200:
@@ -150,9 +153,9 @@ class Ledger:
 class Sender:
     """One client: connections that are kept, and opened again when they were lost; of several instances turn and turn about."""
 
-    def __init__(self, urls: Sequence[str], ledger: Ledger) -> None:
+    def __init__(self, urls: Sequence[str], ledger: Ledger, hang_up_after: float | None = None) -> None:
         # Where another can be asked, nobody waits longer than a sender of alerts does.
-        timeout = 10.0 if len(urls) == 1 else HANG_UP_AFTER
+        timeout = hang_up_after or (10.0 if len(urls) == 1 else HANG_UP_AFTER)
         self._connections = [HTTPConnection(urlsplit(url).netloc, timeout=timeout) for url in urls]
         self._turns = cycle(self._connections)
         self._ledger = ledger
@@ -181,15 +184,25 @@ class Sender:
 class Load:
     """Clients who send a market's alerts in its order, some twice, and again what was not taken, unless they give up.
 
-    `name` and the seed decide what is sent and what each client does; how their threads meet, they cannot.
+    `name` and the seed decide what is sent and what each client does; how their threads meet, they cannot. Clients
+    `hang_up_after` so many seconds, None: as senders of alerts do.
     """
 
-    def __init__(self, live: LiveProcess, name: str, *others: LiveProcess, pause: float = 0.1) -> None:
+    def __init__(
+        self,
+        live: LiveProcess,
+        name: str,
+        *others: LiveProcess,
+        pause: float = 0.1,
+        hang_up_after: float | None = None,
+        seconds: range = range(-280, 50),
+    ) -> None:
         self.ledger = Ledger()
+        self._hang_up_after = hang_up_after
         self.urls = [one.url for one in (live, *others)]
         self._name = name
         self._pause = pause
-        self._coming = a_market(dice_of(name), range(-280, 50))
+        self._coming = a_market(dice_of(name), seconds)
         self._next = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -218,7 +231,7 @@ class Load:
     def tell_again(self) -> None:
         """Send what was never taken, as its senders would who do not give up."""
         ledger = self.ledger
-        with closing(Sender(self.urls, ledger)) as sender:
+        with closing(Sender(self.urls, ledger, self._hang_up_after)) as sender:
             for fingerprint in set(ledger.sent) - ledger.acknowledged - ledger.queued:
                 alert = ledger.sent[fingerprint]
                 eventually(lambda alert=alert: sender.send(alert), f"an answer to {alert.body!r}", every=0.1)
@@ -229,7 +242,7 @@ class Load:
 
     def _client(self, number: int) -> None:
         dice = dice_of(self._name, number)
-        with closing(Sender(self.urls, self.ledger)) as sender:
+        with closing(Sender(self.urls, self.ledger, self._hang_up_after)) as sender:
             while not self._stop.is_set():
                 self._deliver(sender, self._choose(dice), dice)
                 time.sleep(dice.uniform(0, 2 * self._pause))

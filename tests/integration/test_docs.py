@@ -30,6 +30,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg2
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -46,7 +47,7 @@ from core.config import (
 from core.contracts import Instrument
 from core.errors import DatabaseAway, LockHeld
 from core.inputs import MoveCapital, Resume
-from core.postgres.connections import connect
+from core.postgres.connections import connect, dsn_of
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.embedded_account import give, make_private_folder, run_as, server_account, write_owned
 from core.postgres.embedded_binaries import programs_for, shipped_versions
@@ -72,6 +73,7 @@ from tests.command_line import run
 from tests.database_file import pointed_to
 from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of
 from tests.fake_engine import FakeEngine, an_app
+from tests.ha.cluster import DYNAMIC_SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -484,7 +486,7 @@ def test_every_command_about_the_embedded_database_runs(shell: Shell) -> None:
 def test_every_command_about_a_server_of_ones_own_runs_against_one(shell: Shell, installed: Installed) -> None:
     _use(shell, installed)
     for found in blocks_of("DATABASE_SETUP.md"):
-        if found.text in _about_the_embedded():
+        if found.text in _about_the_embedded() or found.how in SEVERAL_SERVERS:
             continue
         match found.language, found.how:
             case "bash", "syntax only, it installs":
@@ -504,6 +506,19 @@ def test_every_command_about_a_server_of_ones_own_runs_against_one(shell: Shell,
                 raise AssertionError(f"{found.place}: nobody knows how to test this")
     # Both roles have served.
     assert installed.run("SELECT term FROM leadership", **OWNER) == [(2,)]
+
+
+SEVERAL_SERVERS = ("several hosts", "as the tests of a cluster have it")
+
+
+def test_what_the_guide_says_of_several_servers_is_valid_and_what_the_tests_have(tmp_path: Path) -> None:
+    entry, patroni = (block("DATABASE_SETUP.md", how) for how in SEVERAL_SERVERS)
+    file = tmp_path / "several.json"
+    file.write_text(re.sub(r"\$\{\w+\}", "x", entry.text), encoding="utf-8")
+    settings = load_database_settings(file, "production")
+    assert settings.host.count(",") == 2
+    assert "target_session_attrs=read-write" in dsn_of(settings)
+    assert yaml.safe_load(patroni.text) == {"bootstrap": {"dcs": DYNAMIC_SETTINGS}}
 
 
 def _about_the_embedded() -> str:
@@ -1089,7 +1104,7 @@ def test_every_fault_of_the_guide_is_shown_by_tests_that_exist() -> None:
 
 def test_every_test_of_the_crash_matrix_is_in_the_guide() -> None:
     guide = SURVIVAL.read_text(encoding="utf-8")
-    for file in (ROOT / "tests" / "crash").glob("test_*.py"):
+    for file in (file for folder in ("crash", "ha") for file in (ROOT / "tests" / folder).glob("test_*.py")):
         for name in re.findall(r"^def (test_\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE):
             assert f"`{name}`" in guide, f"{name} of {file.name}"
 

@@ -263,12 +263,11 @@ def test_the_embedded_database_is_recovered_from_base_backup_and_received_wal(fo
         alerts.send(1)
 
 
-def test_an_engine_under_which_the_database_goes_back_changes_nothing_there_and_ends(dsn: str) -> None:
-    ended: list[str] = []
+def test_an_engine_under_which_the_database_goes_back_reads_it_anew_and_is_halted(dsn: str) -> None:
     name = psycopg2.extensions.parse_dsn(dsn)["dbname"]
     with (
         closing(psycopg2.connect(psycopg2.extensions.make_dsn(dsn, dbname="postgres"))) as connection,
-        an_engine(dsn, clock=Clock(minutes(3)), on_fatal=ended.append) as engine,
+        an_engine(dsn, clock=Clock(minutes(3)), on_fatal=pytest.fail) as engine,
     ):
         connection.autocommit = True
         engine.process_signal(a_signal())
@@ -282,11 +281,13 @@ def test_an_engine_under_which_the_database_goes_back_changes_nothing_there_and_
             cursor.execute(f"ALTER DATABASE {name}_then RENAME TO {name}")
             cursor.execute(f"DROP DATABASE {name}_lost")
         entries = verified(dsn)
-        # It is rejected, so that no row but the journal's could tell.
-        engine.process_signal(a_signal(timestamp=minutes(2)))
-        assert eventually(lambda: ended)
-        assert "went back to an earlier time" in ended[0]
-    assert verified(dsn) == entries
+        # It would be rejected otherwise too, so that no row but the journal's could tell.
+        assert status_of(engine.process_signal(a_signal(timestamp=minutes(2)))) == "blocked: halted"
+        assert engine.portfolio.state.halted
+        reasons = "SELECT input ->> 'reason' FROM decision_journal WHERE kind = 'halt'"
+        assert "the database went back to an earlier time" in rows(dsn, reasons)[0][0]
+        assert status_of(engine.process_signal(a_signal("EXIT", layer="ALL", timestamp=minutes(2.5)))) == "executed"
+    assert verified(dsn) == entries + 3
 
 
 @contextmanager

@@ -349,6 +349,19 @@ def test_variables_are_put_in_from_the_environment(file: Any, monkeypatch: pytes
     assert "pa$$" not in repr(settings)
 
 
+def test_several_hosts_are_a_list_or_one_text_with_one_port_for_all_or_one_each(
+    file: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PM_HOST", "db1")
+    for entry, port in (
+        ({"host": ["${PM_HOST}", "db2"], "port": [5432, "5433"]}, "5432,5433"),
+        ({"host": "db1,db2", "port": "5432,5433"}, "5432,5433"),
+        ({"host": ["db1", "db2"]}, "5432"),
+    ):
+        settings = load_database_settings(file({"local": entry}), "local")
+        assert (settings.host, settings.port) == ("db1,db2", port)
+
+
 def test_several_variables_and_text_make_one_value(file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PM_REGION", "eu")
     monkeypatch.setenv("PM_NUMBER", "7")
@@ -397,6 +410,13 @@ def test_an_unknown_environment_is_named_with_the_known_ones(file: Any, content:
         ({"database": ""}, "`database`", "at least 1 character"),
         ({"user": ""}, "`user`", "at least 1 character"),
         ({"host": 7}, "`host`", "valid string"),
+        ({"host": "db1,,db2"}, "`host`", "several with commas"),
+        ({"host": ["db1", ""]}, "`host`", "one in each place"),
+        ({"host": ["db1,db2"]}, "`host`", "one in each place"),
+        ({"host": []}, "`host`", "one in each place"),
+        ({"host": ["db1", "db2"], "port": [5432, 5433, 5434]}, "`port`", "there are 3 for 2 of `host`"),
+        ({"host": ["db1", "db2"], "port": [5432, 70000]}, "`port`", "a port is 1..65535"),
+        ({"reads": "standby"}, "`reads`", "'primary' or 'replica'"),
     ],
 )
 def test_a_wrong_key_of_a_database_is_named_with_its_rule(file: Any, entry: Any, key: str, rule: str) -> None:

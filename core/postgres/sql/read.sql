@@ -136,6 +136,11 @@ FOR UPDATE;
 -- What was read before this COMMIT is replicated where replication is synchronous.
 SELECT pg_logical_emit_message(TRUE, 'barrier', '');
 
+-- name: barrier_of_standbys
+-- The same; no row, and no COMMIT needed, where nothing is replicated synchronously: what is seen there is on the disk.
+SELECT pg_logical_emit_message(TRUE, 'barrier', '') IS NOT NULL AS is_replicated
+WHERE current_setting('synchronous_standby_names') <> '';
+
 -- name: blockers
 -- Backends that hold the leadership row, ours to end: they belong to a connection that was lost.
 SELECT DISTINCT pg_locks.pid
@@ -352,6 +357,14 @@ SELECT
     current_setting('synchronous_commit') AS synchronous_commit,
     current_setting('fsync') AS fsync,
     current_setting('full_page_writes') AS full_page_writes;
+
+-- name: timeline
+-- Which timeline a primary writes; none of a standby.
+SELECT
+    CASE
+        WHEN NOT pg_is_in_recovery()
+            THEN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::BIT(32)::INTEGER
+    END AS timeline;
 
 -- name: version_table
 -- Whether `migrate` has ever run here.

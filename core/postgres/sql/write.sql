@@ -17,6 +17,16 @@ fenced AS MATERIALIZED (
     WHERE EXISTS (SELECT 1 FROM fence)
 ),
 
+-- What was decided on is what is here: after a failover the journal may end earlier, or otherwise, than it was read.
+continued AS MATERIALIZED (
+    SELECT fenced.doc FROM fenced
+    WHERE
+        fenced.doc ->> 'previous_hash' = coalesce(
+            (SELECT decision_journal.content_hash FROM decision_journal ORDER BY decision_journal.seq DESC LIMIT 1),
+            repeat('0', 64)
+        )
+),
+
 claimed AS (
     INSERT INTO signal_log (
         instrument, signal_type, position, signal_timestamp, bar_time, fingerprint, received_at, processed_at,
@@ -24,8 +34,8 @@ claimed AS (
     )
     SELECT
         s.instrument, s.signal_type, s.position, s.signal_timestamp, s.bar_time, s.fingerprint, s.received_at, now(),
-        fenced.doc ->> 'instance_id', s.processing_status, s.outcome, s.payload
-    FROM fenced, jsonb_populate_recordset(NULL::SIGNAL_LOG, fenced.doc -> 'signals') AS s
+        continued.doc ->> 'instance_id', s.processing_status, s.outcome, s.payload
+    FROM continued, jsonb_populate_recordset(NULL::SIGNAL_LOG, continued.doc -> 'signals') AS s
     ON CONFLICT (fingerprint) DO UPDATE
         SET
             processed_at = excluded.processed_at,
@@ -38,8 +48,8 @@ claimed AS (
 
 -- Nothing else is touched unless every signal of the batch could be claimed.
 kept AS MATERIALIZED (
-    SELECT fenced.doc FROM fenced
-    WHERE (SELECT count(*) FROM claimed) = jsonb_array_length(fenced.doc -> 'signals')
+    SELECT continued.doc FROM continued
+    WHERE (SELECT count(*) FROM claimed) = jsonb_array_length(continued.doc -> 'signals')
 ),
 
 opened AS (
@@ -253,16 +263,7 @@ filled AS (
 
 SELECT
     exists(SELECT 1 FROM fence) AS fenced,
-    -- Before the first entry there is none, and its hash is zeros.
-    (
-        SELECT
-            coalesce(batch.doc ->> 'previous_hash', '') = coalesce((
-                SELECT decision_journal.content_hash
-                FROM decision_journal
-                WHERE decision_journal.seq = (batch.doc ->> 'previous_seq')::BIGINT
-            ), repeat('0', 64))
-        FROM batch
-    ) AS follows,
+    exists(SELECT 1 FROM continued) AS continued,
     (SELECT coalesce(jsonb_object_agg(claimed.fingerprint, claimed.id), '{}') FROM claimed) AS claimed,
     (SELECT count(*) FROM opened) AS opened,
     (SELECT count(*) FROM changed) AS changed,

@@ -1,0 +1,294 @@
+"""PostgreSQL, Redis and `live` processes on machines of a network of their own, and what becomes of the processes."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg2.extensions
+
+from core.postgres.embedded_account import Account
+from core.postgres.embedded_binaries import Programs
+from tests.crash.load import ENVIRONMENT, Ledger, Load, eventually
+from tests.live_process import LiveProcess
+from tests.partitions.network import Machine, Network
+from tests.postgres_server import SharedServer
+from tests.queries import rows
+from tests.redis_server import RedisServer
+
+SECRET = "a secret of the partitions"
+PORT = 5000
+# An instance that is replaced answers what it was asked, hangs up, and ends: so long before its end it may refuse.
+ENDS_WITHIN = 8.0
+_LOOK_EVERY = 0.02
+# Root's processes elsewhere come over TCP: their addresses are in this test's namespaces only.
+_HBA = "local all all peer map=owner\nhost all all 10.213.0.0/16 trust\n"
+
+
+class ServerOnAMachine(SharedServer):
+    """PostgreSQL that listens on a machine's address besides; the test itself asks it over its Unix socket."""
+
+    def __init__(self, data_dir: Path, machine: Machine) -> None:
+        super().__init__(data_dir)
+        self._machine = machine
+        self._hba = data_dir / "hba.conf"
+        self._hba.write_text(_HBA, encoding="ascii")
+
+    def _command(self, account: Account, programs: Programs) -> list[str]:
+        settings = [f"listen_addresses={self._machine.address}", f"hba_file={self._hba}"]
+        return [*super()._command(account, programs), *(word for one in settings for word in ("-c", one))]
+
+    def start(self) -> str:
+        """As EmbeddedServer, on its machine."""
+        with self._machine.entered():
+            return super().start()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A process that ended by itself: with what exit code, and when it was there again."""
+
+    name: str
+    code: int
+    died_at: float
+    ready_at: float
+
+
+class Instance:
+    """One `live` on a machine, with a disk of its own; started again as often as it ends, on the same port."""
+
+    def __init__(
+        self, name: str, machine: Machine, folder: Path, *arguments: str, environment: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.machine = machine
+        self._data = folder / name / "data"
+        self._data.mkdir(parents=True)
+        self._arguments = ("--host", machine.address, *arguments)
+        self._environment = environment
+        self.process = self._started()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, now and after each start."""
+        return f"http://{self.machine.address}:{PORT}"
+
+    @property
+    def leads(self) -> bool:
+        """Whether it says that it leads."""
+        if self.process.process.poll() is not None:
+            return False
+        try:
+            status, told = self.process.get("/status")
+        except OSError:
+            return False
+        return status == 200 and told["leader"] is True
+
+    def start_again(self) -> None:
+        """After it ended."""
+        self.process.__exit__()
+        self.process = self._started()
+
+    def _started(self) -> LiveProcess:
+        with self.machine.entered():
+            return LiveProcess(self._data, *self._arguments, port=PORT, environment=self._environment).__enter__()
+
+
+class Supervisor:
+    """As systemd does it: what ends is started again, by a thread of its own."""
+
+    def __init__(self, instances: list[Instance]) -> None:
+        self._instances = instances
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="supervisor")
+        self.ended: list[Ended] = []
+        self.failure: Exception | AssertionError | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.wait(_LOOK_EVERY):
+                for instance in self._instances:
+                    self._look_at(instance)
+        except (Exception, AssertionError) as failure:  # noqa: BLE001 - the test raises it
+            self.failure = failure
+
+    def _look_at(self, instance: Instance) -> None:
+        code = instance.process.process.poll()
+        if code is None:
+            return
+        died_at = time.monotonic()
+        instance.start_again()
+        self.ended.append(Ended(name=instance.url, code=code, died_at=died_at, ready_at=time.monotonic()))
+
+
+class Cluster:
+    """Everything that a portfolio needs, each on a machine of its own, and the test's own beside them."""
+
+    def __init__(
+        self,
+        network: Network,
+        postgres: ServerOnAMachine,
+        redis: RedisServer | None,
+        folder: Path,
+        **environment: str,
+    ) -> None:
+        self.network = network
+        self.postgres = postgres
+        self.redis = redis
+        self.dsn = postgres.dsn
+        leases = {} if redis is None else {"PORTFOLIO_LEADERSHIP__REDIS_URL": redis.url}
+        self._environment = {**ENVIRONMENT, "PORTFOLIO_WEBHOOK_SECRET": SECRET, **leases, **environment}
+        self._config = folder / "database.json"
+        self._write_config()
+        self._folder = folder
+        self.instances: list[Instance] = []
+        self.supervisor = Supervisor(self.instances)
+
+    def _write_config(self) -> None:
+        given = psycopg2.extensions.parse_dsn(self.dsn)
+        entry = {"host": self.network["postgres"].address, "port": given["port"], "database": given["dbname"]}
+        self._config.write_text(json.dumps({"test": {**entry, "user": given["user"], "sslmode": "disable"}}))
+
+    def start(self, name: str, *arguments: str) -> Instance:
+        """One more instance."""
+        instance = Instance(
+            name,
+            self.network[name],
+            self._folder,
+            *("--db-config", str(self._config), "--db-env", "test"),
+            *arguments,
+            environment=self._environment,
+        )
+        self.instances.append(instance)
+        return instance
+
+    def stop(self) -> None:
+        """End all instances."""
+        for instance in self.instances:
+            instance.process.__exit__()
+
+    @property
+    def leader(self) -> Instance:
+        """Who leads now; waits for one."""
+        found: list[Instance] = []
+        eventually(lambda: found.extend(one for one in self.instances if one.leads) or found, "a leader")
+        return found[0]
+
+    @property
+    def follower(self) -> Instance:
+        """The other one of two."""
+        leader = self.leader
+        return next(one for one in self.instances if one is not leader)
+
+    def load(self, name: str) -> Load:
+        """Clients of all instances, who have time: what an instance does not answer promptly is seen."""
+        one, *others = (instance.process for instance in self.instances)
+        return Load(one, name, *others, pause=0.3, secret=SECRET, hang_up_after=10.0)
+
+    def at_work(self) -> None:
+        """Wait until one leads and the others follow it."""
+        eventually(lambda: sum(told["leader"] for told in self._told()) == 1, lambda: f"one leader: {self._told()}")
+
+    def settled(self) -> None:
+        """Wait until nothing is left in any queue or spool besides."""
+        self.at_work()
+        eventually(self._is_idle, lambda: f"nothing that waits: {self._told()}")
+
+    def _is_idle(self) -> bool:
+        return all(told.get("ready") and told["backlog"] == told["spool"]["kept"] == 0 for told in self._told())
+
+    def _told(self) -> list[dict[str, Any]]:
+        """What each instance says of itself."""
+        if self.supervisor.failure is not None:
+            raise self.supervisor.failure
+        told: list[dict[str, Any]] = []
+        for instance in self.instances:
+            try:
+                status, answer = instance.process.get("/status")
+            except OSError as error:
+                status, answer = 0, {"error": str(error)}
+            told.append({"leader": False, "ready": False, **answer, "http_status": status})
+        return told
+
+    @property
+    def term(self) -> int:
+        """The one in PostgreSQL."""
+        return int(rows(self.dsn, "SELECT term FROM leadership")[0][0])
+
+    def require_history(self) -> None:
+        """As the journal goes on no term comes back, each is one instance's, and who ended did so because he was replaced."""
+        entries = rows(self.dsn, "SELECT seq, term FROM decision_journal ORDER BY seq")
+        terms = [term for _, term in entries]
+        assert [seq for seq, _ in entries] == list(range(1, len(entries) + 1)), "the journal has gaps"
+        assert terms == sorted(terms), "terms interleave in the journal"
+        starts = rows(
+            self.dsn, "SELECT input ->> 'term', input ->> 'instance_id' FROM decision_journal WHERE kind = 'term'"
+        )
+        assert len({term for term, _ in starts}) == len(starts), f"a term was begun twice: {starts}"
+        decided = rows(
+            self.dsn,
+            "SELECT DISTINCT term, processed_by_instance FROM decision_journal JOIN signal_log USING (fingerprint)",
+        )
+        assert len({term for term, _ in decided}) == len(decided), f"two instances decided in one term: {decided}"
+        assert {one.code for one in self.supervisor.ended} <= {1}, self.supervisor.ended
+
+    def require_taken(self, ledger: Ledger) -> None:
+        """Nobody was turned away but by an instance that was about to end, or ended, or was not there again yet."""
+        for one in ledger.turned_away:
+            assert any(
+                f"http://{one.instance}" == ended.name
+                and one.until > ended.died_at - ENDS_WITHIN
+                and one.since < ended.ready_at
+                for ended in self.supervisor.ended
+            ), f"an instance that lives did not take an alert: {one}, ended: {self.supervisor.ended}"
+
+    def require_agreement(self) -> None:
+        """Leader and followers show the same, once the last entry was followed."""
+        eventually(lambda: len({self._shown(one) for one in self.instances}) == 1, "all instances to show the same")
+
+    @staticmethod
+    def _shown(instance: Instance) -> str:
+        theirs = ("leader", "led_by", "instance_id", "pid")
+        status = instance.process.get("/status")[1]
+        positions = instance.process.get("/positions")[1]
+        return json.dumps([{name: value for name, value in status.items() if name not in theirs}, positions])
+
+
+@contextmanager
+def cluster(folder: Path, *, redis: bool = False, names: tuple[str, ...] = ("a", "b")) -> Iterator[Cluster]:
+    """PostgreSQL and instances, which lead and follow in their order; the caller is on a machine that reaches them all."""
+    with ExitStack() as stack:
+        network = stack.enter_context(Network("test", "postgres", "redis", *names))
+        stack.enter_context(network["test"].entered())
+        server = ServerOnAMachine(_folder(folder), network["postgres"])
+        stack.enter_context(server)
+        redis_server = None
+        if redis:
+            with network["redis"].entered():
+                redis_server = RedisServer(folder, address=network["redis"].address)
+            stack.callback(redis_server.stop)
+        made = Cluster(network, server, redis_server, folder)
+        stack.callback(made.stop)
+        stack.callback(network.mend)
+        for name in names:
+            made.start(name)
+        with made.supervisor:
+            yield made
+
+
+def _folder(folder: Path) -> Path:
+    made = folder / "server"
+    made.mkdir()
+    return made

@@ -1,9 +1,11 @@
 """PostgreSQL, Redis and `live` processes on machines of a network of their own, and what becomes of the processes."""
 
 import json
+import os
+import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +24,11 @@ from tests.redis_server import RedisServer
 
 SECRET = "a secret of the partitions"
 PORT = 5000
+NAMES = ("a", "b")
 # An instance that is replaced answers what it was asked, hangs up, and ends: so long before its end it may refuse.
-ENDS_WITHIN = 8.0
+ENDS_WITHIN = 3.0
+# What one that was paused has not heard, its callers have given up by then.
+WAKES_WITHIN = 1.0
 _LOOK_EVERY = 0.02
 # Root's processes elsewhere come over TCP: their addresses are in this test's namespaces only.
 _HBA = "local all all peer map=owner\nhost all all 10.213.0.0/16 trust\n"
@@ -56,6 +61,15 @@ class Ended:
     code: int
     died_at: float
     ready_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absence:
+    """A while in which an instance need not take anything."""
+
+    instance: str
+    since: float
+    until: float
 
 
 class Instance:
@@ -155,6 +169,7 @@ class Cluster:
         self._folder = folder
         self.instances: list[Instance] = []
         self.supervisor = Supervisor(self.instances)
+        self._absences: list[Absence] = []
 
     def _write_config(self) -> None:
         given = psycopg2.extensions.parse_dsn(self.dsn)
@@ -192,10 +207,21 @@ class Cluster:
         leader = self.leader
         return next(one for one in self.instances if one is not leader)
 
-    def load(self, name: str) -> Load:
-        """Clients of all instances, who have time: what an instance does not answer promptly is seen."""
+    def load(self, name: str, *, hang_up_after: float | None = 10.0) -> Load:
+        """Clients of all instances, who have time: what an instance does not answer promptly is seen. None: they have not."""
         one, *others = (instance.process for instance in self.instances)
-        return Load(one, name, *others, pause=0.3, secret=SECRET, hang_up_after=10.0)
+        return Load(one, name, *others, pause=0.3, secret=SECRET, hang_up_after=hang_up_after)
+
+    @contextmanager
+    def paused(self, instance: Instance) -> Iterator[None]:
+        """The process does not get on until the block ends."""
+        pid, since = instance.process.process.pid, time.monotonic()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            self._absences.append(Absence(instance=instance.url, since=since, until=time.monotonic() + WAKES_WITHIN))
 
     def at_work(self) -> None:
         """Wait until one leads and the others follow it."""
@@ -245,14 +271,17 @@ class Cluster:
         assert {one.code for one in self.supervisor.ended} <= {1}, self.supervisor.ended
 
     def require_taken(self, ledger: Ledger) -> None:
-        """Nobody was turned away but by an instance that was about to end, or ended, or was not there again yet."""
+        """Nobody was turned away but by an instance that was paused, about to end, or not there again yet."""
+        ended = [
+            Absence(instance=one.name, since=one.died_at - ENDS_WITHIN, until=one.ready_at)
+            for one in self.supervisor.ended
+        ]
+        absences = [*self._absences, *ended]
         for one in ledger.turned_away:
             assert any(
-                f"http://{one.instance}" == ended.name
-                and one.until > ended.died_at - ENDS_WITHIN
-                and one.since < ended.ready_at
-                for ended in self.supervisor.ended
-            ), f"an instance that lives did not take an alert: {one}, ended: {self.supervisor.ended}"
+                f"http://{one.instance}" == absence.instance and one.until > absence.since and one.since < absence.until
+                for absence in absences
+            ), f"an instance that lives did not take an alert: {one}, away were: {absences}"
 
     def require_agreement(self) -> None:
         """Leader and followers show the same, once the last entry was followed."""
@@ -267,23 +296,37 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, *, redis: bool = False, names: tuple[str, ...] = ("a", "b")) -> Iterator[Cluster]:
-    """PostgreSQL and instances, which lead and follow in their order; the caller is on a machine that reaches them all."""
+def network_of(*names: str) -> Iterator[Network]:
+    """Machines for these instances and all that they need; the caller is on one that reaches them all."""
+    with Network("test", "postgres", "redis", *names) as network, network["test"].entered():
+        yield network
+
+
+@contextmanager
+def cluster(
+    folder: Path,
+    *,
+    redis: bool = False,
+    redis_command: Sequence[str] = ("redis-server",),
+    network: Network | None = None,
+    arguments: Sequence[str] = (),
+    **environment: str,
+) -> Iterator[Cluster]:
+    """PostgreSQL and two instances, of which the first leads and the second follows."""
     with ExitStack() as stack:
-        network = stack.enter_context(Network("test", "postgres", "redis", *names))
-        stack.enter_context(network["test"].entered())
+        network = network or stack.enter_context(network_of(*NAMES))
         server = ServerOnAMachine(_folder(folder), network["postgres"])
         stack.enter_context(server)
         redis_server = None
         if redis:
             with network["redis"].entered():
-                redis_server = RedisServer(folder, address=network["redis"].address)
+                redis_server = RedisServer(folder, address=network["redis"].address, command=redis_command)
             stack.callback(redis_server.stop)
-        made = Cluster(network, server, redis_server, folder)
+        made = Cluster(network, server, redis_server, folder, **environment)
         stack.callback(made.stop)
         stack.callback(network.mend)
-        for name in names:
-            made.start(name)
+        for name in NAMES:
+            made.start(name, *arguments)
         with made.supervisor:
             yield made
 

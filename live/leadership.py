@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from core.config import LeadershipSettings
+from core.config import LONGEST_LEASE_SECONDS, LeadershipSettings
 from core.errors import Retryable
 from core.postgres.errors import StatementFailed
 from core.postgres.lease import PortfolioLock
@@ -99,13 +99,15 @@ class RedisLease:
             raise LeaseAway(f"Redis: {error}") from error
 
     def expired(self) -> bool:
-        """As Lease; it is so as well where Redis has forgotten it."""
+        """As Lease; it is so as well where Redis has forgotten it, or would have it for longer than any lease lasts: since
+        its clock was set back nobody has renewed it."""
         from redis.exceptions import RedisError
 
         try:
-            return not self._client.exists(self._name)
+            milliseconds_left = self._client.pttl(self._name)
         except RedisError as error:
             raise LeaseAway(f"Redis: {error}") from error
+        return not 0 <= milliseconds_left <= LONGEST_LEASE_SECONDS * 1000
 
     def release(self) -> None:
         """As Lease."""

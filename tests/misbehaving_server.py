@@ -41,6 +41,7 @@ class MisbehavingServer:
     """Listens on a free port of an address, a thread a request. A context manager; children answer in `perform`."""
 
     def __init__(self, address: str = "127.0.0.1") -> None:
+        self.address = address
         self.requests: list[tuple[str, dict[str, Any]]] = []
         # By endpoint when each of its requests was there, whole: seconds of the monotonic clock.
         self.received: dict[str, list[float]] = defaultdict(list)
@@ -52,7 +53,7 @@ class MisbehavingServer:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://{self._server.server_address[0]}:{self._server.server_address[1]}"
+        return f"http://{self.address}:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
         self._thread.start()

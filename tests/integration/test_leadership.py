@@ -71,6 +71,21 @@ def test_a_lease_that_expired_is_the_next_ones(two_leases):
     assert not leader.expired()
 
 
+@pytest.mark.parametrize("server", ["fakeredis", pytest.param("redis", marks=NEEDS_REDIS)])
+def test_a_lease_that_redis_would_keep_for_an_hour_since_its_clock_was_set_back_has_expired_until_it_is_renewed(
+    request, server
+):
+    client = (
+        fakeredis.FakeRedis() if server == "fakeredis" else redis_client(request.getfixturevalue("redis_server").url)
+    )
+    leader, follower = (RedisLease(client, "a:lease", SECONDS) for _ in range(2))
+    leader.renew()
+    client.pexpire("a:lease", 3_600_000)
+    assert follower.expired()
+    leader.renew()
+    assert not follower.expired()
+
+
 # --- the lock and the lease
 
 

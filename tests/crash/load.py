@@ -220,14 +220,14 @@ class Load:
         self._next = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._stalls = Stalls()
+        self.stalls = Stalls()
 
     @contextmanager
     def running(self, clients: int = CLIENTS) -> Iterator[None]:
         """Send for as long as the block takes; then what is on its way is sent again until it is taken."""
         self._stop.clear()
         threads = [threading.Thread(target=self._client, args=(number,)) for number in range(clients)]
-        with self._stalls.measured():
+        with self.stalls.measured():
             for thread in threads:
                 thread.start()
             try:
@@ -252,7 +252,7 @@ class Load:
 
     def require_prompt_answers(self) -> None:
         """Nobody waited longer than the engine promises."""
-        self._stalls.require_prompt(self.ledger)
+        self.stalls.require_prompt(self.ledger)
 
     def _sender(self) -> Sender:
         return Sender(self.urls, self.ledger, self._hang_up_after)

@@ -1,5 +1,6 @@
 """PostgreSQL, Redis and `live` processes on machines of a network of their own, and what becomes of the processes."""
 
+import itertools
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import psycopg2.extensions
 
 from core.postgres.embedded_account import Account
 from core.postgres.embedded_binaries import Programs
-from tests.crash.load import ENVIRONMENT, Ledger, Load, eventually
+from tests.crash.load import ANSWER_WITHIN, ENVIRONMENT, Ledger, Load, Stalls, eventually
 from tests.live_process import LiveProcess
 from tests.partitions.network import Machine, Network
 from tests.postgres_server import SharedServer
@@ -25,6 +26,8 @@ from tests.redis_server import RedisServer
 SECRET = "a secret of the partitions"
 PORT = 5000
 NAMES = ("a", "b")
+# What ends by itself does so because another one leads.
+REPLACED = frozenset({1})
 # An instance that is replaced answers what it was asked, hangs up, and ends: so long before its end it may refuse.
 ENDS_WITHIN = 3.0
 # What one that was paused has not heard, its callers have given up by then.
@@ -147,6 +150,53 @@ class Supervisor:
         self.ended.append(Ended(name=instance.url, code=code, died_at=died_at, ready_at=time.monotonic()))
 
 
+class Reader:
+    """Somebody who looks at every instance all the time: is answered soon, and never told of a failure of the program."""
+
+    PATHS = ("/status", "/ready", "/positions", "/signals", "/db/status", "/orders")
+
+    def __init__(self, instances: list[Instance], stalls: Stalls) -> None:
+        self._stalls = stalls
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._read, args=(one,), name="reader") for one in instances]
+        self.slowest = (0.0, "")
+        self.failures: list[str] = []
+        self.answers = 0
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def require_prompt(self) -> None:
+        """It was."""
+        seconds, answer = self.slowest
+        bound = ANSWER_WITHIN + self._stalls.longest
+        assert self.answers > 0
+        assert not self.failures, self.failures[:3]
+        assert seconds < bound, f"an answer took {seconds:.2f} s, allowed are {bound:.2f} s: {answer}"
+
+    def _read(self, instance: Instance) -> None:
+        for path in itertools.cycle(self.PATHS):
+            if self._stopping.wait(0.05):
+                return
+            began = time.monotonic()
+            try:
+                status, answer = instance.process.get(path)
+            except OSError:
+                # Whether it was to be there, the load tells.
+                continue
+            self.answers += 1
+            self.slowest = max(self.slowest, (time.monotonic() - began, f"{status} of {instance.url}{path}"))
+            if status not in (200, 503):
+                self.failures.append(f"{status} of {instance.url}{path}: {answer}")
+
+
 class Cluster:
     """Everything that a portfolio needs, each on a machine of its own, and the test's own beside them."""
 
@@ -212,6 +262,14 @@ class Cluster:
         one, *others = (instance.process for instance in self.instances)
         return Load(one, name, *others, pause=0.3, secret=SECRET, hang_up_after=hang_up_after)
 
+    def end(self, instance: Instance, how: signal.Signals) -> None:
+        """Have it end, and wait until it was started again."""
+        ended, since = len(self.supervisor.ended), time.monotonic()
+        instance.process.process.send_signal(how)
+        eventually(lambda: len(self.supervisor.ended) > ended, f"an end of {instance.name}, and its next start")
+        until = self.supervisor.ended[-1].died_at
+        self._absences.append(Absence(instance=instance.url, since=since, until=until))
+
     @contextmanager
     def paused(self, instance: Instance) -> Iterator[None]:
         """The process does not get on until the block ends."""
@@ -253,8 +311,8 @@ class Cluster:
         """The one in PostgreSQL."""
         return int(rows(self.dsn, "SELECT term FROM leadership")[0][0])
 
-    def require_history(self) -> None:
-        """As the journal goes on no term comes back, each is one instance's, and who ended did so because he was replaced."""
+    def require_history(self, codes: frozenset[int] = REPLACED) -> None:
+        """As the journal goes on no term comes back, each is one instance's, and who ended did so with one of these codes."""
         entries = rows(self.dsn, "SELECT seq, term FROM decision_journal ORDER BY seq")
         terms = [term for _, term in entries]
         assert [seq for seq, _ in entries] == list(range(1, len(entries) + 1)), "the journal has gaps"
@@ -268,7 +326,7 @@ class Cluster:
             "SELECT DISTINCT term, processed_by_instance FROM decision_journal JOIN signal_log USING (fingerprint)",
         )
         assert len({term for term, _ in decided}) == len(decided), f"two instances decided in one term: {decided}"
-        assert {one.code for one in self.supervisor.ended} <= {1}, self.supervisor.ended
+        assert {one.code for one in self.supervisor.ended} <= codes, self.supervisor.ended
 
     def require_taken(self, ledger: Ledger) -> None:
         """Nobody was turned away but by an instance that was paused, about to end, or not there again yet."""

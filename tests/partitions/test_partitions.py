@@ -3,6 +3,7 @@
 Instances have no link between each other that anything depends on: what they know of each other is in PostgreSQL and Redis.
 """
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pytest
 
 from tests.crash.load import Load, dice_of, eventually, prove
 from tests.crash.totals import FULL, Note
-from tests.partitions.cluster import Cluster, cluster
+from tests.partitions.cluster import Cluster, Instance, Reader, cluster
 from tests.partitions.network import both_ways
 from tests.redis_server import NEEDS_REDIS
 
@@ -98,3 +99,65 @@ def _cut_and_mend(ours: Cluster, load: Load, name: str, cut: Cut, seconds: float
     ours.at_work()
     if cut.replaces is False:
         assert ours.term == term, f"the leader was replaced for a cut of {name}"
+
+
+@pytest.mark.parametrize("repeat", range(3 if FULL else 1))
+@pytest.mark.parametrize("lease", LEASES)
+def test_links_that_come_and_go_at_random_lose_and_double_nothing(folder: Path, note: Note, lease: str, repeat: int):
+    dice = dice_of("flapping", lease, repeat)
+    cuts = 40 if FULL else 8
+    with cluster(folder, redis=lease == "in Redis") as ours:
+        load = ours.load(f"flapping {lease} {repeat}")
+        ways = both_ways(*((one.name, other) for one in ours.instances for other in ("postgres", "redis")))
+        with load.running(), Reader(ours.instances, load.stalls) as reader:
+            for _ in range(cuts):
+                ours.network.cut(*dice.sample(ways, dice.randint(1, 4)))
+                time.sleep(dice.choice((0.2, 1.0, 3.0)))
+                ours.network.mend()
+                time.sleep(dice.choice((0.1, 0.5, 2.0)))
+            load.wait_for(answers=5)
+            ours.at_work()
+        ours.settled()
+        prove(load, ours.leader.process, ours.dsn, note, faults=cuts)
+        ours.require_history()
+        ours.require_agreement()
+        ours.require_taken(load.ledger)
+        reader.require_prompt()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_what_an_instance_took_that_ends_while_it_is_cut_off_is_decided_after_its_next_start(
+    folder: Path, note: Note, how: signal.Signals
+):
+    with cluster(folder) as ours:
+        load = ours.load(f"ends cut off {how.name}")
+        with load.running():
+            for role in ("leader", "follower"):
+                _ended_while_cut_off(ours, load, role, how)
+        ours.settled()
+        prove(load, ours.leader.process, ours.dsn, note, faults=2)
+        ours.require_history(frozenset({0, -signal.SIGKILL}))
+        ours.require_agreement()
+        ours.require_taken(load.ledger)
+
+
+def _ended_while_cut_off(ours: Cluster, load: Load, role: str, how: signal.Signals) -> None:
+    load.wait_for(answers=10)
+    instance = getattr(ours, role)
+    ours.network.cut(*both_ways((instance.name, "postgres")))
+    try:
+        eventually(lambda: _kept(instance) > 3, f"alerts in the spool of the {role}")
+        # It is started again while it is cut off still, and takes alerts again.
+        ours.end(instance, how)
+        queued = len(load.ledger.queued)
+        eventually(lambda: len(load.ledger.queued) > queued + 5, "alerts that are taken")
+    finally:
+        ours.network.mend()
+    ours.at_work()
+
+
+def _kept(instance: Instance) -> int:
+    try:
+        return int(instance.process.get("/status")[1]["spool"]["kept"])
+    except (OSError, KeyError):
+        return 0

@@ -107,7 +107,8 @@ def _alert(kind: str, layer: str, instrument: str, price: float, fired: datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnedAway:
-    """A delivery that an instance did not take, 0 where it did not even answer; seconds of the monotonic clock."""
+    """A delivery that an instance did not take, 0 where it did not even answer; seconds of the monotonic clock, `since` its
+    connection was opened, which may be of before."""
 
     instance: str
     since: float
@@ -140,13 +141,14 @@ class Ledger:
         """Told at least once that nobody knows, and never anything better."""
         return self.in_doubt - self.acknowledged - self.queued
 
-    def note(self, alert: Sent, status: int, answer: Any, seconds: float, instance: str = "") -> bool:
+    def note(
+        self, alert: Sent, status: int, answer: Any, seconds: float, *, instance: str = "", since: float = 0.0
+    ) -> bool:
         """Take down one answer, status 0 for none; whether the alert is taken, so that its sender may forget it."""
         with self._lock:
             if status not in (200, 202):
-                until = time.monotonic()
                 self.turned_away.append(
-                    TurnedAway(instance=instance, since=until - seconds, until=until, status=status, answer=answer)
+                    TurnedAway(instance=instance, since=since, until=time.monotonic(), status=status, answer=answer)
                 )
             self.sent[alert.fingerprint] = alert
             self.deliveries += 1
@@ -172,11 +174,14 @@ class Sender:
         timeout = hang_up_after or (10.0 if len(urls) == 1 else HANG_UP_AFTER)
         self._connections = [HTTPConnection(urlsplit(url).netloc, timeout=timeout) for url in urls]
         self._turns = cycle(self._connections)
+        self._opened_at: dict[HTTPConnection, float] = {}
         self._ledger = ledger
 
     def send(self, alert: Sent) -> bool:
         """Send once; whether it is taken."""
         started, connection = time.monotonic(), next(self._turns)
+        if connection.sock is None:
+            self._opened_at[connection] = started
         try:
             connection.request("POST", "/webhook", alert.body)
             response = connection.getresponse()
@@ -184,8 +189,8 @@ class Sender:
         except (OSError, HTTPException):
             connection.close()
             status, answer = 0, None
-        where = f"{connection.host}:{connection.port}"
-        return self._ledger.note(alert, status, answer, time.monotonic() - started, where)
+        where, since = f"{connection.host}:{connection.port}", self._opened_at[connection]
+        return self._ledger.note(alert, status, answer, time.monotonic() - started, instance=where, since=since)
 
     def close(self) -> None:
         """Hang up."""

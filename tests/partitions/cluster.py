@@ -33,6 +33,7 @@ ENDS_WITHIN = 3.0
 # What one that was paused has not heard, its callers have given up by then.
 WAKES_WITHIN = 1.0
 _LOOK_EVERY = 0.02
+LOOKS_EVERY = 0.2
 # Root's processes elsewhere come over TCP: their addresses are in this test's namespaces only.
 _HBA = "local all all peer map=owner\nhost all all 10.213.0.0/16 trust\n"
 
@@ -183,7 +184,7 @@ class Reader:
 
     def _read(self, instance: Instance) -> None:
         for path in itertools.cycle(self.PATHS):
-            if self._stopping.wait(0.05):
+            if self._stopping.wait(LOOKS_EVERY):
                 return
             began = time.monotonic()
             try:

@@ -17,7 +17,7 @@ from tests.redis_server import NEEDS_REDIS
 
 pytestmark = NEEDS_REDIS
 KEY = "portfolio-manager:main:leader"
-LONGER_THAN_A_LEASE = 3.5
+LONGER_THAN_A_LEASE = 3.2
 AN_HOUR = 3_600_000
 
 
@@ -31,7 +31,7 @@ def redis_of(ours: Cluster) -> Any:
 
 def forgets(ours: Cluster) -> None:
     """Again and again."""
-    for _ in range(5):
+    for _ in range(3):
         assert redis_of(ours).flushall()
         time.sleep(0.3)
 
@@ -52,7 +52,7 @@ def stands_still(ours: Cluster) -> None:
 
 def has_a_clock_that_jumps_forward(ours: Cluster) -> None:
     """Then every lease has ended, again and again."""
-    for _ in range(5):
+    for _ in range(3):
         redis_of(ours).pexpire(KEY, 0)
         time.sleep(0.3)
 
@@ -79,9 +79,9 @@ def test_nobody_is_replaced_for_what_happens_to_redis_alone(folder: Path, note: 
         load = ours.load("redis")
         with load.running():
             for fault in FAULTS * rounds:
-                load.wait_for(answers=10)
+                load.wait_for(answers=5)
                 fault(ours)
-                load.wait_for(answers=10)
+                load.wait_for(answers=5)
                 ours.at_work()
                 assert ours.term == term, f"the leader was replaced for a Redis that {fault.__name__}"
         ours.settled()
@@ -96,12 +96,12 @@ def test_a_leader_that_is_paused_while_the_clock_of_redis_jumps_back_is_replaced
     with cluster(folder, redis=True) as ours:
         load = ours.load("redis jumps back", hang_up_after=None)
         with load.running():
-            load.wait_for(answers=10)
+            load.wait_for(answers=5)
             leader, term = ours.leader, ours.term
             with ours.paused(leader):
                 assert redis_of(ours).pexpire(KEY, AN_HOUR)
                 eventually(lambda: ours.term > term, "another leader", 15.0)
-            load.wait_for(answers=10)
+            load.wait_for(answers=5)
             ours.at_work()
         ours.settled()
         prove(load, ours.leader.process, ours.dsn, note, faults=1)

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ ENDS_WITHIN = 3.0
 WAKES_WITHIN = 1.0
 _LOOK_EVERY = 0.02
 LOOKS_EVERY = 0.2
+_LOG_SHOWN = 5000
 # Root's processes elsewhere come over TCP: their addresses are in this test's namespaces only.
 _HBA = "local all all peer map=owner\nhost all all 10.213.0.0/16 trust\n"
 
@@ -386,8 +388,14 @@ def cluster(
         stack.callback(network.mend)
         for name in NAMES:
             made.start(name, *arguments)
-        with made.supervisor:
-            yield made
+        try:
+            with made.supervisor:
+                yield made
+        except BaseException:
+            # pytest shows it beside the failure.
+            for instance in made.instances:
+                sys.stdout.write(f"--- {instance.name}\n{instance.process.log()[-_LOG_SHOWN:]}\n")
+            raise
 
 
 def _folder(folder: Path) -> Path:

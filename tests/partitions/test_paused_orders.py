@@ -20,7 +20,7 @@ from tests.e2e.test_orders import KEY, SYMBOL
 from tests.misbehaving_server import Trouble
 from tests.openalgo_server import OpenAlgoServer
 from tests.partitions.cluster import NAMES, SECRET, Cluster, cluster, network_of
-from tests.partitions.test_pauses import THE_COMMIT, WAITS, held_back, holding, the_writer
+from tests.partitions.test_pauses import THE_COMMIT, held_back, holding, paused_while_it_waits
 from tests.queries import rows
 
 ENTRY = "SELECT state, settled FROM orders WHERE purpose = 'entry' AND instrument = %s"
@@ -129,10 +129,11 @@ def stopped_once_it_is_kept_as_sent(world: World, instrument: str) -> Iterator[N
     held_back(world.ours.dsn, "orders", "NEW.state = 'sent'")
     with holding(world.ours.dsn, THE_COMMIT) as let_go:
         world.enter(instrument)
-        the_writer(world.ours.dsn, WAITS)
-        with world.ours.paused(leader):
+        with paused_while_it_waits(world.ours, leader):
+            term = world.ours.term
             let_go()
             eventually(lambda: world.entry(instrument) == [("sent", False)], "an order that is kept as sent")
+            assert rows(world.ours.dsn, "SELECT term FROM decision_journal WHERE kind = 'send'") == [(term,)]
             yield
 
 
@@ -208,4 +209,5 @@ def _require_in_doubt(world: World, instrument: str) -> None:
 
 
 def _told(world: World, instrument: str) -> str:
-    return f"the entry: {world.entry(instrument)}, asked of the broker: {world.server.requests[-20:]}"
+    journal = rows(world.ours.dsn, "SELECT seq, kind, term FROM decision_journal ORDER BY seq")
+    return f"the entry: {world.entry(instrument)}, {journal}, asked of the broker: {world.server.requests[-20:]}"

@@ -58,12 +58,22 @@ def held_back(dsn: str, table: str, touched: str) -> None:
 
 
 @contextmanager
+def paused_while_it_waits(ours: Cluster, leader: Instance) -> Iterator[None]:
+    """In the middle of a statement or of a COMMIT. One that gave up just then tries again."""
+    while True:
+        the_writer(ours.dsn, WAITS)
+        with ours.paused(leader):
+            if rows(ours.dsn, _WRITER.format(state=WAITS)) == [(1,)]:
+                yield
+                return
+
+
+@contextmanager
 def stopped_while_its_statement_waits(ours: Cluster, leader: Instance, ask: Ask) -> Iterator[None]:
     """For a row that somebody else has locked."""
     with holding(ours.dsn, "SELECT FROM portfolio_state FOR UPDATE"):
         ask()
-        the_writer(ours.dsn, WAITS)
-        with ours.paused(leader):
+        with paused_while_it_waits(ours, leader):
             yield
 
 
@@ -72,8 +82,7 @@ def stopped_before_its_commit(ours: Cluster, leader: Instance, ask: Ask) -> Iter
     """Its statement is done, and what it says waits to be read; the COMMIT would be sent next."""
     with holding(ours.dsn, "SELECT FROM portfolio_state FOR UPDATE") as let_go:
         ask()
-        the_writer(ours.dsn, WAITS)
-        with ours.paused(leader):
+        with paused_while_it_waits(ours, leader):
             let_go()
             the_writer(ours.dsn, IN_TRANSACTION)
             yield
@@ -85,8 +94,7 @@ def stopped_in_its_commit(ours: Cluster, leader: Instance, ask: Ask) -> Iterator
     held_back(ours.dsn, "decision_journal", "TRUE")
     with holding(ours.dsn, THE_COMMIT) as let_go:
         ask()
-        the_writer(ours.dsn, WAITS)
-        with ours.paused(leader):
+        with paused_while_it_waits(ours, leader):
             last = "SELECT count(*) FROM decision_journal"
             before = rows(ours.dsn, last)
             let_go()

@@ -3,8 +3,9 @@
 Both are hints (the term in PostgreSQL decides, and fences): they say who may try. The lock tells that a leader's process is gone.
 The lease tells that a leader is silent; then another one hangs up on its session, and has the lock.
 
-With Redis the lease is renewed there, which costs PostgreSQL nothing; its row says `infinity` meanwhile. A leader that cannot
-reach Redis renews the row instead. So Redis may go, come back empty, or be cut off from one of them: nobody is replaced for it.
+With Redis the lease is renewed there, which costs PostgreSQL a question and no commit; its row says `infinity` meanwhile. A
+leader that cannot reach Redis renews the row instead, and one that cannot reach PostgreSQL renews neither. So Redis may go, come
+back empty, or be cut off from one of them: nobody is replaced for it.
 """
 
 import time
@@ -189,8 +190,11 @@ class Leadership:
         self.lock.ask("server_clock")
 
     def renew(self) -> None:
-        """Say that this leader is alive. Raises DatabaseAway where nobody could be told."""
+        """Say that this leader is alive. Raises DatabaseAway where nobody could be told, or the database is not there."""
         asked_at = self._clock()
+        if self._elsewhere:
+            # One who reaches Redis only leads nobody: the server may have hung up on its lock, and another have it.
+            self.ask_the_database()
         if not self._renewed_in_redis():
             self._lease.renew()
             self._elsewhere = False

@@ -17,6 +17,7 @@ from core.postgres.errors import StatementFailed
 from core.postgres.lease import PortfolioLock
 from live.heartbeat import RENEWALS
 from live.leadership import Leadership, Lease, LeaseAway, PostgresLease, RedisLease, leadership, redis_client
+from tests.proxy import Proxy, Way
 from tests.queries import rows
 from tests.redis_server import NEEDS_REDIS, redis_server
 from tests.waiting import eventually
@@ -237,6 +238,23 @@ def test_a_leader_that_is_alive_is_not_replaced_whatever_redis_does(dsn, redis_s
                 os.kill(redis_server.process.pid, signal.SIGSTOP)
         assert never_within(4 * SECONDS, follower, leader)
         assert leader.seconds_left > 0
+
+
+def test_a_leader_that_reaches_redis_and_not_the_database_says_nothing_and_sends_nothing(dsn):
+    server = fakeredis.FakeServer()
+    with Proxy(dsn) as proxy:
+        lock = PortfolioLock(proxy.dsn, "main", "leader")
+        lease, others = (RedisLease(fakeredis.FakeRedis(server=server), "main:leader", SECONDS) for _ in range(2))
+        leader = Leadership(lock, PostgresLease(lock, "leader", SECONDS), seconds=SECONDS, in_redis=lease)
+        assert leader.try_to_lead(seize=True)
+        leader.renew()
+        assert leader.seconds_left > 0
+        proxy.silence(*Way)
+        with pytest.raises(DatabaseAway):
+            leader.renew()
+        assert leader.seconds_left == 0
+        assert others.expired()
+        leader.release()
 
 
 @NEEDS_REDIS

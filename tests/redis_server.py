@@ -5,7 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,19 +17,18 @@ from tests.waiting import eventually
 NEEDS_REDIS = pytest.mark.skipif(
     shutil.which("redis-server") is None, reason="there is no redis-server: .ci/run installs it"
 )
-# Any client is let in, wherever it listens; nothing is kept; a test may have it stand still.
-_SETTINGS = ("--protected-mode", "no", "--save", "", "--enable-debug-command", "yes")
+# Any client is let in, wherever it listens, and nothing is kept.
+_SETTINGS = ("--protected-mode", "no", "--save", "")
 
 
 class RedisServer:
-    """A real one, on a port of its own, keeping nothing. `command` is what starts it."""
+    """A real one, on a port of its own, keeping nothing."""
 
-    def __init__(self, folder: Path, *, address: str = "127.0.0.1", command: Sequence[str] = ("redis-server",)) -> None:
+    def __init__(self, folder: Path, *, address: str = "127.0.0.1") -> None:
         with socket.socket() as free:
             free.bind((address, 0))
             self.port = free.getsockname()[1]
         self._address = address
-        self._command = command
         self._folder = folder
         self.process = self._started()
 
@@ -50,7 +49,7 @@ class RedisServer:
 
     def _started(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [*self._command, "--port", str(self.port), "--bind", self._address, *_SETTINGS, "--dir", str(self._folder)],
+            ["redis-server", "--port", str(self.port), "--bind", self._address, *_SETTINGS, "--dir", str(self._folder)],
             stdout=subprocess.DEVNULL,
         )
         assert eventually(self._answers)

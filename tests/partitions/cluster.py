@@ -34,9 +34,9 @@ ENDS_WITHIN = 3.0
 # What one that was paused has not heard, its callers have given up by then.
 WAKES_WITHIN = 1.0
 _LOOK_EVERY = 0.02
-LOOKS_EVERY = 0.2
+_READ_EVERY = 0.2
 _LOG_SHOWN = 5000
-# Root's processes elsewhere come over TCP: their addresses are in this test's namespaces only.
+# Instances come over TCP, and without a password: these addresses are in this test's namespaces only.
 _HBA = "local all all peer map=owner\nhost all all 10.213.0.0/16 trust\n"
 
 
@@ -186,7 +186,7 @@ class Reader:
 
     def _read(self, instance: Instance) -> None:
         for path in itertools.cycle(self.PATHS):
-            if self._stopping.wait(LOOKS_EVERY):
+            if self._stopping.wait(_READ_EVERY):
                 return
             began = time.monotonic()
             try:
@@ -286,12 +286,16 @@ class Cluster:
 
     def at_work(self) -> None:
         """Wait until one leads and the others follow it."""
-        eventually(lambda: sum(told["leader"] for told in self._told()) == 1, lambda: f"one leader: {self._told()}")
+        eventually(self._is_at_work, lambda: f"one that leads and others that follow: {self._told()}")
 
     def settled(self) -> None:
         """Wait until nothing is left in any queue or spool besides."""
         self.at_work()
         eventually(self._is_idle, lambda: f"nothing that waits: {self._told()}")
+
+    def _is_at_work(self) -> bool:
+        told = self._told()
+        return sorted((one["http_status"], one["leader"]) for one in told) == [(200, False), (200, True)]
 
     def _is_idle(self) -> bool:
         return all(told.get("ready") and told["backlog"] == told["spool"]["kept"] == 0 for told in self._told())
@@ -329,6 +333,7 @@ class Cluster:
             "SELECT DISTINCT term, processed_by_instance FROM decision_journal JOIN signal_log USING (fingerprint)",
         )
         assert len({term for term, _ in decided}) == len(decided), f"two instances decided in one term: {decided}"
+        assert self.supervisor.failure is None, self.supervisor.failure
         assert {one.code for one in self.supervisor.ended} <= codes, self.supervisor.ended
 
     def require_taken(self, ledger: Ledger) -> None:
@@ -368,7 +373,6 @@ def cluster(
     folder: Path,
     *,
     redis: bool = False,
-    redis_command: Sequence[str] = ("redis-server",),
     network: Network | None = None,
     arguments: Sequence[str] = (),
     **environment: str,
@@ -381,7 +385,7 @@ def cluster(
         redis_server = None
         if redis:
             with network["redis"].entered():
-                redis_server = RedisServer(folder, address=network["redis"].address, command=redis_command)
+                redis_server = RedisServer(folder, address=network["redis"].address)
             stack.callback(redis_server.stop)
         made = Cluster(network, server, redis_server, folder, **environment)
         stack.callback(made.stop)

@@ -4,6 +4,7 @@ Redis has another time here by what that does to the lease: PEXPIRE moves its en
 itself, does not get on with redis-server's allocator (it hangs at its start).
 """
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +23,9 @@ AN_HOUR = 3_600_000
 
 
 def redis_of(ours: Cluster) -> Any:
-    """A client that waits."""
+    """A client."""
     assert ours.redis is not None
-    client = redis_client(ours.redis.url)
-    client.connection_pool.connection_kwargs["socket_timeout"] = 30
-    return client
+    return redis_client(ours.redis.url)
 
 
 def forgets(ours: Cluster) -> None:
@@ -47,7 +46,10 @@ def is_killed_and_comes_back_empty(ours: Cluster) -> None:
 
 def stands_still(ours: Cluster) -> None:
     """For longer than a lease; what it was asked meanwhile it does then."""
-    redis_of(ours).execute_command("DEBUG", "SLEEP", str(LONGER_THAN_A_LEASE))
+    assert ours.redis is not None
+    ours.redis.process.send_signal(signal.SIGSTOP)
+    time.sleep(LONGER_THAN_A_LEASE)
+    ours.redis.process.send_signal(signal.SIGCONT)
 
 
 def has_a_clock_that_jumps_forward(ours: Cluster) -> None:

@@ -19,7 +19,7 @@ from core.postgres.embedded_account import Account
 from core.postgres.embedded_binaries import Programs
 from tests.crash.load import ANSWER_WITHIN, ENVIRONMENT, Ledger, Load, Stalls, eventually
 from tests.live_process import LiveProcess
-from tests.partitions.network import Machine, Network
+from tests.partitions.network import Machine, Network, both_ways
 from tests.postgres_server import SharedServer
 from tests.queries import rows
 from tests.redis_server import RedisServer
@@ -283,6 +283,15 @@ class Cluster:
         finally:
             os.kill(pid, signal.SIGCONT)
             self._absences.append(Absence(instance=instance.url, since=since, until=time.monotonic() + WAKES_WITHIN))
+
+    @contextmanager
+    def cut_off(self, instance: Instance) -> Iterator[None]:
+        """It does not reach PostgreSQL until the block ends; everybody else it does."""
+        self.network.cut(*both_ways((instance.name, "postgres")))
+        try:
+            yield
+        finally:
+            self.network.mend()
 
     def at_work(self) -> None:
         """Wait until one leads and the others follow it."""

@@ -1,15 +1,18 @@
-"""The leader is stopped in the middle of an order, for longer than its lease, and wakes beside the next one: the order
-reaches the broker once at most, and is not forgotten."""
+"""The leader is stopped, or cut off from PostgreSQL, in the middle of an order, for longer than its lease, and comes back
+beside the next one: the order reaches the broker once at most, and is not forgotten."""
 
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from core.postgres.journal_stream import journal_stream
 from live.verify import verify
@@ -19,9 +22,10 @@ from tests.e2e.test_live import an_alert
 from tests.e2e.test_orders import KEY, SYMBOL
 from tests.misbehaving_server import Trouble
 from tests.openalgo_server import OpenAlgoServer
-from tests.partitions.cluster import NAMES, SECRET, Cluster, cluster, network_of
-from tests.partitions.test_pauses import THE_COMMIT, held_back, holding, paused_while_it_waits
+from tests.partitions.cluster import NAMES, SECRET, Cluster, Instance, cluster, network_of
+from tests.partitions.test_pauses import THE_COMMIT, away_while_it_waits, held_back, holding
 from tests.queries import rows
+from tests.redis_server import NEEDS_REDIS
 
 ENTRY = "SELECT state, settled FROM orders WHERE purpose = 'entry' AND instrument = %s"
 # Where each is traded, its price, its stop.
@@ -63,6 +67,11 @@ class World:
 
     ours: Cluster
     server: FreezingServer
+    away: str
+
+    def without(self, leader: Instance) -> AbstractContextManager[None]:
+        """It is away for the block."""
+        return self.ours.paused(leader) if self.away == "stopped" else self.ours.cut_off(leader)
 
     def enter(self, instrument: str) -> None:
         """An alert whose order is about to be on its way; the follower answers it, whatever becomes of the leader."""
@@ -78,7 +87,7 @@ class World:
 
 
 @contextmanager
-def a_world(folder: Path) -> Iterator[World]:
+def a_world(folder: Path, away: str, *, redis: bool) -> Iterator[World]:
     with network_of(*NAMES) as network, FreezingServer(network["test"].address) as server:
         markets = {}
         for instrument, (symbol, exchange, price, _) in MARKETS.items():
@@ -89,8 +98,8 @@ def a_world(folder: Path) -> Iterator[World]:
             json.dumps({"brokers": {"openalgo": {"url": server.url, "read_seconds": 1}, "markets": markets}})
         )
         options = ("--config", str(file), "--broker", "openalgo", "--capital", "50000000")
-        with cluster(folder, network=network, arguments=options, **KEY) as ours:
-            yield World(ours=ours, server=server)
+        with cluster(folder, redis=redis, network=network, arguments=options, **KEY) as ours:
+            yield World(ours=ours, server=server, away=away)
 
 
 # --- in the middle of what
@@ -106,7 +115,7 @@ def stopped_by_the_broker(
     with ExitStack() as pause:
 
         def freeze() -> None:
-            pause.enter_context(world.ours.paused(leader))
+            pause.enter_context(world.without(leader))
             asked.set()
 
         hooks[endpoint] = freeze
@@ -129,7 +138,7 @@ def stopped_once_it_is_kept_as_sent(world: World, instrument: str) -> Iterator[N
     held_back(world.ours.dsn, "orders", "NEW.state = 'sent'")
     with holding(world.ours.dsn, THE_COMMIT) as let_go:
         world.enter(instrument)
-        with paused_while_it_waits(world.ours, leader):
+        with away_while_it_waits(world.ours, partial(world.without, leader)):
             term = world.ours.term
             let_go()
             eventually(lambda: world.entry(instrument) == [("sent", False)], "an order that is kept as sent")
@@ -161,10 +170,17 @@ MOMENTS = {
 }
 
 
-def test_an_order_in_whose_middle_the_leader_is_stopped_reaches_the_broker_once_at_most_and_is_not_forgotten(
-    folder: Path, note: Note
+@pytest.mark.parametrize(
+    "away, lease",
+    [
+        ("stopped", "in PostgreSQL"),
+        *([("cut off", "in PostgreSQL"), pytest.param("cut off", "in Redis", marks=NEEDS_REDIS)] if FULL else []),
+    ],
+)
+def test_an_order_in_whose_middle_the_leader_goes_away_reaches_the_broker_once_at_most_and_is_not_forgotten(
+    folder: Path, note: Note, away: str, lease: str
 ):
-    with a_world(folder) as world:
+    with a_world(folder, away, redis=lease == "in Redis") as world:
         for instrument, stopped in MOMENTS.items():
             _replaced_and_woken(world, instrument, stopped)
             if stopped is stopped_once_it_is_kept_as_sent:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,11 @@ def held_back(dsn: str, table: str, touched: str) -> None:
 
 
 @contextmanager
-def paused_while_it_waits(ours: Cluster, leader: Instance) -> Iterator[None]:
+def away_while_it_waits(ours: Cluster, away: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
     """In the middle of a statement or of a COMMIT. One that gave up just then tries again."""
     while True:
         the_writer(ours.dsn, WAITS)
-        with ours.paused(leader):
+        with away():
             if rows(ours.dsn, _WRITER.format(state=WAITS)) == [(1,)]:
                 yield
                 return
@@ -73,7 +74,7 @@ def stopped_while_its_statement_waits(ours: Cluster, leader: Instance, ask: Ask)
     """For a row that somebody else has locked."""
     with holding(ours.dsn, "SELECT FROM portfolio_state FOR UPDATE"):
         ask()
-        with paused_while_it_waits(ours, leader):
+        with away_while_it_waits(ours, partial(ours.paused, leader)):
             yield
 
 
@@ -82,7 +83,7 @@ def stopped_before_its_commit(ours: Cluster, leader: Instance, ask: Ask) -> Iter
     """Its statement is done, and what it says waits to be read; the COMMIT would be sent next."""
     with holding(ours.dsn, "SELECT FROM portfolio_state FOR UPDATE") as let_go:
         ask()
-        with paused_while_it_waits(ours, leader):
+        with away_while_it_waits(ours, partial(ours.paused, leader)):
             let_go()
             the_writer(ours.dsn, IN_TRANSACTION)
             yield
@@ -94,7 +95,7 @@ def stopped_in_its_commit(ours: Cluster, leader: Instance, ask: Ask) -> Iterator
     held_back(ours.dsn, "decision_journal", "TRUE")
     with holding(ours.dsn, THE_COMMIT) as let_go:
         ask()
-        with paused_while_it_waits(ours, leader):
+        with away_while_it_waits(ours, partial(ours.paused, leader)):
             last = "SELECT count(*) FROM decision_journal"
             before = rows(ours.dsn, last)
             let_go()

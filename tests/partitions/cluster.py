@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,8 +31,11 @@ PORT = 5000
 NAMES = ("a", "b")
 # What ends by itself does so because another one leads.
 REPLACED = frozenset({1})
-# An instance that is replaced answers what it was asked, hangs up, and ends: so long before its end it may refuse.
-ENDS_WITHIN = 3.0
+# An instance that ends says so, answers what it was asked, hangs up, and has so long for it: it may be cut off meanwhile.
+ENDS_WITHIN = 15.0
+_STOPPING = re.compile(r"^(\S+)Z \[info +\] stopping", re.MULTILINE)
+# Between what ends it and what it says of it.
+HANGS_UP_WITHIN = 0.5
 # What one that was paused has not heard, its callers have given up by then.
 WAKES_WITHIN = 1.0
 _LOOK_EVERY = 0.02
@@ -65,6 +70,7 @@ class Ended:
 
     name: str
     code: int
+    stopping_at: float
     died_at: float
     ready_at: float
 
@@ -149,8 +155,22 @@ class Supervisor:
         if code is None:
             return
         died_at = time.monotonic()
+        stopping_at = died_at - _seconds_it_took(instance.process.log())
         instance.start_again()
-        self.ended.append(Ended(name=instance.url, code=code, died_at=died_at, ready_at=time.monotonic()))
+        ready_at = time.monotonic()
+        self.ended.append(
+            Ended(name=instance.url, code=code, stopping_at=stopping_at, died_at=died_at, ready_at=ready_at)
+        )
+
+
+def _seconds_it_took(log: str) -> float:
+    """From when a process said that it stops until now, when it has just ended; one that was killed said nothing."""
+    told = _STOPPING.findall(log)
+    if not told:
+        return 0.0
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(told[-1]).replace(tzinfo=UTC)).total_seconds()
+    # Else it was the one before that said so.
+    return seconds if seconds < ENDS_WITHIN else 0.0
 
 
 class Reader:
@@ -348,7 +368,7 @@ class Cluster:
     def require_taken(self, ledger: Ledger) -> None:
         """Nobody was turned away but by an instance that was paused, about to end, or not there again yet."""
         ended = [
-            Absence(instance=one.name, since=one.died_at - ENDS_WITHIN, until=one.ready_at)
+            Absence(instance=one.name, since=one.stopping_at - HANGS_UP_WITHIN, until=one.ready_at)
             for one in self.supervisor.ended
         ]
         absences = [*self._absences, *ended]

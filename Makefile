@@ -11,7 +11,7 @@ ARGS ?=
 help:
 	@echo "make live    start the engine on http://127.0.0.1:5000 (embedded PostgreSQL under ./$(DATA_DIR))"
 	@echo "make test    the whole suite, in parallel, against real PostgreSQL"
-	@echo "make crash   the crash matrix in full: kills, cuts, full disks, by seed (CRASH_SEED)"
+	@echo "make crash   the crash matrix in full: kills, cuts, full disks, silent links, by seed (CRASH_SEED)"
 	@echo "make ha-demo a PostgreSQL cluster, two instances and a load: what clients see of a switchover and a kill"
 	@echo "make check   format, lint, types, import rules, SQL"
 	@echo "make bench   first figures, beside raw limits of the same run"
@@ -36,7 +36,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.coverage_floor
 
 crash: $(VENV)/.installed-dev
-	CRASH_FULL=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/crash tests/ha $(ARGS)
+	CRASH_FULL=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/crash tests/ha tests/partitions $(ARGS)
 
 ha-demo: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.ha.demo

@@ -47,10 +47,13 @@ class ContractFiles(Settled):
     roll_at: Clock | None = None
 
 
+LONGEST_LEASE_SECONDS = 60
+
+
 class LeadershipSettings(Settled):
     """How long a leader without a word is taken for alive, and where it says that it is: in PostgreSQL, or in Redis."""
 
-    lease_seconds: Decimal = Field(default=Decimal(2), ge=Decimal("0.5"), le=60)
+    lease_seconds: Decimal = Field(default=Decimal(2), ge=Decimal("0.5"), le=LONGEST_LEASE_SECONDS)
     redis_url: str | None = Field(default=None, pattern=r"^(redis|rediss|unix)://", repr=False)
     redis_prefix: str = Field(default="portfolio-manager", min_length=1, max_length=60)
 

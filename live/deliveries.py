@@ -2,7 +2,7 @@
 
 import heapq
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import count
 from typing import Any
 
@@ -130,6 +130,12 @@ class Waiting:
         """Take a delivery back out, if the writer has not begun with it and nobody who waits with it wants it."""
         with self._condition:
             self._heap = [pair for pair in self._heap if pair[1] is not delivery or delivery.wanted]
+            heapq.heapify(self._heap)
+
+    def forget(self, fingerprints: Collection[str]) -> None:
+        """Take out what is kept of these signals: somebody else decides them. Who waits for an answer still waits."""
+        with self._condition:
+            self._heap = [pair for pair in self._heap if not (pair[1].kept and pair[1].fingerprint in fingerprints)]
             heapq.heapify(self._heap)
 
     def hurry(self) -> None:

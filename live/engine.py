@@ -135,7 +135,8 @@ class LiveTradingEngine:
     def hand_over(self) -> None:
         """Put what the spool holds into the leader's inbox. Never raises."""
         if self.spool is not None and self.spool.kept:
-            hand_over(self.spool, self.db_manager)
+            # It is for whoever leads to decide, and he finds it there.
+            self._waiting.forget(hand_over(self.spool, self.db_manager))
 
     def start(self) -> None:
         """Take the term, load, check, take up what was kept undecided, then serve.

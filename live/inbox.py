@@ -43,8 +43,8 @@ class Inbox:
         return [delivery for delivery in found if delivery is not None]
 
 
-def hand_over(spool: Spool, manager: DatabaseStateManager, within: float = HAND_OVER_SECONDS) -> int:
-    """Move what the spool holds into the inbox of whoever leads, in the order in which it is to be decided; how many.
+def hand_over(spool: Spool, manager: DatabaseStateManager, within: float = HAND_OVER_SECONDS) -> set[str]:
+    """Move what the spool holds into the inbox of whoever leads, in the order in which it is to be decided; which ones.
 
     Needs no term. Never raises: what cannot be moved within so many seconds, or at all, stays where it is, for this
     process's next start.
@@ -55,7 +55,7 @@ def hand_over(spool: Spool, manager: DatabaseStateManager, within: float = HAND_
         kept = spool.load()
     except PortfolioError as error:
         log.error("the spool cannot be read", error=str(error), file=str(spool.file))
-        return 0
+        return moved
     for spooled in sorted(kept, key=lambda spooled: signal_in_order_key(spooled.given.signal)):
         if time.monotonic() > deadline:
             break
@@ -74,4 +74,4 @@ def hand_over(spool: Spool, manager: DatabaseStateManager, within: float = HAND_
     if moved:
         spool.remove(moved)
         log.info("kept signals were put into the inbox", signals=len(moved))
-    return len(moved)
+    return moved

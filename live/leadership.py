@@ -3,8 +3,9 @@
 Both are hints (the term in PostgreSQL decides, and fences): they say who may try. The lock tells that a leader's process is gone.
 The lease tells that a leader is silent; then another one hangs up on its session, and has the lock.
 
-With Redis the lease is renewed there, which costs PostgreSQL nothing; its row says `infinity` meanwhile. A leader that cannot
-reach Redis renews the row instead. So Redis may go, come back empty, or be cut off from one of them: nobody is replaced for it.
+With Redis the lease is renewed there, which costs PostgreSQL a question and no commit; its row says `infinity` meanwhile. A
+leader that cannot reach Redis renews the row instead, and one that cannot reach PostgreSQL renews neither. So Redis may go, come
+back empty, or be cut off from one of them: nobody is replaced for it.
 """
 
 import time
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from core.config import LeadershipSettings
+from core.config import LONGEST_LEASE_SECONDS, LeadershipSettings
 from core.errors import Retryable
 from core.postgres.errors import StatementFailed
 from core.postgres.lease import PortfolioLock
@@ -100,13 +101,15 @@ class RedisLease:
             raise LeaseAway(f"Redis: {error}") from error
 
     def expired(self) -> bool:
-        """As Lease; it is so as well where Redis has forgotten it."""
+        """As Lease; it is so as well where Redis has forgotten it, or would have it for longer than any lease lasts: since
+        its clock was set back nobody has renewed it."""
         from redis.exceptions import RedisError
 
         try:
-            return not self._client.exists(self._name)
+            milliseconds_left = self._client.pttl(self._name)
         except RedisError as error:
             raise LeaseAway(f"Redis: {error}") from error
+        return not 0 <= milliseconds_left <= LONGEST_LEASE_SECONDS * 1000
 
     def release(self) -> None:
         """As Lease."""
@@ -193,8 +196,11 @@ class Leadership:
         self.lock.look("server_clock")
 
     def renew(self) -> None:
-        """Say that this leader is alive. Raises DatabaseAway where nobody could be told."""
+        """Say that this leader is alive. Raises DatabaseAway where nobody could be told, or the database is not there."""
         asked_at = self._clock()
+        if self._elsewhere:
+            # One who reaches Redis only leads nobody: the server may have hung up on its lock, and another have it.
+            self.ask_the_database()
         if not self._renewed_in_redis():
             self._lease.renew()
             self._elsewhere = False

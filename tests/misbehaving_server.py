@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that does what a test tells it to do wrong, where and how often."""
+"""An HTTP server that does what a test tells it to do wrong, where and how often."""
 
 import json
 import socket
@@ -38,21 +38,22 @@ _FAILS = {Trouble.FAILS_BEFORE, Trouble.FAILS_AFTER}
 
 
 class MisbehavingServer:
-    """Listens on a free port of loopback, a thread a request. A context manager; children answer in `perform`."""
+    """Listens on a free port of an address, a thread a request. A context manager; children answer in `perform`."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.address = address
         self.requests: list[tuple[str, dict[str, Any]]] = []
         # By endpoint when each of its requests was there, whole: seconds of the monotonic clock.
         self.received: dict[str, list[float]] = defaultdict(list)
         self._troubles: dict[str, deque[tuple[Trouble, float]]] = defaultdict(deque)
         self._stopping = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _Handler, self)
+        self._server = _Server((address, 0), _Handler, self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://{self.address}:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -41,8 +41,8 @@ class Turned(Exception):
 class OpenAlgoServer(MisbehavingServer):
     """`exchange` is the book, to look into and to move the market; `analyzes` the analyzer mode."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        super().__init__(address)
         self.exchange = SimulatedExchange()
         self.analyzes = False
         self.semi_automatic = False

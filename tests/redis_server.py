@@ -17,21 +17,24 @@ from tests.waiting import eventually
 NEEDS_REDIS = pytest.mark.skipif(
     shutil.which("redis-server") is None, reason="there is no redis-server: .ci/run installs it"
 )
+# Any client is let in, wherever it listens, and nothing is kept.
+_SETTINGS = ("--protected-mode", "no", "--save", "")
 
 
 class RedisServer:
     """A real one, on a port of its own, keeping nothing."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, address: str = "127.0.0.1") -> None:
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.bind((address, 0))
             self.port = free.getsockname()[1]
+        self._address = address
         self._folder = folder
         self.process = self._started()
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self._address}:{self.port}/0"
 
     def restart(self) -> None:
         """It comes back empty."""
@@ -46,7 +49,7 @@ class RedisServer:
 
     def _started(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)],
+            ["redis-server", "--port", str(self.port), "--bind", self._address, *_SETTINGS, "--dir", str(self._folder)],
             stdout=subprocess.DEVNULL,
         )
         assert eventually(self._answers)

@@ -60,7 +60,7 @@ class Sent:
     fingerprint: str
 
 
-def a_market(dice: Random, seconds: range) -> list[Sent]:
+def a_market(dice: Random, seconds: range, secret: str | None = None) -> list[Sent]:
     """Bars of four instruments, and entries, pyramids and exits on both sides among them; seconds are from now."""
     now, prices, alerts = datetime.now(UTC).replace(microsecond=0), dict(_PRICES), []
     settings = default_settings()
@@ -69,7 +69,7 @@ def a_market(dice: Random, seconds: range) -> list[Sent]:
             prices[instrument] *= 1 + dice.uniform(-0.002, 0.002)
             for kind, layer in _moment(dice):
                 alert = _alert(kind, layer, instrument, prices[instrument], now + timedelta(seconds=second))
-                body = json.dumps(alert).encode()
+                body = json.dumps(alert if secret is None else {**alert, "secret": secret}).encode()
                 signal = parse_alert(body, instruments=settings.instruments, naive_timezone=UTC).signal
                 alerts.append(Sent(body=body, fingerprint=fingerprint_of("main", signal)))
     return alerts
@@ -105,6 +105,18 @@ def _alert(kind: str, layer: str, instrument: str, price: float, fired: datetime
 # --- what was told
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnedAway:
+    """A delivery that an instance did not take, 0 where it did not even answer; seconds of the monotonic clock, `since` its
+    connection was opened, which may be of before."""
+
+    instance: str
+    since: float
+    until: float
+    status: int
+    answer: Any
+
+
 class Ledger:
     """What the clients were told of each alert: decided or duplicate, queued, or nothing that can be relied on."""
 
@@ -116,7 +128,7 @@ class Ledger:
         self.deliveries = 0
         self.slowest = (0.0, "")
         self.untrue: list[str] = []
-        self.not_taken: list[str] = []
+        self.turned_away: list[TurnedAway] = []
         self._lock = threading.Lock()
 
     @property
@@ -129,14 +141,18 @@ class Ledger:
         """Told at least once that nobody knows, and never anything better."""
         return self.in_doubt - self.acknowledged - self.queued
 
-    def note(self, alert: Sent, status: int, answer: Any, seconds: float) -> bool:
+    def note(
+        self, alert: Sent, status: int, answer: Any, seconds: float, *, instance: str = "", since: float = 0.0
+    ) -> bool:
         """Take down one answer, status 0 for none; whether the alert is taken, so that its sender may forget it."""
         with self._lock:
+            if status not in (200, 202):
+                self.turned_away.append(
+                    TurnedAway(instance=instance, since=since, until=time.monotonic(), status=status, answer=answer)
+                )
             self.sent[alert.fingerprint] = alert
             self.deliveries += 1
             self.slowest = max(self.slowest, (seconds, f"{status} {answer}"))
-            if status not in (200, 202):
-                self.not_taken.append(f"{status} {answer} after {seconds:.2f} s")
             if status in (200, 202) and answer.get("fingerprint") != alert.fingerprint:
                 self.untrue.append(f"{alert.fingerprint} is answered {status} with {answer}")
             elif status == 200:
@@ -158,11 +174,14 @@ class Sender:
         timeout = hang_up_after or (10.0 if len(urls) == 1 else HANG_UP_AFTER)
         self._connections = [HTTPConnection(urlsplit(url).netloc, timeout=timeout) for url in urls]
         self._turns = cycle(self._connections)
+        self._opened_at: dict[HTTPConnection, float] = {}
         self._ledger = ledger
 
     def send(self, alert: Sent) -> bool:
         """Send once; whether it is taken."""
         started, connection = time.monotonic(), next(self._turns)
+        if connection.sock is None:
+            self._opened_at[connection] = started
         try:
             connection.request("POST", "/webhook", alert.body)
             response = connection.getresponse()
@@ -170,7 +189,8 @@ class Sender:
         except (OSError, HTTPException):
             connection.close()
             status, answer = 0, None
-        return self._ledger.note(alert, status, answer, time.monotonic() - started)
+        where, since = f"{connection.host}:{connection.port}", self._opened_at[connection]
+        return self._ledger.note(alert, status, answer, time.monotonic() - started, instance=where, since=since)
 
     def close(self) -> None:
         """Hang up."""
@@ -196,24 +216,25 @@ class Load:
         pause: float = 0.1,
         hang_up_after: float | None = None,
         seconds: range = range(-280, 50),
+        secret: str | None = None,
     ) -> None:
         self.ledger = Ledger()
         self._hang_up_after = hang_up_after
         self.urls = [one.url for one in (live, *others)]
         self._name = name
         self._pause = pause
-        self._coming = a_market(dice_of(name), seconds)
+        self._coming = a_market(dice_of(name), seconds, secret)
         self._next = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._stalls = Stalls()
+        self.stalls = Stalls()
 
     @contextmanager
     def running(self, clients: int = CLIENTS) -> Iterator[None]:
         """Send for as long as the block takes; then what is on its way is sent again until it is taken."""
         self._stop.clear()
         threads = [threading.Thread(target=self._client, args=(number,)) for number in range(clients)]
-        with self._stalls.measured():
+        with self.stalls.measured():
             for thread in threads:
                 thread.start()
             try:
@@ -231,18 +252,21 @@ class Load:
     def tell_again(self) -> None:
         """Send what was never taken, as its senders would who do not give up."""
         ledger = self.ledger
-        with closing(Sender(self.urls, ledger, self._hang_up_after)) as sender:
+        with closing(self._sender()) as sender:
             for fingerprint in set(ledger.sent) - ledger.acknowledged - ledger.queued:
                 alert = ledger.sent[fingerprint]
                 eventually(lambda alert=alert: sender.send(alert), f"an answer to {alert.body!r}", every=0.1)
 
     def require_prompt_answers(self) -> None:
         """Nobody waited longer than the engine promises."""
-        self._stalls.require_prompt(self.ledger)
+        self.stalls.require_prompt(self.ledger)
+
+    def _sender(self) -> Sender:
+        return Sender(self.urls, self.ledger, self._hang_up_after)
 
     def _client(self, number: int) -> None:
         dice = dice_of(self._name, number)
-        with closing(Sender(self.urls, self.ledger, self._hang_up_after)) as sender:
+        with closing(self._sender()) as sender:
             while not self._stop.is_set():
                 self._deliver(sender, self._choose(dice), dice)
                 time.sleep(dice.uniform(0, 2 * self._pause))
@@ -409,11 +433,14 @@ def _require(holds: bool, otherwise: str) -> None:
     assert holds, f"{otherwise} (CRASH_SEED={SEED})"
 
 
-def eventually(holds: Callable[[], Any], what: str, seconds: float = PATIENCE, every: float = 0.05) -> None:
-    """Wait until it holds."""
+def eventually(
+    holds: Callable[[], Any], what: str | Callable[[], str], seconds: float = PATIENCE, every: float = 0.05
+) -> None:
+    """Wait until it holds; `what` it is, asked for where it does not."""
     give_up = time.monotonic() + seconds
     while not holds():
-        _require(time.monotonic() < give_up, f"waited {seconds:.0f} s in vain for {what}")
+        if time.monotonic() >= give_up:
+            _require(False, f"waited {seconds:.0f} s in vain for {what if isinstance(what, str) else what()}")
         time.sleep(every)
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.crash.load import Load, decided_in, eventually, lost_and_doubled
+from tests.crash.load import Load, TurnedAway, decided_in, eventually, lost_and_doubled
 from tests.ha.cluster import Cluster, cluster_in, wait_until
 from tests.ha.pair import Pair, pair_on, status_of
 from tests.queries import rows
@@ -38,7 +38,7 @@ class Seen:
     slowest: float
     slowest_answer: str
     gap: float
-    not_taken: list[str]
+    not_taken: list[TurnedAway]
     ended: list[str]
 
     def told(self) -> str:
@@ -65,7 +65,7 @@ class Story:
         taken, queued, not_taken, ended = (
             len(ledger.sent),
             len(ledger.queued),
-            len(ledger.not_taken),
+            len(ledger.turned_away),
             len(self.pair.ends),
         )
         ledger.slowest = (0.0, "")
@@ -84,7 +84,7 @@ class Story:
             slowest=slowest,
             slowest_answer=answer,
             gap=float(gap or 0),
-            not_taken=ledger.not_taken[not_taken:],
+            not_taken=ledger.turned_away[not_taken:],
             ended=self.pair.ends[ended:],
         )
 

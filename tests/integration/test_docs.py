@@ -1104,7 +1104,8 @@ def test_every_fault_of_the_guide_is_shown_by_tests_that_exist() -> None:
 
 def test_every_test_of_the_crash_matrix_is_in_the_guide() -> None:
     guide = SURVIVAL.read_text(encoding="utf-8")
-    for file in (file for folder in ("crash", "ha") for file in (ROOT / "tests" / folder).glob("test_*.py")):
+    folders = ("crash", "ha", "partitions")
+    for file in (file for folder in folders for file in (ROOT / "tests" / folder).glob("test_*.py")):
         for name in re.findall(r"^def (test_\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE):
             assert f"`{name}`" in guide, f"{name} of {file.name}"
 

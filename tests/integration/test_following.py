@@ -14,7 +14,8 @@ import pytest
 from core.alert import canonical_payload
 from core.db_state_manager import DatabaseStateManager
 from core.errors import ConfigurationError, DatabaseAway, PoolExhausted
-from core.inputs import Halt, MoveCapital, Resume
+from core.fingerprint import fingerprint_of
+from core.inputs import Halt, MoveCapital, Resume, SignalInput
 from core.postgres.lease import PortfolioLock
 from core.postgres.listen import Listener, inbox_channel
 from live import engine as engine_module
@@ -367,6 +368,18 @@ def test_while_the_database_is_away_a_follower_keeps_signals_and_hands_them_over
             follower.database_away = False
             follower.hand_over()
             assert spool.kept == 0
+        leader.look_into_inbox()
+        assert eventually(lambda: leader.positions)
+
+
+def test_what_was_kept_before_it_followed_waits_here_no_more_once_it_is_in_the_leaders_inbox(dsn, tmp_path: Path):
+    with a_leader_that_listens(dsn) as leader, open_spool(tmp_path, "main") as spool:
+        signal = a_signal(timestamp=minutes(2))
+        spool.keep(SignalInput(signal=signal, fingerprint=fingerprint_of("main", signal), received_at=minutes(2)), {})
+        with a_follower(dsn, spool=spool) as follower:
+            assert follower.backlog()["backlog"] == 1
+            follower.hand_over()
+            assert (follower.backlog()["backlog"], spool.kept) == (0, 0)
         leader.look_into_inbox()
         assert eventually(lambda: leader.positions)
 

@@ -17,6 +17,7 @@ from core.postgres.errors import StatementFailed
 from core.postgres.lease import PortfolioLock
 from live.heartbeat import RENEWALS
 from live.leadership import Leadership, Lease, LeaseAway, PostgresLease, RedisLease, leadership, redis_client
+from tests.proxy import Proxy, Way
 from tests.queries import rows
 from tests.redis_server import NEEDS_REDIS, redis_server
 from tests.waiting import eventually
@@ -69,6 +70,21 @@ def test_a_lease_that_expired_is_the_next_ones(two_leases):
     time.sleep(SECONDS + 0.2)
     follower.renew()
     assert not leader.expired()
+
+
+@pytest.mark.parametrize("server", ["fakeredis", pytest.param("redis", marks=NEEDS_REDIS)])
+def test_a_lease_that_redis_would_keep_for_an_hour_since_its_clock_was_set_back_has_expired_until_it_is_renewed(
+    request, server
+):
+    client = (
+        fakeredis.FakeRedis() if server == "fakeredis" else redis_client(request.getfixturevalue("redis_server").url)
+    )
+    leader, follower = (RedisLease(client, "a:lease", SECONDS) for _ in range(2))
+    leader.renew()
+    client.pexpire("a:lease", 3_600_000)
+    assert follower.expired()
+    leader.renew()
+    assert not follower.expired()
 
 
 # --- the lock and the lease
@@ -233,6 +249,23 @@ def test_a_leader_that_is_alive_is_not_replaced_whatever_redis_does(dsn, redis_s
                 os.kill(redis_server.process.pid, signal.SIGSTOP)
         assert never_within(4 * SECONDS, follower, leader)
         assert leader.seconds_left > 0
+
+
+def test_a_leader_that_reaches_redis_and_not_the_database_says_nothing_and_sends_nothing(dsn):
+    server = fakeredis.FakeServer()
+    with Proxy(dsn) as proxy:
+        lock = PortfolioLock(proxy.dsn, "main", "leader")
+        lease, others = (RedisLease(fakeredis.FakeRedis(server=server), "main:leader", SECONDS) for _ in range(2))
+        leader = Leadership(lock, PostgresLease(lock, "leader", SECONDS), seconds=SECONDS, in_redis=lease)
+        assert leader.try_to_lead(seize=True)
+        leader.renew()
+        assert leader.seconds_left > 0
+        proxy.silence(*Way)
+        with pytest.raises(DatabaseAway):
+            leader.renew()
+        assert leader.seconds_left == 0
+        assert others.expired()
+        leader.release()
 
 
 @NEEDS_REDIS

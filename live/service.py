@@ -83,6 +83,11 @@ class Service:
             self._thread.join()
         self._life.stop()
 
+    def leave_to_the_leader(self) -> None:
+        """Put what is kept into the inbox. Whoever leads next decides it: that may be another instance. Never raises."""
+        if not self.engine.database_away:
+            self.engine.hand_over()
+
     def close(self) -> None:
         """End the rest of it; stop() comes first."""
         self._life.close()
@@ -113,13 +118,14 @@ class Service:
             life.over.fail(str(error))
 
     def _begin_anew(self) -> None:
-        """Until the new engine is there, the old one keeps what comes in the spool."""
+        """Until the new engine is there, the old one keeps what comes in the spool, for whoever leads meanwhile."""
         before = self._life
         before.stop()
         if before.over.failure is not None:
             log.error("the portfolio is begun anew", portfolio=self.name, reason=before.over.failure)
             self._ending.wait(AGAIN_SECONDS)
         while not self._ending.is_set():
+            self.leave_to_the_leader()
             try:
                 life = self._begin(before.over.failure is None)
             except CANNOT as error:

@@ -15,6 +15,11 @@ class AnEngine:
         self.number = number
         self.serving = True
         self.took_up = False
+        self.database_away = False
+        self.left = 0
+
+    def hand_over(self) -> None:
+        self.left += 1
 
     def take_up_the_rest(self) -> None:
         self.took_up = True
@@ -28,6 +33,7 @@ class Lives:
         self._wanted = wanted
         self.events: list[str] = []
         self.overs: list[Over] = []
+        self.engines: list[AnEngine] = []
         self.refusals: list[Exception] = []
         self.gave_away: list[bool] = []
 
@@ -39,7 +45,8 @@ class Lives:
         self.overs.append(over)
         self.events.append(f"begin {number}")
         run = self._runs[number] if number < len(self._runs) else lambda _: None
-        engine: Any = AnEngine(number)
+        self.engines.append(AnEngine(number))
+        engine: Any = self.engines[-1]
         return Life(
             over=over,
             engine=engine,
@@ -89,6 +96,8 @@ def test_what_cannot_be_begun_anew_is_tried_again():
     service.start()
     lives.overs[0].fail("replaced")
     assert eventually(lambda: number_of(service) == 1)
+    # Meanwhile another instance may lead: what came is put where it looks, each time.
+    assert lives.engines[0].left == 2
     service.stop()
 
 

@@ -120,16 +120,13 @@ class Service:
     def _begin_anew(self) -> None:
         """Until the new engine is there, the old one keeps what comes in the spool, for whoever leads meanwhile."""
         before = self._life
-        before.stop()
+        self._end(before.stop)
         if before.over.failure is not None:
             log.error("the portfolio is begun anew", portfolio=self.name, reason=before.over.failure)
             self._ending.wait(AGAIN_SECONDS)
         while not self._ending.is_set():
-            self.leave_to_the_leader()
-            try:
-                life = self._begin(before.over.failure is None)
-            except CANNOT as error:
-                log.error("the portfolio cannot be begun anew", portfolio=self.name, reason=str(error))
+            life = self._begun(gave_away=before.over.failure is None)
+            if life is None:
                 self._ending.wait(AGAIN_SECONDS)
                 continue
             with self._changing:
@@ -137,5 +134,23 @@ class Service:
                 if self._ending.is_set():
                     life.over.end()
             life.engine.take_up_the_rest()
-            before.close()
+            self._end(before.close)
             return
+
+    def _begun(self, *, gave_away: bool) -> Life | None:
+        try:
+            self.leave_to_the_leader()
+            return self._begin(gave_away)
+        except CANNOT as error:
+            log.error("the portfolio cannot be begun anew", portfolio=self.name, reason=str(error))
+        except Exception:
+            # Without this thread nobody would ever begin it anew.
+            log.exception("the portfolio cannot be begun anew", portfolio=self.name)
+        return None
+
+    def _end(self, what: Callable[[], None]) -> None:
+        """All of it is undone, whatever a part of it raises."""
+        try:
+            what()
+        except Exception:
+            log.exception("a portfolio did not end as it should", portfolio=self.name)

@@ -35,6 +35,7 @@ class Lives:
         self.overs: list[Over] = []
         self.engines: list[AnEngine] = []
         self.refusals: list[Exception] = []
+        self.ends_badly = False
         self.gave_away: list[bool] = []
 
     def begin(self, gave_away: bool = False) -> Life:
@@ -51,10 +52,15 @@ class Lives:
             over=over,
             engine=engine,
             run=lambda: run(over),
-            stop=lambda: self.events.append(f"stop {number}"),
-            close=lambda: self.events.append(f"close {number}"),
+            stop=lambda: self._end(f"stop {number}"),
+            close=lambda: self._end(f"close {number}"),
             wanted_elsewhere=lambda: self._wanted and number == 0,
         )
+
+    def _end(self, what: str) -> None:
+        self.events.append(what)
+        if self.ends_badly:
+            raise OSError("the broker's book cannot be closed")
 
 
 def refused(_: Over) -> None:
@@ -129,3 +135,18 @@ def test_a_process_that_ends_while_a_portfolio_is_begun_anew_ends():
     service.stop()
     service.close()
     assert lives.events[-1].startswith("close")
+
+
+def test_what_nobody_thought_of_does_not_keep_a_portfolio_from_being_begun_anew():
+    lives = Lives()
+    lives.refusals = [OSError("no space left on device")]
+    lives.ends_badly = True
+    service = Service("beta", lives.begin, None)
+    service.start()
+    lives.overs[0].fail("replaced")
+    assert eventually(lambda: number_of(service) == 1)
+    assert eventually(lambda: lives.events == ["begin 0", "stop 0", "begin 1", "close 0"])
+    lives.overs[1].fail("replaced")
+    assert eventually(lambda: number_of(service) == 2)
+    lives.ends_badly = False
+    service.stop()

@@ -176,12 +176,15 @@ class LiveTradingEngine:
     def take_up_the_rest(self) -> None:
         """What was put into the inbox, or could not be and is in the spool, while we loaded or another engine was in our place.
         Told twice it is decided once."""
-        with suppress(PortfolioError):
-            for spooled in [] if self.spool is None else self.spool.load():
-                self._waiting.put(Delivery(spooled.given, spooled.payload, kept=True))
+        self._take_up_the_spool()
         # Once a second somebody looks there besides.
         with suppress(PortfolioError):
             self.look_into_inbox()
+
+    def _take_up_the_spool(self) -> None:
+        with suppress(PortfolioError):
+            for spooled in [] if self.spool is None else self.spool.load():
+                self._waiting.put(Delivery(spooled.given, spooled.payload, kept=True))
 
     def stop(self, timeout: float = 4.0) -> None:
         """Decide what waits, then stop; what cannot be decided within `timeout` seconds is answered `not taken`."""
@@ -379,6 +382,12 @@ class LiveTradingEngine:
         if self.serving:
             for delivery in self._inbox.look():
                 self._waiting.put(delivery)
+
+    def look_into_spool(self) -> None:
+        """Take up what is kept and waits nowhere: a request of the engine before this one was late to keep it. Never raises."""
+        spool = self.spool
+        if self.serving and spool is not None and spool.kept and spool.usable and not self.backlog()["backlog"]:
+            self._take_up_the_spool()
 
     def look_into_contracts(self) -> None:
         """Once a day: journal the contracts where they are others by now. Never raises."""

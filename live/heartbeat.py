@@ -145,6 +145,7 @@ class Heartbeat:
             )
             if not self._stopping.is_set():
                 self._engine.look_into_inbox()
+                self._engine.look_into_spool()
                 self._engine.look_into_contracts()
                 self._engine.look_into_rolls()
         except LockHeld as error:

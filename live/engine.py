@@ -194,10 +194,10 @@ class LiveTradingEngine:
             self._follower.stop()
         if self._thread.ident is None:
             self._answer_the_rest("the engine stops")
-            return
-        self._thread.join(timeout)
-        self._stopping.set()
-        self._thread.join(1.0)
+        else:
+            self._thread.join(timeout)
+            self._stopping.set()
+            self._thread.join(1.0)
         self._counter.stop()
 
     # --- what others see: committed state only

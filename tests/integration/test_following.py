@@ -254,6 +254,18 @@ def starting(engine: LiveTradingEngine, dsn: str) -> Iterator[threading.Event]:
         leads.release()
 
 
+def test_a_follower_that_is_stopped_leaves_no_thread_behind(dsn):
+    """Of several portfolios in a process one may be begun anew again and again."""
+    before = set(threading.enumerate())
+    with a_leader_that_listens(dsn), a_follower(dsn) as follower:
+        signal = a_signal(timestamp=minutes(2))
+        assert status_of(follower.process_signal(signal)) == "executed"
+        assert follower.process_signal(signal).kind is AnswerKind.DUPLICATE
+        assert eventually(lambda: rows(dsn, "SELECT deliveries FROM signal_log") == [(2,)])
+    # The watchdog is the process's.
+    assert eventually(lambda: {each.name for each in set(threading.enumerate()) - before} <= {"database-watchdog"})
+
+
 def test_while_another_versions_program_leads_signals_are_handed_on_to_it(dsn, tmp_path: Path, monkeypatch):
     lock = PortfolioLock(dsn, "main", "the leader")
     lock.acquire(0)

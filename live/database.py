@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -22,7 +22,7 @@ DEFAULT_POOL_SIZE = 4
 class DatabaseInUse:
     """Where it is, how many connections to read with, and how to bring it up where that is ours to do."""
 
-    dsn: str
+    dsn: str = field(repr=False)
     pool_size: int = DEFAULT_POOL_SIZE
     start: Callable[[], object] = lambda: None
 

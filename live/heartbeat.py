@@ -88,7 +88,10 @@ class Heartbeat:
         self._due.set()
         if not self.started:
             return
-        self._thread.join(JOIN_SECONDS)
+        until = time.monotonic() + JOIN_SECONDS
+        for thread in (self._thread, self._renewing):
+            if thread.ident is not None:
+                thread.join(max(0.0, until - time.monotonic()))
         for channel in (inbox_channel, lead_channel):
             self._listener.forget(channel(self._manager.portfolio))
         if not self._shares:

@@ -15,8 +15,9 @@ from core.config import LeadershipSettings
 from core.errors import DatabaseAway
 from core.postgres.errors import StatementFailed
 from core.postgres.lease import PortfolioLock
-from live.heartbeat import RENEWALS
+from live.heartbeat import RENEWALS, Heartbeat
 from live.leadership import Leadership, Lease, LeaseAway, PostgresLease, RedisLease, leadership, redis_client
+from tests.engines import an_engine
 from tests.queries import rows
 from tests.redis_server import NEEDS_REDIS, redis_server
 from tests.waiting import eventually
@@ -118,6 +119,30 @@ def test_the_lock_is_free_as_soon_as_the_leader_gives_it_up(dsn):
         leader.release()
         assert leader.seconds_left == 0
         assert eventually(lambda: follower.try_to_lead(seize=False))
+
+
+def test_a_leader_that_ends_in_the_middle_of_a_renewal_holds_nothing_afterwards(dsn, monkeypatch):
+    """Its process may go on, and follow: neither a session nor the lease is to be the old one's."""
+    with an_engine(dsn) as engine:
+        leader = leadership(dsn, "main", "leader", LeadershipSettings(lease_seconds=1))
+        assert leader.try_to_lead(seize=False)
+        beat = Heartbeat(engine.db_manager, leader, engine, revive=lambda: None, on_lost=pytest.fail)
+        beat.start(hostname="here", port=1, version="0")
+        beat.lead()
+        renew, begun, over = leader.renew, threading.Event(), threading.Event()
+
+        def slowly() -> None:
+            begun.set()
+            time.sleep(0.5)
+            renew()
+            over.set()
+
+        monkeypatch.setattr(leader, "renew", slowly)
+        assert begun.wait(10)
+        beat.stop()
+        leader.release()
+        assert over.wait(10)
+        assert rows(dsn, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%% main leader'") == [(0,)]
 
 
 def test_a_leader_is_replaced_once_its_lease_has_expired_and_not_before(dsn):

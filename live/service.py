@@ -1,6 +1,7 @@
 """One portfolio in this process, from its first start to its end: begun anew where it lost the lead or gave it away."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,10 @@ from core.postgres.embedded import EmbeddedServerError
 from live.engine import LiveTradingEngine
 
 AGAIN_SECONDS = 1.0
+# What fails again and again waits twice as long each time, up to so many times.
+MOST_PAUSES = 16
+# Who went on for so long has not failed again.
+WENT_ON_SECONDS = 30.0
 LOOK_SECONDS = 1.0
 CANNOT = (PortfolioError, EmbeddedServerError)
 log = structlog.get_logger(__name__)
@@ -61,6 +66,7 @@ class Service:
         self._begin = begin
         self._fail = fail
         self._life = begin(False)
+        self._pauses = 1
         self._ending = threading.Event()
         self._changing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"service-{name}", daemon=True)
@@ -103,7 +109,7 @@ class Service:
                 self._begin_anew()
 
     def _live(self) -> None:
-        life = self._life
+        life, began = self._life, time.monotonic()
         try:
             life.run()
             while not life.over.event.wait(LOOK_SECONDS):
@@ -116,6 +122,8 @@ class Service:
         except Exception as error:
             log.exception("cannot serve", portfolio=self.name)
             life.over.fail(str(error))
+        if time.monotonic() - began > WENT_ON_SECONDS:
+            self._pauses = 1
 
     def _begin_anew(self) -> None:
         """Until the new engine is there, the old one keeps what comes in the spool, for whoever leads meanwhile."""
@@ -123,11 +131,11 @@ class Service:
         self._end(before.stop)
         if before.over.failure is not None:
             log.error("the portfolio is begun anew", portfolio=self.name, reason=before.over.failure)
-            self._ending.wait(AGAIN_SECONDS)
+            self._pause()
         while not self._ending.is_set():
             life = self._begun(gave_away=before.over.failure is None)
             if life is None:
-                self._ending.wait(AGAIN_SECONDS)
+                self._pause()
                 continue
             with self._changing:
                 self._life = life
@@ -136,6 +144,14 @@ class Service:
             life.engine.take_up_the_rest()
             self._end(before.close)
             return
+
+    def _pause(self) -> None:
+        """Longer each time; what comes meanwhile is left to whoever leads."""
+        for _ in range(self._pauses):
+            self.leave_to_the_leader()
+            if self._ending.wait(AGAIN_SECONDS):
+                return
+        self._pauses = min(2 * self._pauses, MOST_PAUSES)
 
     def _begun(self, *, gave_away: bool) -> Life | None:
         try:

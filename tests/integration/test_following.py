@@ -266,6 +266,15 @@ def test_a_follower_that_is_stopped_leaves_no_thread_behind(dsn):
     assert eventually(lambda: {each.name for each in set(threading.enumerate()) - before} <= {"database-watchdog"})
 
 
+def test_what_a_follower_may_not_put_into_the_inbox_is_kept_on_its_disk(dsn, tmp_path: Path):
+    with an_engine(dsn), open_spool(tmp_path, "main") as spool, a_follower(dsn, spool=spool) as follower:
+        rows(dsn, "ALTER TABLE signal_log RENAME TO taken_away")
+        assert follower.process_signal(a_signal(timestamp=minutes(2))).kind is AnswerKind.QUEUED
+        rows(dsn, "ALTER TABLE taken_away RENAME TO signal_log")
+        follower.hand_over()
+        assert rows(dsn, "SELECT processing_status FROM signal_log") == [("received",)]
+
+
 def test_while_another_versions_program_leads_signals_are_handed_on_to_it(dsn, tmp_path: Path, monkeypatch):
     lock = PortfolioLock(dsn, "main", "the leader")
     lock.acquire(0)

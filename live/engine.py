@@ -297,7 +297,8 @@ class LiveTradingEngine:
         follower, kept_only = self._follower, self.hands_on
         answer = self._taken(delivery, follower, kept_only=kept_only)
         if answer is None or answer.kind in NOT_KEPT:
-            answer = self._keeping.keep(delivery) or answer or self._abandon(delivery)
+            kept = self._keeping.keep(delivery) or (self._put_into_the_inbox(delivery) if kept_only else None)
+            answer = kept or answer or self._abandon(delivery)
             if (follower is not None or kept_only) and delivery.kept and not self.following and not self.hands_on:
                 # Meanwhile this instance leads.
                 self._waiting.put(delivery)
@@ -309,6 +310,18 @@ class LiveTradingEngine:
         if kept_only and self.spool is not None:
             return None
         return self._decided(delivery) if follower is None else self._handed_on(follower, delivery)
+
+    def _put_into_the_inbox(self, delivery: Delivery) -> Answer | None:
+        """What the disk does not take; where that cannot be done either, None."""
+        given = delivery.given
+        assert isinstance(given, SignalInput)  # noqa: S101 - commands are not taken here
+        with suppress(PortfolioError):
+            signal_id = self.db_manager.keep_received(
+                given.signal, given.fingerprint, received_at=given.received_at, payload=delivery.payload or None
+            )
+            message = "kept in the database, decided by the instance that leads"
+            return Answer(kind=AnswerKind.QUEUED, fingerprint=given.fingerprint, signal_id=signal_id, message=message)
+        return None
 
     def _decided(self, delivery: Delivery) -> Answer | None:
         patience = self._keeping.patience(self._answer_within, database_away=self.database_away)

@@ -26,6 +26,7 @@ from live.engine import LiveTradingEngine
 from live.leadership import redis_client
 from live.logs import configure_logging
 from live.options import LiveOptions
+from live.order_desk import require_accounts_apart
 from live.service import Service
 from live.service_manager import READY, STOPPING, tell_service_manager
 from live.spool import open_spool
@@ -75,6 +76,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
     from live.secrets import operator_token
 
     configured = [Configured.of(name, file_settings, options) for name in options.portfolios]
+    require_accounts_apart({each.name: each.brokers for each in configured})
     for each in configured:
         each.contracts.document_on(utc_now().date())  # what is wrong with a file is told before anything is begun
     process = _Process()

@@ -17,6 +17,9 @@ MOST_PAUSES = 16
 # Who went on for so long has not failed again.
 WENT_ON_SECONDS = 30.0
 LOOK_SECONDS = 1.0
+# What came back within ten minutes is kept for so long before it is given away again, then for twice as long.
+KEEPS_SECONDS = 20.0
+CAME_BACK_SECONDS = 600.0
 CANNOT = (PortfolioError, EmbeddedServerError)
 log = structlog.get_logger(__name__)
 
@@ -67,6 +70,8 @@ class Service:
         self._fail = fail
         self._life = begin(False)
         self._pauses = 1
+        self._gave_away_at = float("-inf")
+        self._keeps = KEEPS_SECONDS
         self._ending = threading.Event()
         self._changing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"service-{name}", daemon=True)
@@ -113,9 +118,8 @@ class Service:
         try:
             life.run()
             while not life.over.event.wait(LOOK_SECONDS):
-                if life.engine.serving and life.wanted_elsewhere():
-                    log.info("another instance is to lead", portfolio=self.name)
-                    life.over.end()
+                if life.engine.serving and self._may_give_away and life.wanted_elsewhere():
+                    self._give_away(life)
         except CANNOT as error:
             log.error("cannot serve", portfolio=self.name, reason=str(error))
             life.over.fail(str(error))
@@ -124,6 +128,19 @@ class Service:
             life.over.fail(str(error))
         if time.monotonic() - began > WENT_ON_SECONDS:
             self._pauses = 1
+
+    @property
+    def _may_give_away(self) -> bool:
+        # Perhaps who should lead cannot: nobody is to be without a leader for that every few seconds.
+        return time.monotonic() - self._gave_away_at > self._keeps
+
+    def _give_away(self, life: Life) -> None:
+        log.info("another instance is to lead", portfolio=self.name)
+        now = time.monotonic()
+        came_back = now - self._gave_away_at < CAME_BACK_SECONDS
+        self._keeps = min(2 * self._keeps, CAME_BACK_SECONDS) if came_back else KEEPS_SECONDS
+        self._gave_away_at = now
+        life.over.end()
 
     def _begin_anew(self) -> None:
         """Until the new engine is there, the old one keeps what comes in the spool, for whoever leads meanwhile."""

@@ -38,6 +38,7 @@ class Lives:
         self.engines: list[AnEngine] = []
         self.refusals: list[Exception] = []
         self.ends_badly = False
+        self.wanted_lives = 1
         self.gave_away: list[bool] = []
 
     def begin(self, gave_away: bool = False) -> Life:
@@ -56,7 +57,7 @@ class Lives:
             run=lambda: run(over),
             stop=lambda: self._end(f"stop {number}"),
             close=lambda: self._end(f"close {number}"),
-            wanted_elsewhere=lambda: self._wanted and number == 0,
+            wanted_elsewhere=lambda: self._wanted and number < self.wanted_lives,
         )
 
     def _end(self, what: str) -> None:
@@ -165,4 +166,18 @@ def test_what_fails_again_and_again_is_begun_less_and_less_often(monkeypatch):
     assert time.monotonic() - began >= 0.1 * (1 + 2 + 4 + 8)
     # What comes meanwhile is left to whoever leads.
     assert [engine.left >= waited for engine, waited in zip(lives.engines, (1, 2, 4, 8), strict=False)] == [True] * 4
+    service.stop()
+
+
+def test_what_came_back_is_not_given_away_again_at_once(monkeypatch):
+    """The one that is to lead may be one that follows, and cannot lead: then it would go to and fro for ever."""
+    monkeypatch.setattr(service_module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(service_module, "KEEPS_SECONDS", 0.4)
+    lives = Lives(wanted=True)
+    lives.wanted_lives = 4
+    service = Service("beta", lives.begin, None)
+    began = time.monotonic()
+    service.start()
+    assert eventually(lambda: len(lives.overs) == 4)
+    assert time.monotonic() - began >= 0.4 + 0.8
     service.stop()

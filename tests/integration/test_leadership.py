@@ -142,7 +142,8 @@ def test_a_leader_that_ends_in_the_middle_of_a_renewal_holds_nothing_afterwards(
         beat.stop()
         leader.release()
         assert over.wait(10)
-        assert rows(dsn, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%% main leader'") == [(0,)]
+        sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%% main leader'"
+        assert eventually(lambda: rows(dsn, sessions) == [(0,)])
 
 
 def test_a_leader_is_replaced_once_its_lease_has_expired_and_not_before(dsn):

@@ -162,7 +162,7 @@ def _assembled(
         every=min(EVERY_SECONDS * shared.pace, MOST_BETWEEN_BEATS),
     )
     # Undone from the last to the first; a follower need not wait for our last answers.
-    running.callback(_tell_followers, manager)
+    running.callback(_tell_followers, engine)
     running.callback(leads.release)
     running.callback(heartbeat.stop)
     running.callback(engine.stop, DRAIN_SECONDS)
@@ -201,10 +201,11 @@ def _assembled(
     )
 
 
-def _tell_followers(manager: DatabaseStateManager) -> None:
-    # They look by themselves, too.
-    with suppress(PortfolioError):
-        manager.reads.run("wake", channel=lead_channel(manager.portfolio))
+def _tell_followers(engine: LiveTradingEngine) -> None:
+    # They look by themselves, too: nobody waits for a database that is away.
+    if not engine.database_away:
+        with suppress(PortfolioError):
+            engine.reads.run("wake", channel=lead_channel(engine.portfolio_name))
 
 
 @dataclass(frozen=True, slots=True)

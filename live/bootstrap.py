@@ -26,6 +26,7 @@ from live.engine import LiveTradingEngine
 from live.leadership import redis_client
 from live.logs import configure_logging
 from live.options import LiveOptions
+from live.order_desk import require_accounts_apart
 from live.service import Service
 from live.service_manager import READY, STOPPING, tell_service_manager
 from live.spool import open_spool
@@ -75,6 +76,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
     from live.secrets import operator_token
 
     configured = [Configured.of(name, file_settings, options) for name in options.portfolios]
+    require_accounts_apart({each.name: each.brokers for each in configured})
     for each in configured:
         each.contracts.document_on(utc_now().date())  # what is wrong with a file is told before anything is begun
     process = _Process()
@@ -106,7 +108,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
             begin = partial(begin_life, shared, each, spool)
             services[each.name] = Service(each.name, begin, process.fail if alone else None)
             stack.callback(services[each.name].close)
-            stack.callback(_leave_to_the_leader, services[each.name])
+            stack.callback(services[each.name].leave_to_the_leader)
         serving = threading.Thread(target=server.serve, name="http", daemon=True)
         # Undone from the last to the first: nobody new is let in, what waits is decided and answered, then the rest.
         stack.callback(lambda: serving.join(DRAIN_SECONDS) if serving.ident is not None else None)
@@ -143,12 +145,6 @@ class _Readiness:
             self._awaited.remove(portfolio)
             if not self._awaited:
                 self._say()
-
-
-def _leave_to_the_leader(service: Service) -> None:
-    # Whoever leads next decides it: that may be another instance.
-    if not service.engine.database_away:
-        service.engine.hand_over()
 
 
 def _redis(file_settings: FileSettings) -> Any | None:

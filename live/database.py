@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -23,8 +23,8 @@ class DatabaseInUse:
     """Where it is, and on how many hosts; where lists may be read besides, how many connections to read with; how to bring it
     up, where that is ours to do."""
 
-    dsn: str
-    replica: str | None = None
+    dsn: str = field(repr=False)
+    replica: str | None = field(default=None, repr=False)
     hosts: int = 1
     pool_size: int = DEFAULT_POOL_SIZE
     start: Callable[[], object] = lambda: None

@@ -179,12 +179,15 @@ class LiveTradingEngine:
     def take_up_the_rest(self) -> None:
         """What was put into the inbox, or could not be and is in the spool, while we loaded or another engine was in our place.
         Told twice it is decided once."""
-        with suppress(PortfolioError):
-            for spooled in [] if self.spool is None else self.spool.load():
-                self._waiting.put(Delivery(spooled.given, spooled.payload, kept=True))
+        self._take_up_the_spool()
         # Once a second somebody looks there besides.
         with suppress(PortfolioError):
             self.look_into_inbox()
+
+    def _take_up_the_spool(self) -> None:
+        with suppress(PortfolioError):
+            for spooled in [] if self.spool is None else self.spool.load():
+                self._waiting.put(Delivery(spooled.given, spooled.payload, kept=True))
 
     def stop(self, timeout: float = 4.0) -> None:
         """Decide what waits, then stop; what cannot be decided within `timeout` seconds is answered `not taken`."""
@@ -194,10 +197,10 @@ class LiveTradingEngine:
             self._follower.stop()
         if self._thread.ident is None:
             self._answer_the_rest("the engine stops")
-            return
-        self._thread.join(timeout)
-        self._stopping.set()
-        self._thread.join(1.0)
+        else:
+            self._thread.join(timeout)
+            self._stopping.set()
+            self._thread.join(1.0)
         self._counter.stop()
 
     # --- what others see: committed state only
@@ -302,7 +305,8 @@ class LiveTradingEngine:
         follower, kept_only = self._follower, self.hands_on
         answer = self._taken(delivery, follower, kept_only=kept_only)
         if answer is None or answer.kind in NOT_KEPT:
-            answer = self._keeping.keep(delivery) or answer or self._abandon(delivery)
+            kept = self._keeping.keep(delivery) or (self._put_into_the_inbox(delivery) if kept_only else None)
+            answer = kept or answer or self._abandon(delivery)
             if (follower is not None or kept_only) and delivery.kept and not self.following and not self.hands_on:
                 # Meanwhile this instance leads.
                 self._waiting.put(delivery)
@@ -314,6 +318,18 @@ class LiveTradingEngine:
         if kept_only and self.spool is not None:
             return None
         return self._decided(delivery) if follower is None else self._handed_on(follower, delivery)
+
+    def _put_into_the_inbox(self, delivery: Delivery) -> Answer | None:
+        """What the disk does not take; where that cannot be done either, None."""
+        given = delivery.given
+        assert isinstance(given, SignalInput)  # noqa: S101 - commands are not taken here
+        with suppress(PortfolioError):
+            signal_id = self.db_manager.keep_received(
+                given.signal, given.fingerprint, received_at=given.received_at, payload=delivery.payload or None
+            )
+            message = "kept in the database, decided by the instance that leads"
+            return Answer(kind=AnswerKind.QUEUED, fingerprint=given.fingerprint, signal_id=signal_id, message=message)
+        return None
 
     def _decided(self, delivery: Delivery) -> Answer | None:
         patience = self._keeping.patience(self._answer_within, database_away=self.database_away)
@@ -387,6 +403,12 @@ class LiveTradingEngine:
         if self.serving:
             for delivery in self._inbox.look():
                 self._waiting.put(delivery)
+
+    def look_into_spool(self) -> None:
+        """Take up what is kept and waits nowhere: a request of the engine before this one was late to keep it. Never raises."""
+        spool = self.spool
+        if self.serving and spool is not None and spool.kept and spool.usable and not self.backlog()["backlog"]:
+            self._take_up_the_spool()
 
     def look_into_contracts(self) -> None:
         """Once a day: journal the contracts where they are others by now. Never raises."""

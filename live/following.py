@@ -14,7 +14,7 @@ import structlog
 from msgspec.structs import replace
 
 from core.db_state_manager import DatabaseStateManager, Loaded
-from core.errors import DatabaseAway, DataRefused, Halt, PoolExhausted, PortfolioError, Retryable, StateDiverged
+from core.errors import DatabaseAway, DataRefused, Halt, PortfolioError, Retryable, StateDiverged
 from core.inputs import SignalInput
 from core.models import Status
 from core.portfolio import Portfolio
@@ -132,12 +132,16 @@ class Follower:
                 first = None if signal_id is not None else self._signal(given.fingerprint)
                 if signal_id is None and first is None:
                     return None  # one server knows it, and another one, which may have taken its place, does not
-            except (DatabaseAway, PoolExhausted):
-                return None
             except DataRefused as refused:
                 return Answer(
                     kind=AnswerKind.UNDECIDABLE, fingerprint=given.fingerprint, message=f"nothing was kept: {refused}"
                 )
+            except PortfolioError as error:
+                if not isinstance(error, Retryable):
+                    log.error(
+                        "a signal could not be put into the inbox", fingerprint=given.fingerprint, error=str(error)
+                    )
+                return None
             if first is not None and first["processing_status"] != Status.RECEIVED:
                 return _duplicate(delivery, first)
             self._wake()

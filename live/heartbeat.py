@@ -88,7 +88,10 @@ class Heartbeat:
         self._due.set()
         if not self.started:
             return
-        self._thread.join(JOIN_SECONDS)
+        until = time.monotonic() + JOIN_SECONDS
+        for thread in (self._thread, self._renewing):
+            if thread.ident is not None:
+                thread.join(max(0.0, until - time.monotonic()))
         for channel in (inbox_channel, lead_channel):
             self._listener.forget(channel(self._manager.portfolio))
         if not self._shares:
@@ -145,6 +148,7 @@ class Heartbeat:
             )
             if not self._stopping.is_set():
                 self._engine.look_into_inbox()
+                self._engine.look_into_spool()
                 self._engine.look_into_contracts()
                 self._engine.look_into_rolls()
         except LockHeld as error:

@@ -1,6 +1,6 @@
 """Puts the way of orders together: which broker, where instruments are traded there, and the dispatcher between."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -37,6 +37,23 @@ def brokers_settings(file_settings: FileSettings, broker: str) -> BrokersSetting
     if file_settings.brokers.get("use", broker) != broker:
         raise ConfigurationError(f"`brokers.use` is another than `--broker {broker}`: leave it out, `--broker` says it")
     return validated(BrokersSettings, {**file_settings.brokers, "use": broker}, "`brokers`")
+
+
+def require_accounts_apart(brokers: Mapping[str, BrokersSettings]) -> None:
+    """Raise ConfigurationError where two portfolios trade the same at one account: whose an order or a position is that only
+    the broker tells of, neither could know."""
+    traded: dict[tuple[tuple[object, ...], str, str], str] = {}
+    for portfolio, each in brokers.items():
+        if each.account is None:
+            continue
+        for instrument, market in each.markets.items():
+            symbol = market.symbol or instrument
+            other = traded.setdefault((each.account, symbol, market.exchange), portfolio)
+            if other != portfolio:
+                raise ConfigurationError(
+                    f"`brokers`: portfolios {other} and {portfolio} would both trade {symbol} ({market.exchange}) at one "
+                    f"account of {each.use}; give each an account of its own, or other `brokers.markets`, below `portfolios`"
+                )
 
 
 def settings_for(settings: Settings, brokers: BrokersSettings) -> Settings:

@@ -1,7 +1,7 @@
 """The portfolios that this process serves, as HTTP knows them: which one a request is for."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import tzinfo
 
 from live.api.errors import malformed, unknown_portfolio
@@ -19,7 +19,7 @@ class Served:
     engine_now: Callable[[], Engine]
     instruments: Callable[[], Collection[str]]
     naive_timezone: tzinfo
-    webhook_secret: str | None
+    webhook_secret: str | None = field(repr=False)
     as_listed: bool = False
 
     @property

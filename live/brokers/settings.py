@@ -208,6 +208,15 @@ class BrokersSettings(_WithSecrets):
         """The instruments that are traded by contract."""
         return frozenset(name for name, market in self.markets.items() if market.contracts)
 
+    @property
+    def account(self) -> tuple[object, ...] | None:
+        """What tells the account in use from another one; None on paper, where each portfolio has a book of its own."""
+        if self.use == "openalgo" and self.openalgo is not None:
+            return self.use, self.openalgo.url, self.openalgo.api_key
+        if self.use == "ccxt" and self.ccxt is not None:
+            return self.use, self.ccxt.venue, self.ccxt.sandbox, self.ccxt.api_key
+        return None
+
     @model_validator(mode="after")
     def _has_what_it_uses(self) -> Self:
         if self.use != "paper" and getattr(self, self.use) is None:

@@ -124,6 +124,22 @@ def test_one_portfolio_that_cannot_start_does_not_keep_the_others_from_serving(f
         assert eventually(lambda: len(live.get("/positions")[1]["positions"]) == 1)
 
 
+def test_what_comes_to_an_instance_that_cannot_lead_or_follow_is_decided_by_the_one_that_leads(folder: Path) -> None:
+    """The balancer sends alerts there too: its other portfolios are ready."""
+    data = folder / "data"
+    config = folder / "other.json"
+    config.write_text(json.dumps({"portfolios": {"alpha": {"initial_capital": 2000000}}}))
+    with (
+        LiveProcess(data, *named("alpha"), "--capital", "4000000") as leader,
+        LiveProcess(data, *named("alpha", "beta"), "--config", str(config)) as misfit,
+    ):
+        assert eventually(lambda: "capital changes by a flow" in misfit.log())
+        status, answer = misfit.post(an_alert(), "/webhook/alpha")
+        assert (status, answer["status"]) == (202, "queued")
+        assert eventually(lambda: len(leader.get("/positions")[1]["positions"]) == 1, 20)
+        assert eventually(lambda: misfit.get("/status?portfolio=alpha")[1]["spool"]["kept"] == 0)
+
+
 def test_leadership_is_spread_over_the_instances_and_nothing_is_lost_while_it_moves(folder: Path) -> None:
     data = folder / "data"
     with ExitStack() as stack:

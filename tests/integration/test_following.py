@@ -26,7 +26,7 @@ from live.database import DatabaseInUse
 from live.deliveries import CROWD
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
-from live.spool import open_spool
+from live.spool import Spool, open_spool
 from live.start import Start
 from tests.builders import a_signal, minutes
 from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of, without_waiting
@@ -255,6 +255,27 @@ def starting(engine: LiveTradingEngine, dsn: str) -> Iterator[threading.Event]:
         leads.release()
 
 
+def test_a_follower_that_is_stopped_leaves_no_thread_behind(dsn):
+    """Of several portfolios in a process one may be begun anew again and again."""
+    before = set(threading.enumerate())
+    with a_leader_that_listens(dsn), a_follower(dsn) as follower:
+        signal = a_signal(timestamp=minutes(2))
+        assert status_of(follower.process_signal(signal)) == "executed"
+        assert follower.process_signal(signal).kind is AnswerKind.DUPLICATE
+        assert eventually(lambda: rows(dsn, "SELECT deliveries FROM signal_log") == [(2,)])
+    # The watchdog is the process's.
+    assert eventually(lambda: {each.name for each in set(threading.enumerate()) - before} <= {"database-watchdog"})
+
+
+def test_what_a_follower_may_not_put_into_the_inbox_is_kept_on_its_disk(dsn, tmp_path: Path):
+    with an_engine(dsn), open_spool(tmp_path, "main") as spool, a_follower(dsn, spool=spool) as follower:
+        rows(dsn, "ALTER TABLE signal_log RENAME TO taken_away")
+        assert follower.process_signal(a_signal(timestamp=minutes(2))).kind is AnswerKind.QUEUED
+        rows(dsn, "ALTER TABLE taken_away RENAME TO signal_log")
+        follower.hand_over()
+        assert rows(dsn, "SELECT processing_status FROM signal_log") == [("received",)]
+
+
 def test_while_another_versions_program_leads_signals_are_handed_on_to_it(dsn, tmp_path: Path, monkeypatch):
     lock = PortfolioLock(dsn, "main", "the leader")
     lock.acquire(0)
@@ -280,6 +301,20 @@ def test_while_another_versions_program_leads_signals_are_handed_on_to_it(dsn, t
             lock.release()
             assert eventually(lambda: newer.serving)
             assert status_of(newer.process_signal(a_signal(**GOLD, timestamp=minutes(2.5)))) == "executed"
+
+
+def test_while_another_versions_program_leads_a_full_disk_turns_no_signal_away(dsn, tmp_path: Path):
+    with an_engine(dsn) as leader, DatabaseStateManager(dsn, instance_id="newer") as manager:
+        spool = Spool(tmp_path / "main-1.sqlite", most=0)
+        newer = LiveTradingEngine(manager, without_waiting(), clock=Ticking(minutes(3)), spool=spool)
+        newer.hands_on = True
+        assert newer.process_signal(a_signal(timestamp=minutes(2))).kind is AnswerKind.QUEUED
+        leader.look_into_inbox()
+        assert eventually(lambda: len(leader.positions) == 1)
+        rows(dsn, "ALTER TABLE signal_log RENAME TO taken_away")
+        assert newer.process_signal(a_signal(**GOLD, timestamp=minutes(2))).kind is AnswerKind.UNKNOWN
+        newer.stop()
+        spool.close()
 
 
 def test_what_was_kept_on_the_disk_while_it_took_over_is_decided_by_the_new_leader(dsn, tmp_path: Path):

@@ -764,6 +764,26 @@ def _taken(lock: PortfolioLock) -> bool:
     return True
 
 
+def test_what_the_engine_before_this_one_was_late_to_keep_is_decided(dsn, spool):
+    """A request that was with it when the portfolio was begun anew may be on the disk only after the new one has looked."""
+    with an_engine(dsn, clock=Clock(NOW)) as before:
+        before.spool = before._keeping.spool = spool
+    with an_engine(dsn, clock=Clock(NOW), spool=spool) as engine:
+        engine.take_up_the_rest()
+        assert before.process_signal(a_signal(timestamp=minutes(16))).kind is QUEUED
+        lock = PortfolioLock(dsn, "main", "A")
+        lock.acquire(1)
+        beat = Heartbeat(engine.db_manager, led_by(lock), engine, revive=lambda: None, on_lost=print)
+        beat.start(hostname="h", port=1, version="1")
+        try:
+            assert eventually(lambda: len(engine.positions) == 1 and not spool.kept)
+            assert outcomes(dsn)[-1][2] == "executed"
+        finally:
+            beat.stop()
+            lock.release()
+        proved(dsn, engine)
+
+
 def test_a_heartbeat_that_fails_in_any_way_goes_on(dsn, proxy, spool):
     with an_engine(proxy.dsn, spool=spool) as engine:
         lock = PortfolioLock(proxy.dsn, "main", "A")

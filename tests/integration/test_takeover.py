@@ -15,6 +15,7 @@ from core.journal import FORMAT
 from core.postgres.journal_stream import journal_stream
 from core.settings import Settings
 from live import recovery
+from live.assembly import _tell_followers
 from live.engine import LiveTradingEngine
 from live.verify import verify
 from tests.builders import a_signal, minutes
@@ -168,3 +169,16 @@ def test_who_led_is_remembered_term_by_term(dsn: str) -> None:
         (now,) = rows(dsn, "SELECT term, instance_id, acquired_at FROM leadership")
         assert [row["term"] for row in terms] == [now[0], now[0] - 1, now[0] - 2]
         assert (terms[0]["instance_id"], terms[0]["acquired_at"]) == (now[1], now[2])
+
+
+def test_followers_are_told_that_the_lead_is_free_but_a_database_that_is_away_is_not_waited_for(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    with an_engine(dsn) as engine:
+        monkeypatch.setattr(engine.reads, "run", lambda name, **_: asked.append(name))
+        _tell_followers(engine)
+        assert asked == ["wake"]
+        engine.database_away = True
+        _tell_followers(engine)
+        assert asked == ["wake"]

@@ -1,5 +1,6 @@
 """The brokers' settings: checked, and silent about what is secret."""
 
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from pydantic import ValidationError
 
 from core.config import load_file_settings
 from core.errors import ConfigurationError
+from live.bootstrap import run_live
 from live.brokers.quotes_file import read_quotes
 from live.brokers.settings import BrokersSettings, CcxtSettings, OpenAlgoSettings, PaperSettings
-from live.order_desk import SWITCH, brokers_settings, order_desk, settings_for
+from live.options import LiveOptions
+from live.order_desk import SWITCH, brokers_settings, order_desk, require_accounts_apart, settings_for
 from tests.builders import NOON, settings_with
 from tests.contracts import a_contracts_desk
 from tests.fake_engine import FakeEngine
@@ -188,3 +191,37 @@ def test_the_folder_of_the_switch_is_there_before_any_order_can_be_sent(tmp_path
     )
     with desk:
         (tmp_path / "data" / "broker" / SWITCH).touch()
+
+
+def _two_portfolios(tmp_path: Path, own: dict[str, Any]) -> Path:
+    file = tmp_path / "portfolios.json"
+    common = {"openalgo": {"api_key": KEY}, "markets": {"GOLD_MINI": {"symbol": "GOLDM", "exchange": "MCX"}}}
+    file.write_text(json.dumps({"brokers": common, "portfolios": {"beta": {"brokers": own}}}))
+    return file
+
+
+def test_two_portfolios_do_not_trade_the_same_at_one_account(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An order whose answer is lost is looked for by its shape, and a position is the account's: whose would they be?"""
+    file = _two_portfolios(tmp_path, {})
+    # Where nothing can be made: a configuration that is taken ends there.
+    options = LiveOptions(data_dir=file / "data", portfolios=("alpha", "beta"), config=file, broker="openalgo")
+    assert run_live(options) == 1
+    told = capsys.readouterr().err
+    assert "portfolios alpha and beta would both trade GOLDM (MCX) at one account of openalgo" in told
+    assert KEY not in told
+
+
+@pytest.mark.parametrize(
+    "broker, own",
+    [
+        ("openalgo", {"openalgo": {"api_key": "another"}}),
+        ("openalgo", {"markets": {"GOLD_MINI": {"symbol": "GOLDPETAL", "exchange": "MCX"}}}),
+        # Each has a book of its own.
+        ("paper", {}),
+    ],
+)
+def test_two_portfolios_may_trade_apart(tmp_path: Path, broker: str, own: dict[str, Any]) -> None:
+    settings = load_file_settings(_two_portfolios(tmp_path, own))
+    require_accounts_apart({name: brokers_settings(settings.of(name), broker) for name in ("alpha", "beta")})

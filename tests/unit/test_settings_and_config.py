@@ -4,6 +4,7 @@ import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import ValidationError
@@ -18,7 +19,10 @@ from core.config import (
 from core.errors import ConfigurationError
 from core.numbers import DEFAULT_CAPITAL
 from core.settings import Settings
+from live.database import DatabaseInUse
+from live.portfolios import Served
 from tests.builders import settings_with
+from tests.fake_engine import FakeEngine
 
 
 @pytest.fixture(autouse=True)
@@ -194,6 +198,11 @@ def test_secrets_are_shown_in_no_representation(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PORTFOLIO_WEBHOOK_SECRET", "hush-hush")
     monkeypatch.setenv("PORTFOLIO_OPERATOR_TOKEN", "hush-hush-hush-hush")
     assert "hush" not in repr(load_file_settings(None))
+    served = Served(
+        engine_now=FakeEngine, instruments=tuple, naive_timezone=ZoneInfo("UTC"), webhook_secret="hush of one portfolio"
+    )
+    assert "hush" not in repr(served)
+    assert "hush" not in repr(DatabaseInUse(dsn="host=here password=hush"))
 
 
 # --- what is wrong is named ---------------------------------------------------------------------------------------

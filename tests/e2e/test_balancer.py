@@ -12,13 +12,12 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from core.postgres.migrations import head
 from tests.balancer import NEEDS_HAPROXY, Balancer, balancer
-from tests.crash.load import ENVIRONMENT, Ledger, Load, Sent, prove
+from tests.crash.load import ENVIRONMENT, Load, prove
 from tests.database_file import pointed_to
 from tests.e2e.test_live import an_alert
 from tests.live_process import ROOT, LiveProcess, Served
@@ -98,20 +97,6 @@ def two_behind_a_balancer(dsn: str, folder: Path, **environment: str) -> Iterato
             yield pair, before_them
 
 
-class Taken(Ledger):
-    """As its senders saw it: whatever was no 2xx is kept as well."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.others: list[tuple[int, Any]] = []
-
-    def note(self, alert: Sent, status: int, answer: Any, seconds: float) -> bool:
-        taken = super().note(alert, status, answer, seconds)
-        if not taken:
-            self.others.append((status, answer))
-        return taken
-
-
 def killed(engine: LiveProcess) -> None:
     os.kill(engine.process.pid, signal.SIGKILL)
     engine.process.wait(10)
@@ -126,7 +111,6 @@ def stopped(engine: LiveProcess) -> None:
 def test_engines_that_end_in_a_burst_are_not_seen_by_who_sends_alerts_to_the_balancer(dsn, folder, note, fault):
     with two_behind_a_balancer(dsn, folder) as (pair, before_them):
         load = Load(before_them, f"balancer {fault.__name__}")
-        load.ledger = Taken()
         with load.running():
             for number in range(2 * ROUNDS):
                 load.wait_for(answers=20)
@@ -134,14 +118,13 @@ def test_engines_that_end_in_a_burst_are_not_seen_by_who_sends_alerts_to_the_bal
                 fault(pair.leader if number % 2 else pair.follower)
                 load.wait_for(answers=20)
                 pair.mend()
-        assert load.ledger.others == [], (folder / "haproxy.log").read_text()
+        assert load.ledger.turned_away == [], (folder / "haproxy.log").read_text()
         prove(load, pair.leader, dsn, note, faults=2 * ROUNDS)
 
 
 def test_a_leader_that_is_paused_costs_alerts_time_but_none_is_turned_away(dsn, folder, note):
     with two_behind_a_balancer(dsn, folder) as (pair, before_them):
         load = Load(before_them, "balancer paused")
-        load.ledger = Taken()
         # Who meets the paused one is asked for again at the other after 2.4 s.
         load.require_prompt_answers = lambda: None
         leader, follower = pair.leader, pair.follower
@@ -157,14 +140,13 @@ def test_a_leader_that_is_paused_costs_alerts_time_but_none_is_turned_away(dsn, 
             assert leader.process.wait(30) == 1
             pair.mend()
             load.wait_for(answers=20)
-        assert load.ledger.others == [], (folder / "haproxy.log").read_text()
+        assert load.ledger.turned_away == [], (folder / "haproxy.log").read_text()
         prove(load, pair.leader, dsn, note, faults=1)
 
 
 def test_an_upgrade_with_a_migration_follower_first_turns_no_alert_away(dsn, folder, note):
     with two_behind_a_balancer(dsn, folder) as (pair, before_them):
         load = Load(before_them, "balancer upgraded")
-        load.ledger = Taken()
         leader, follower = pair.leader, pair.follower
         first, second = pair.engines.index(follower), pair.engines.index(leader)
         with load.running():
@@ -181,7 +163,7 @@ def test_an_upgrade_with_a_migration_follower_first_turns_no_alert_away(dsn, fol
             load.wait_for(answers=20)
             pair.mend()
             load.wait_for(answers=20)
-        assert load.ledger.others == [], (folder / "haproxy.log").read_text()
+        assert load.ledger.turned_away == [], (folder / "haproxy.log").read_text()
         assert leads(pair.engines[first])
         assert [engine.get("/db/status")[1]["migration_version"] for engine in pair.engines] == [version, version]
         prove(load, pair.engines[first], dsn, note, faults=2)

@@ -13,6 +13,7 @@ from core.db_state_manager import DatabaseStateManager
 from core.postgres.migrations import migrate
 from core.settings import Settings
 from live.logs import configure_logging
+from tests.dealing import dealt, workers
 from tests.postgres_server import drop_database, fresh_database, shared_server
 
 pytest_plugins = ["tests.crash.totals"]
@@ -74,3 +75,9 @@ def settings() -> Settings:
 def now() -> datetime:
     """A Wednesday in January."""
     return datetime(2026, 1, 14, 6, 15, 5, tzinfo=UTC)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several workers each begins with what takes long."""
+    if workers() > 1:
+        items[:] = dealt([(item.nodeid, item) for item in items], workers())

@@ -1,7 +1,8 @@
-"""The order of a run by several workers: what takes long is begun first, and dealt out, so that nobody is left with it at the end."""
+"""The order of a run by several workers: what takes long is begun first, and dealt out, so that none is left with it at the end."""
 
 import os
 from collections.abc import Sequence
+from itertools import islice
 from typing import TypeVar
 
 # The folders whose tests take longest, the longest first.
@@ -15,7 +16,7 @@ def workers() -> int:
 
 
 def dealt(items: Sequence[tuple[str, _Item]], hands: int) -> list[_Item]:
-    """The items, given with their paths, in as many equal parts as there are workers, each with its share of the slow ones first."""
+    """The items, given with their paths, in as many equal parts as there are workers, each with its share of slow ones first."""
     rank = {path: next((n for n, folder in enumerate(SLOW) if folder in path), len(SLOW)) for path, _ in items}
     slow = [item for path, item in sorted(items, key=lambda pair: rank[pair[0]]) if rank[path] < len(SLOW)]
     quick = iter([item for path, item in items if rank[path] == len(SLOW)])
@@ -24,5 +25,5 @@ def dealt(items: Sequence[tuple[str, _Item]], hands: int) -> list[_Item]:
         share = slow[hand::hands]
         size = len(items) * (hand + 1) // hands - len(items) * hand // hands
         order += share
-        order += [item for item, _ in zip(quick, range(max(0, size - len(share))), strict=False)]
+        order += islice(quick, max(0, size - len(share)))
     return [*order, *quick]

@@ -1,4 +1,4 @@
-"""The order of a run by several workers: what takes long is begun first, and dealt out, so that none is left with it at the end."""
+"""The order of a run by several workers: what takes long is begun first, and dealt out, so that none has it left at the end."""
 
 import os
 from collections.abc import Sequence

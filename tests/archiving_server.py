@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from contextlib import suppress
@@ -14,6 +13,7 @@ import psycopg2.extensions
 
 from core.postgres.embedded_account import give, make_private_folder, run_as, server_account, write_owned
 from core.postgres.embedded_binaries import programs_for
+from tests.free_ports import free_ports
 from tests.queries import rows
 
 PATIENCE_SECONDS = 60.0
@@ -29,9 +29,7 @@ class ArchivingServer:
         self.archived = folder / "archived"
         self.account = server_account(self.data)
         self.programs = programs_for(self.account, major, folder).folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        (self.port,) = free_ports(1)
         make_private_folder(self.archived, self.account)
         self._process: subprocess.Popen[bytes] | None = None
 

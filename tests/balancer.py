@@ -2,15 +2,15 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from live.server import Server
+from tests.free_ports import free_ports
 from tests.live_process import ROOT, LiveProcess, Served, listens
 from tests.waiting import eventually
 
@@ -60,12 +60,3 @@ def balancer(log: Path, *engines: LiveProcess | Server, bind_options: str = "") 
         assert eventually(lambda: listens(started.port) or started.process.poll() is not None)
         assert started.process.poll() is None, log.read_text()
         yield started
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]

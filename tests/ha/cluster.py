@@ -17,7 +17,8 @@ from typing import Any
 
 import psutil
 import psycopg2
-import psycopg2.extensions
+import psycopg2.extensionsfrom tests.free_ports import free_ports
+
 
 from core.postgres.embedded_account import Account, EmbeddedServerError, make_private_folder, run_as, server_account
 from core.postgres.embedded_binaries import Programs, programs_for
@@ -57,18 +58,6 @@ def what_is_missing() -> str | None:
     if asked.returncode != 0:
         return f"{account.name}, whom PostgreSQL runs as, cannot run Patroni: {asked.stderr.strip()[-200:]}"
     return None
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 class Program:

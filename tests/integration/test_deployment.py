@@ -30,7 +30,7 @@ from live.cli.live import live
 from live.secrets import is_loopback
 from live.server import DRAIN_SECONDS as SERVER_DRAIN_SECONDS
 from live.server import MAX_HEADER_BYTES
-from tests.balancer import CONFIGURATION, NEEDS_HAPROXY, balancer, environment, free_ports
+from tests.balancer import CONFIGURATION, NEEDS_HAPROXY, balancer, environment
 from tests.deployment import (
     COMPOSE,
     DEPLOY,
@@ -48,6 +48,7 @@ from tests.deployment import (
 )
 from tests.e2e.test_live import clean_folder
 from tests.fake_engine import BASE_ENTRY, FakeEngine
+from tests.free_ports import free_ports
 from tests.integration.test_docs import (
     BINARIES,
     OWNER,

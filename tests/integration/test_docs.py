@@ -13,7 +13,6 @@ import select
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -73,6 +72,7 @@ from tests.command_line import run
 from tests.database_file import pointed_to
 from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of
 from tests.fake_engine import FakeEngine, an_app
+from tests.free_ports import free_ports
 from tests.ha.cluster import DYNAMIC_SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -265,10 +265,8 @@ def shell(folder: Path) -> Iterator[Shell]:
 
 
 def a_free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    (port,) = free_ports(1)
+    return port
 
 
 # --- a PostgreSQL as one installs it: passwords, TCP on loopback

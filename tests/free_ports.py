@@ -1,4 +1,4 @@
-"""Ports for servers that a test starts: below those that connections are given, so that none is taken before its server has it."""
+"""Ports for servers that a test starts: below those that connections are given, so that none is gone before its server has it."""
 
 import socket
 from contextlib import ExitStack

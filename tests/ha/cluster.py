@@ -5,7 +5,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,11 +16,11 @@ from typing import Any
 
 import psutil
 import psycopg2
-import psycopg2.extensionsfrom tests.free_ports import free_ports
-
+import psycopg2.extensions
 
 from core.postgres.embedded_account import Account, EmbeddedServerError, make_private_folder, run_as, server_account
 from core.postgres.embedded_binaries import Programs, programs_for
+from tests.free_ports import free_ports
 
 KEEPER = Path(__file__).with_name("keeper.py")
 # The shortest that Patroni permits is 20, 1 and 3. A ttl is what a lost node costs; the other two leave a busy machine some air.

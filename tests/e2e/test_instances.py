@@ -13,12 +13,11 @@ import psycopg2
 import pytest
 
 from core.postgres.embedded import EmbeddedServer
-from core.postgres.journal_stream import journal_stream
-from live.verify import verify
 from tests.e2e.test_live import an_alert, folder
 from tests.live_process import LiveProcess
 from tests.queries import rows
 from tests.redis_server import NEEDS_REDIS, redis_server
+from tests.verified import verified
 from tests.waiting import eventually
 
 __all__ = ["folder", "redis_server"]
@@ -33,11 +32,6 @@ def two(data: Path, **environment: str) -> Iterator[tuple[LiveProcess, LiveProce
         with LiveProcess(data, environment=environment) as follower:
             assert follower.get("/status")[1]["leader"] is False
             yield leader, follower
-
-
-def proved(data: Path) -> None:
-    with journal_stream(EmbeddedServer.dsn_of(data), "main") as stream:
-        verify(stream, "main")
 
 
 def leads(live: LiveProcess) -> bool:
@@ -100,7 +94,7 @@ def test_when_the_leader_goes_the_follower_leads_and_nothing_is_lost_or_doubled(
         assert follower.get("/status")[1]["failed_invariants"] == []
         ended = "crashed" if how is signal.SIGKILL else "standby"
         assert eventually(lambda: _instances(dsn) == {leader.process.pid: ended, follower.process.pid: "active"})
-        proved(data)
+        verified(EmbeddedServer.dsn_of(data))
 
 
 def test_the_lead_is_handed_over_and_back_and_no_alert_is_turned_away(folder):
@@ -136,7 +130,7 @@ def test_the_lead_is_handed_over_and_back_and_no_alert_is_turned_away(folder):
         assert second.process.poll() is None
         terms = first.get("/instances")[1]["terms"]
         assert [row["port"] for row in terms[:4]] == [second.port, first.port, second.port, first.port]
-        proved(data)
+        verified(EmbeddedServer.dsn_of(data))
 
 
 def _into_the_end_of(leader: LiveProcess, follower: LiveProcess, how: signal.Signals) -> dict[str, dict[int, Any]]:
@@ -189,7 +183,7 @@ def test_a_leader_that_is_paused_is_replaced_and_does_no_harm_when_it_wakes(fold
         assert late is None or late[0] in (202, 503)
         assert leader.process.wait(20) == 1
         assert follower.post(an_alert("EXIT", "ALL", ago=70, price=58800))[1]["status"] == "executed"
-        proved(data)
+        verified(EmbeddedServer.dsn_of(data))
 
 
 def test_a_restart_of_postgresql_changes_no_leader_and_loses_nothing(folder):
@@ -223,7 +217,7 @@ def test_a_restart_of_postgresql_changes_no_leader_and_loses_nothing(folder):
         assert (leads(leader), leads(follower)) == (True, False)
         assert leader.process.poll() is None
         assert follower.get("/status")[1]["spool"]["kept"] == leader.get("/status")[1]["spool"]["kept"] == 0
-        proved(data)
+        verified(EmbeddedServer.dsn_of(data))
 
 
 def test_orders_and_stops_at_a_broker_go_on_with_the_next_leader(folder):
@@ -238,4 +232,4 @@ def test_orders_and_stops_at_a_broker_go_on_with_the_next_leader(folder):
         found = "SELECT purpose, state, filled_lots, settled FROM orders ORDER BY journal_seq"
         assert eventually(lambda: rows(dsn, found) == ended)
         assert follower.get("/positions?status=open")[1]["positions"] == []
-        proved(data)
+        verified(EmbeddedServer.dsn_of(data))

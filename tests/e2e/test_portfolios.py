@@ -12,12 +12,11 @@ from typing import Any, Self
 import pytest
 
 from core.postgres.embedded import EmbeddedServer
-from core.postgres.journal_stream import journal_stream
-from live.verify import verify
 from tests.crash.totals import FULL
 from tests.e2e.test_live import an_alert, folder
 from tests.live_process import LiveProcess
 from tests.queries import rows
+from tests.verified import verified
 from tests.waiting import eventually
 
 __all__ = ["folder"]
@@ -31,12 +30,6 @@ def named(*portfolios: str) -> list[str]:
 
 def roles(live: LiveProcess) -> dict[str, str]:
     return {each["portfolio"]: each["role"] for each in live.get("/portfolios")[1]["portfolios"]}
-
-
-def proved(data: Path, portfolio: str) -> int:
-    """How many entries its journal has; each is decided again."""
-    with journal_stream(EmbeddedServer.dsn_of(data), portfolio) as stream:
-        return verify(stream, portfolio).entries
 
 
 @pytest.fixture
@@ -75,7 +68,7 @@ def test_each_portfolio_has_its_own_capital_secret_limits_and_tables(folder: Pat
         assert positions["gamma"][0]["lot_size"].startswith("15")
         assert live.get("/ready") == (200, {"ready": True})
         for name in told:
-            proved(data, name)
+            verified(EmbeddedServer.dsn_of(data), name)
 
 
 def test_an_alert_says_by_path_query_or_body_for_which_portfolio_it_is(folder: Path) -> None:
@@ -162,7 +155,7 @@ def test_leadership_is_spread_over_the_instances_and_nothing_is_lost_while_it_mo
             load.at_least(300)
         load.each_was_taken_and_decided_once(data)
         for name in NAMES:
-            proved(data, name)
+            verified(EmbeddedServer.dsn_of(data), name)
 
 
 def _leaders(lives: list[LiveProcess]) -> dict[str, int]:

@@ -32,13 +32,11 @@ from core.journal import Batch
 from core.postgres.client_programs import client_program, connection_for
 from core.postgres.connections import connect
 from core.postgres.embedded_binaries import shipped_versions
-from core.postgres.journal_stream import journal_stream
 from core.postgres.lease import PortfolioLock
 from core.postgres.migrations import functions, head, migrate, tables
 from live.backup import BackupRefused, OpenBackup, open_backup
 from live.engine import LiveTradingEngine
 from live.spool import Spool
-from live.verify import Verified, verify
 from tests.archiving_server import ArchivingServer
 from tests.builders import a_signal, given, minutes, settings_with
 from tests.command_line import run
@@ -47,6 +45,7 @@ from tests.engines import Clock, an_engine, status_of, without_waiting
 from tests.live_process import ROOT
 from tests.postgres_server import drop_database, fresh_database
 from tests.queries import rows
+from tests.verified import verified
 from tests.waiting import eventually
 
 PATIENCE_SECONDS = 60.0
@@ -115,11 +114,6 @@ def content(dsn: str, schema: str = "public") -> dict[str, list[tuple[Any, ...]]
     """Every row of every table of a portfolio, in the order of their keys."""
     there = [name for (name,) in rows(dsn, "SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,))]
     return {name: rows(dsn, f'SELECT t.* FROM "{schema}"."{name}" AS t ORDER BY 1, t::TEXT') for name in sorted(there)}
-
-
-def verified(dsn: str, portfolio: str = "main") -> Verified:
-    with journal_stream(dsn, portfolio) as stream:
-        return verify(stream, portfolio)
 
 
 def left_in(folder: Path) -> list[str]:

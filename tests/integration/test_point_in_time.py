@@ -21,9 +21,7 @@ from core.postgres.embedded_account import give, server_account
 from core.postgres.embedded_binaries import shipped_versions
 from core.postgres.embedded_cluster import Layout
 from core.postgres.embedded_process import live_postmaster
-from core.postgres.journal_stream import journal_stream
 from core.postgres.migrations import migrate
-from live.verify import verify
 from tests.archiving_server import PATIENCE_SECONDS, ArchivingServer
 from tests.builders import a_signal, minutes
 from tests.command_line import run
@@ -32,6 +30,7 @@ from tests.database_file import pointed_to
 from tests.engines import Clock, an_engine, status_of
 from tests.live_process import LiveProcess
 from tests.queries import rows
+from tests.verified import verified
 from tests.waiting import eventually
 
 BINARIES = shipped_versions()[max(shipped_versions())] / "bin"
@@ -96,11 +95,6 @@ def kept(dsn: str) -> list[str]:
     return [
         found for (found,) in rows(dsn, "SELECT fingerprint FROM decision_journal WHERE kind = 'signal' ORDER BY seq")
     ]
-
-
-def verified(dsn: str) -> int:
-    with journal_stream(dsn, "main") as stream:
-        return verify(stream, "main").entries
 
 
 def goes_on(options: tuple[str, ...], folder: Path, dsn: str, *, next_alert: bytes) -> None:
@@ -168,7 +162,7 @@ def test_a_destroyed_server_is_recovered_from_base_backup_and_archive(lost: Lost
     }[to]
     lost.server.recover(lost.base, lost.server.archived, **target)
     assert kept(lost.server.dsn) == lost.acknowledged[:count]
-    assert verified(lost.server.dsn) > count
+    assert verified(lost.server.dsn).entries > count
     # What came when the server was gone waits in the spool of that data folder, and is decided by the next start there.
     goes_on(lost.options, folder, lost.server.dsn, next_alert=next(later_alerts()))
     with LiveProcess(folder / "data", *lost.options):
@@ -280,14 +274,14 @@ def test_an_engine_under_which_the_database_goes_back_reads_it_anew_and_is_halte
             cursor.execute(f"ALTER DATABASE {name} RENAME TO {name}_lost")
             cursor.execute(f"ALTER DATABASE {name}_then RENAME TO {name}")
             cursor.execute(f"DROP DATABASE {name}_lost")
-        entries = verified(dsn)
+        entries = verified(dsn).entries
         # It would be rejected otherwise too, so that no row but the journal's could tell.
         assert status_of(engine.process_signal(a_signal(timestamp=minutes(2)))) == "blocked: halted"
         assert engine.portfolio.state.halted
         reasons = "SELECT input ->> 'reason' FROM decision_journal WHERE kind = 'halt'"
         assert "the database went back to an earlier time" in rows(dsn, reasons)[0][0]
         assert status_of(engine.process_signal(a_signal("EXIT", layer="ALL", timestamp=minutes(2.5)))) == "executed"
-    assert verified(dsn) == entries + 3
+    assert verified(dsn).entries == entries + 3
 
 
 @contextmanager

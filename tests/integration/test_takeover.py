@@ -12,15 +12,15 @@ from core.db_state_manager import DatabaseStateManager
 from core.errors import TooNew
 from core.inputs import MoveCapital
 from core.journal import FORMAT
-from core.postgres.journal_stream import journal_stream
 from core.settings import Settings
 from live import recovery
 from live.assembly import _tell_followers
 from live.engine import LiveTradingEngine
-from live.verify import verify
+from live.following import Follower
 from tests.builders import a_signal, minutes
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
 from tests.queries import rows
+from tests.verified import verified
 from tests.waiting import eventually
 
 GOLD: dict[str, Any] = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500, "atr": 500}
@@ -67,11 +67,6 @@ def a_story(leader: LiveTradingEngine) -> None:
     leader.process_signal(a_signal("EXIT", **{**GOLD, "stop": None}, timestamp=minutes(2.5)))
 
 
-def proved(dsn: str) -> None:
-    with journal_stream(dsn, "main") as stream:
-        verify(stream, "main")
-
-
 def test_a_takeover_loads_nothing_and_goes_on_from_the_same_state(dsn: str, loads: list[str]) -> None:
     with an_engine(dsn, clock=Clock(minutes(3))) as leader, a_follower(dsn) as follower:
         a_story(leader)
@@ -89,14 +84,15 @@ def test_a_takeover_loads_nothing_and_goes_on_from_the_same_state(dsn: str, load
         again = a_signal("EXIT", price=53400, stop=None, timestamp=minutes(5.3))
         assert status_of(follower.process_signal(again)) == "executed"
         assert follower.portfolio == rows_as_portfolio(dsn, follower.portfolio)
-        proved(dsn)
+        verified(dsn)
 
 
 def test_what_was_committed_after_the_last_look_is_caught_up_with(
     dsn: str, loads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recovery, "ENTRIES_AT_ONCE", 3)
-    with an_engine(dsn, clock=Clock(minutes(3))) as leader, a_follower(dsn, follow_every=3600) as follower:
+    monkeypatch.setattr(Follower, "_look", lambda _: None)
+    with an_engine(dsn, clock=Clock(minutes(3))) as leader, a_follower(dsn) as follower:
         before = follower.portfolio
         a_story(leader)
         assert follower.portfolio == before
@@ -105,7 +101,7 @@ def test_what_was_committed_after_the_last_look_is_caught_up_with(
         assert "follower" not in loads
         assert follower.portfolio == rows_as_portfolio(dsn, follower.portfolio)
         assert follower.portfolio.state == leader.portfolio.state
-        proved(dsn)
+        verified(dsn)
 
 
 def test_another_journal_than_the_one_that_was_followed_is_loaded(dsn: str, loads: list[str]) -> None:
@@ -144,7 +140,7 @@ def test_other_settings_of_who_takes_over_are_journalled_first(dsn: str, loads: 
         assert follower.portfolio.settings.limits.risk_percent == 7
         kinds = rows(dsn, "SELECT kind, term FROM decision_journal ORDER BY seq DESC LIMIT 2")
         assert [kind for kind, _ in kinds] == ["term", "settings"]
-        proved(dsn)
+        verified(dsn)
 
 
 def test_a_journal_of_a_newer_program_is_not_led_and_its_leader_not_disturbed(dsn: str) -> None:

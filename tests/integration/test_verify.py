@@ -20,12 +20,13 @@ from core.fingerprint import fingerprint_of
 from core.inputs import ClosePositions, Halt, MoveCapital, Resume, SignalInput
 from core.postgres.journal_stream import ROWS_AT_ONCE, journal_stream
 from live.deliveries import Delivery
-from live.verify import Verified, Wrong, verify
+from live.verify import Wrong, verify
 from tests.builders import a_position, a_signal, minutes
 from tests.database_file import pointed_to
 from tests.engines import Clock, an_engine, status_of
 from tests.live_process import ROOT
 from tests.queries import rows
+from tests.verified import verified
 from tests.waiting import eventually
 
 FORGED_SIGNAL = (
@@ -33,11 +34,6 @@ FORGED_SIGNAL = (
     " processing_status, outcome) VALUES ('X', 'EXIT', 'ALL', now(), repeat('a', 64), now(), 'executed', '{}')"
 )
 UNLOCK = "ALTER TABLE decision_journal DISABLE TRIGGER ALL; "
-
-
-def verified(dsn: str) -> Verified:
-    with journal_stream(dsn, "main") as stream:
-        return verify(stream, "main")
 
 
 @pytest.fixture

@@ -44,6 +44,12 @@ def a_follower(dsn: str, settings: Settings | None = None, **given: Any) -> Iter
 
 
 @pytest.fixture
+def lags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower that has loaded, and looks no more."""
+    monkeypatch.setattr(Follower, "_look", lambda _: None)
+
+
+@pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Who has loaded the state, from here on."""
     seen: list[str] = []
@@ -87,11 +93,11 @@ def test_a_takeover_loads_nothing_and_goes_on_from_the_same_state(dsn: str, load
         verified(dsn)
 
 
+@pytest.mark.usefixtures("lags")
 def test_what_was_committed_after_the_last_look_is_caught_up_with(
     dsn: str, loads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recovery, "ENTRIES_AT_ONCE", 3)
-    monkeypatch.setattr(Follower, "_look", lambda _: None)
     with an_engine(dsn, clock=Clock(minutes(3))) as leader, a_follower(dsn) as follower:
         before = follower.portfolio
         a_story(leader)
@@ -104,8 +110,9 @@ def test_what_was_committed_after_the_last_look_is_caught_up_with(
         verified(dsn)
 
 
+@pytest.mark.usefixtures("lags")
 def test_another_journal_than_the_one_that_was_followed_is_loaded(dsn: str, loads: list[str]) -> None:
-    with an_engine(dsn, clock=Clock(minutes(3))) as leader, a_follower(dsn, follow_every=3600) as follower:
+    with an_engine(dsn, clock=Clock(minutes(3))) as leader, a_follower(dsn) as follower:
         a_story(leader)
         leader.stop()
         follower._follower._hash = "of another journal"  # type: ignore[union-attr]
@@ -114,8 +121,9 @@ def test_another_journal_than_the_one_that_was_followed_is_loaded(dsn: str, load
         assert follower.portfolio == rows_as_portfolio(dsn, follower.portfolio)
 
 
+@pytest.mark.usefixtures("lags")
 def test_what_cannot_be_applied_is_loaded(dsn: str, loads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with an_engine(dsn, clock=Clock(minutes(3))) as leader, a_follower(dsn, follow_every=3600) as follower:
+    with an_engine(dsn, clock=Clock(minutes(3))) as leader, a_follower(dsn) as follower:
         a_story(leader)
         leader.stop()
 

@@ -206,6 +206,15 @@ def test_where_no_engine_is_left_the_sender_is_told_to_send_again(dsn, folder):
         assert before_them.post(alert)[1]["status"] == "executed"
 
 
+def refused_while_sending(port: int, size: int) -> tuple[int, str]:
+    """Status and code of the answer to a body whose rest need not be read: who sends on finds the line closed."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.request("POST", "/webhook", b"x" * size)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())["error"]["code"]
+
+
 def test_the_balancer_lets_alerts_in_and_nothing_else(dsn, folder):
     with two_behind_a_balancer(dsn, folder) as (pair, before_them):
         assert before_them.post(an_alert(), "/webhook/main")[0] == 200
@@ -223,8 +232,7 @@ def test_the_balancer_lets_alerts_in_and_nothing_else(dsn, folder):
         # A body of 64 KiB passes; a larger one is refused as an engine would refuse it.
         assert before_them.post(b"x" * 65_536)[0] == 400
         for size in (65_537, 90_000, 2_000_000):
-            status, answer = before_them.post(b"x" * size)
-            assert (status, answer["error"]["code"]) == (413, "too_large"), size
+            assert refused_while_sending(before_them.port, size) == (413, "too_large"), size
 
 
 def test_an_alert_is_from_whom_the_balancer_saw_whatever_its_sender_writes(dsn, folder):

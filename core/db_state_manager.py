@@ -510,7 +510,7 @@ def require_effect(rows: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         raise AlreadyClaimed(unclaimed)
     wanted = {
         "opened": len(rows["opened"]),
-        "changed": len(rows["changed"]),
+        "changed": len(rows["changed"]) + len(rows["marked"]),
         "states": len(rows["state_started"]) + len(rows["state_changed"]),
         "pyramids": len(rows["pyramiding"]),
         "journalled": len(rows["journal"]),

@@ -144,15 +144,17 @@ def signals_of(entries: Sequence[Entry]) -> Iterator[tuple[Entry, SignalInput]]:
             yield entry, entry.given
 
 
-def touched_positions(entries: Sequence[Entry]) -> list[str]:
-    """The positions that the entries' events opened, changed or closed, in order."""
-    found: dict[str, None] = {}
+def touched_positions(entries: Sequence[Entry]) -> dict[str, bool]:
+    """The positions that the entries' events opened, changed or closed, in order, and whether they were only marked."""
+    found: dict[str, bool] = {}
     for event in (event for entry in entries for event in entry.decision.events):
-        if isinstance(event, PositionOpened | PositionSaved):
-            found[event.position.position_id] = None
-        elif isinstance(event, PositionMarked | PositionExited | PositionIncreased | RolloverMarked | PositionRolled):
-            found[event.position_id] = None
-    return list(found)
+        if isinstance(event, PositionMarked):
+            found.setdefault(event.position_id, True)
+        elif isinstance(event, PositionOpened | PositionSaved):
+            found[event.position.position_id] = False
+        elif isinstance(event, PositionExited | PositionIncreased | RolloverMarked | PositionRolled):
+            found[event.position_id] = False
+    return found
 
 
 def touched_orders(entries: Sequence[Entry]) -> list[str]:

@@ -2,9 +2,10 @@
 
 import json
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct
 
 from core.errors import Refused
 
@@ -29,8 +30,7 @@ class BodyRefused(Refused):
         self.field = None if field is None else printable(field)
 
 
-@dataclass(frozen=True, slots=True)
-class NumberLiteral:
+class NumberLiteral(Struct, frozen=True):
     """A JSON number as written (or NaN, Infinity): converted only where its field is known and its length bounded."""
 
     text: str
@@ -88,6 +88,8 @@ class _Reader:
 
     def _refuse_depth(self, text: str) -> None:
         # Before the decoder: it recurses, and a body can be nested 32,000 deep.
+        if text.count("{") + text.count("[") <= MAX_DEPTH:
+            return
         depth = 0
         for match in _STRING_OR_BRACKET.finditer(text):
             found = match[0]
@@ -99,11 +101,13 @@ class _Reader:
                 raise self._refused(f"the body is nested deeper than {MAX_DEPTH}")
 
     def _unique(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in result:
-                raise self._refused(f"{quoted(name)} is given twice", field=name)
-            result[name] = value
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            seen: set[str] = set()
+            for name, _ in pairs:
+                if name in seen:
+                    raise self._refused(f"{quoted(name)} is given twice", field=name)
+                seen.add(name)
         return result
 
     def _check(self, value: Any, path: str) -> None:
@@ -111,7 +115,7 @@ class _Reader:
         match value:
             case dict():
                 for name, member in value.items():
-                    self._check_text(name, f"the name of {quoted(name)}", path or None)
+                    self._check_text(name, path or None, name_of=name)
                     self._check(member, f"{path}.{name}" if path else name)
             case list():
                 for index, member in enumerate(value):
@@ -119,17 +123,19 @@ class _Reader:
             case NumberLiteral():
                 self._check_literal(value.text, path)
             case str():
-                self._check_text(value, quoted(path), path)
+                self._check_text(value, path)
             case _:  # true, false and null hold nothing to check
                 pass
 
-    def _check_text(self, text: str, what: str, path: str | None) -> None:
+    def _check_text(self, text: str, path: str | None, name_of: str | None = None) -> None:
+        if len(text) <= MAX_TEXT and (text.isascii() or not _SURROGATE.search(text)) and "\0" not in text:
+            return
+        what = quoted(path or "") if name_of is None else f"the name of {quoted(name_of)}"
         if len(text) > MAX_TEXT:
             raise self._refused(f"{what} is longer than {MAX_TEXT} characters", field=path)
         if "\0" in text:
             raise self._refused(f"{what} contains a NUL character", field=path)
-        if _SURROGATE.search(text):
-            raise self._refused(f"{what} contains half of a surrogate pair", field=path)
+        raise self._refused(f"{what} contains half of a surrogate pair", field=path)
 
     def _check_literal(self, text: str, path: str) -> None:
         if len(text) > MAX_TEXT:

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 READ_WITHIN_SECONDS = 1.8
 
 
-class _Bounded(Flask):
-    """Flask with one deadline for all that a request reads from the database."""
+class Application(Flask):
+    """Flask with one deadline for all that a request reads from the database; `webhook` may also be asked past it."""
+
+    webhook: Webhook
 
     def wsgi_app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """A request. Nothing is left to read once it is answered: bodies are whole."""
@@ -38,20 +40,21 @@ def create_app(
     operator_token: str,
     allowed_addresses: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
-) -> Flask:
+) -> Application:
     """The application around the portfolios' engines.
 
     Where `allowed_addresses` (addresses or networks) is not empty, alerts come from there only; who they come from is what
     `trusted_proxies` say, where they connect. Raises ConfigurationError for an address that is none.
     """
-    app = _Bounded("live", static_folder=None)
+    app = Application("live", static_folder=None)
     # A path is right or wrong: a redirect would be an answer that the sender of an alert does not follow.
     app.url_map.merge_slashes = False
-    if trusted_proxies:
-        trusted = networks_of(trusted_proxies, "trusted_proxies")
+    trusted = networks_of(trusted_proxies, "trusted_proxies")
+    if trusted:
         app.wsgi_app = TrustedProxies(app.wsgi_app, trusted)  # type: ignore[method-assign]  # Flask's own way
     errors.install(app)
-    app.register_blueprint(Webhook(portfolios, allowed_addresses=allowed_addresses).blueprint())
+    app.webhook = Webhook(portfolios, allowed_addresses=allowed_addresses, trusted_proxies=trusted)
+    app.register_blueprint(app.webhook.blueprint())
     app.register_blueprint(positions_blueprint(portfolios))
     app.register_blueprint(orders_blueprint(portfolios))
     app.register_blueprint(signals_blueprint(portfolios))

@@ -190,7 +190,7 @@ def _server(
         allowed_addresses=file_settings.allowed_addresses,
         trusted_proxies=file_settings.trusted_proxies,
     )
-    return Server(app, options.host, options.port)
+    return Server(app, options.host, options.port, begin=app.webhook.begin)
 
 
 def _say_ready(host: str, port: int) -> None:

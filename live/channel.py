@@ -6,7 +6,9 @@ our JSON form.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from waitress.channel import HTTPChannel
@@ -18,6 +20,8 @@ from waitress.utilities import Error
 from core.strict_json import MAX_BODY_BYTES
 from live.api.encoding import JSON, encode
 from live.api.errors import error_body
+from live.deliveries import CROWDED_SECONDS
+from live.short_cut import BEGUN, Begin, Begun, Posted
 
 # TradingView hangs up after 3 s: what has not arrived after 5 is nobody's any more. A byte now and then does not help.
 ARRIVAL_SECONDS = 5.0
@@ -71,10 +75,25 @@ class Task(WSGITask):  # type: ignore[misc]
     wrote_header: bool
 
     def execute(self) -> None:
-        """Ask the application and write its answer."""
+        """Write the answer: what was begun with, or what the application says."""
         if self.channel.server.draining:
             self.set_close_on_finish()
-        super().execute()
+        begun = self.request.begun
+        if begun is None or not begun.answerable:
+            super().execute()
+            return
+        body = begun.body()
+        self.complete = True
+        self.response_headers += [("Content-Type", JSON), ("Cache-Control", "no-store")]
+        self.content_length = len(body)
+        self.write(body)
+
+    def get_environment(self) -> dict[str, Any]:
+        """The request as WSGI has it."""
+        environment: dict[str, Any] = super().get_environment()
+        if self.request.begun is not None:
+            environment[BEGUN] = self.request.begun
+        return environment
 
     def write(self, data: bytes) -> None:
         """Write a part of the answer: head and body together, which saves a system call and a packet."""
@@ -90,6 +109,14 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     """A request as it arrives. Of a body that is too large no more is kept than shows that it is."""
 
     path = ""  # waitress logs the path of requests that it could not parse
+    begun: Begun | None = None
+
+    def read_body(self) -> bytes:
+        """The whole body; it can be read again."""
+        stream = self.get_body_stream()
+        body: bytes = stream.read()
+        stream.seek(0)
+        return body
 
     def parse_header(self, header_plus: bytes) -> None:
         """Parse the head, and bound what the body's receiver keeps."""
@@ -162,7 +189,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def service(self) -> None:
         """Answer one request; at once, with 503, where too many wait or this one waited too long."""
         waiting = len(self.server.task_dispatcher.queue)
-        if waiting > QUEUE_LIMIT or time.monotonic() - self.queued_at > QUEUED_SECONDS_LIMIT:
+        shed = waiting > QUEUE_LIMIT or time.monotonic() - self.queued_at > QUEUED_SECONDS_LIMIT
+        # What was begun with may be decided: only its engine can say that it was not.
+        if shed and self.requests[0].begun is None:
             self.requests[0].error = HttpProblem(
                 503, "Service Unavailable", "overloaded", "too many requests wait, nothing was kept; send again"
             )
@@ -199,15 +228,24 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
     channel_class: ClassVar[type[Channel]] = Channel
     draining = False
     arrival_seconds = ARRIVAL_SECONDS
+    begin: Begin | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         # Re-entrant: a signal handler may stop the server in the middle of its own work.
         self._trigger_lock = threading.RLock()
         self._has_trigger = True
+        # Requests that were begun with, oldest first, and those of them that there is something to tell of.
+        self._under_way: dict[Parser, Channel] = {}
+        self._done: deque[Parser] = deque()
+        self._woken = False
+        self._answering = False
+        self._io_thread: int | None = None
         super().__init__(*arguments, **options)
 
     def pull_trigger(self) -> None:
         """Wake the I/O thread, if it still runs: afterwards the number of the trigger's pipe may be another file's."""
+        if self._answering and threading.get_ident() == self._io_thread:
+            return  # it is awake, and looks at every connection before it sleeps
         with self._trigger_lock:
             if self._has_trigger:
                 super().pull_trigger()
@@ -219,9 +257,71 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             self.trigger.close()
 
     def add_task(self, task: Channel) -> None:
-        """Queue a connection whose request has arrived."""
+        """Begin with a connection's request that has arrived, or queue it for a worker."""
         task.queued()
-        super().add_task(task)
+        if not self._began(task):
+            super().add_task(task)
+
+    def _began(self, channel: Channel) -> bool:
+        request = channel.requests[0]
+        # What a worker finds behind its own request is for a worker.
+        if self.begin is None or threading.get_ident() != self._io_thread:
+            return False
+        if request.error is not None or request.command != "POST":
+            return False
+        posted = Posted(
+            path=request.path,
+            query=request.query,
+            headers=request.headers,
+            peer=channel.addr[0],
+            read_body=request.read_body,
+        )
+        request.begun = self.begin(posted, partial(self._tell, request))
+        if request.begun is None:
+            return False
+        self._under_way[request] = channel
+        return True
+
+    def _tell(self, request: Parser) -> None:
+        """Any thread's: there is something to tell of this request."""
+        self._done.append(request)
+        if not self._woken:
+            self._woken = True
+            self.pull_trigger()
+
+    def turn(self, until_late: float = CROWDED_SECONDS) -> None:
+        """Answer what was decided, and leave to the workers what takes long or cannot be answered here. Only for the I/O
+        thread, whenever it has been woken."""
+        self._io_thread = threading.get_ident()
+        self._woken = False
+        self._answering = True
+        try:
+            while self._done:
+                request = self._done.popleft()
+                channel = self._under_way.pop(request, None)
+                # A worker has it already where there is none.
+                if channel is not None:
+                    self._answer(request, channel)
+        finally:
+            self._answering = False
+        now = time.monotonic()
+        for request, channel in list(self._under_way.items()):
+            if now - channel.queued_at < until_late:
+                break
+            del self._under_way[request]
+            super().add_task(channel)
+
+    def seconds_until_late(self, most: float) -> float:
+        """How long the I/O thread may sleep: `most`, or until the oldest request that was begun with takes long."""
+        for channel in self._under_way.values():
+            return min(most, max(0.0, channel.queued_at + CROWDED_SECONDS - time.monotonic()))
+        return most
+
+    def _answer(self, request: Parser, channel: Channel) -> None:
+        if request.begun is not None and request.begun.answerable:
+            channel.service()
+        else:
+            super().add_task(channel)
 
     def maintenance(self, now: float) -> None:
         """Close what has been idle for too long, and refuse what has been arriving for too long."""

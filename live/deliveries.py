@@ -2,7 +2,8 @@
 
 import heapq
 import threading
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from itertools import count
 from typing import Any
 
@@ -18,12 +19,17 @@ CROWDED_SECONDS = 0.7
 
 class Delivery:
     """One input on its way through the writer. `followers` are further deliveries of the same signal, `failure` is why
-    it can only be kept as failed, `kept` whether it is on a disk (spool or inbox) and so decided whoever waits."""
+    it can only be kept as failed, `kept` whether it is on a disk (spool or inbox) and so decided whoever waits.
+
+    `when_done` is told once there is an answer, or none to wait for: by whichever thread that is, so it must neither block
+    nor raise.
+    """
 
     __slots__ = (
         "_done",
         "abandoned",
         "answer",
+        "begun",
         "failure",
         "followers",
         "given",
@@ -31,6 +37,7 @@ class Delivery:
         "number",
         "payload",
         "wait_until",
+        "when_done",
     )
 
     def __init__(
@@ -39,7 +46,9 @@ class Delivery:
         payload: dict[str, Any] | None = None,
         *,
         kept: bool = False,
+        when_done: Callable[[], None] | None = None,
     ) -> None:
+        self.begun = time.monotonic()
         self.given = given
         self.payload = payload or {}
         self.followers: list[Delivery] = []
@@ -49,6 +58,7 @@ class Delivery:
         self.failure: str | None = None
         self.number: int | None = None
         self.wait_until: float | None = None
+        self.when_done = when_done
         self._done = threading.Event()
 
     @property
@@ -75,16 +85,21 @@ class Delivery:
         """Give the waiting request its answer; the first one stands."""
         if self.answer is None:
             self.answer = answer
-            self._done.set()
+            self._end()
 
     def hurry(self) -> None:
         """Let the request wait no longer; the input stays where it is."""
-        self._done.set()
+        self._end()
 
     def wait(self, seconds: float) -> Answer | None:
         """The answer, or None when it has not come in time."""
         self._done.wait(seconds)
         return self.answer
+
+    def _end(self) -> None:
+        self._done.set()
+        if self.when_done is not None:
+            self.when_done()
 
 
 class Waiting:

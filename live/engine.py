@@ -300,18 +300,51 @@ class LiveTradingEngine:
 
     def deliver(self, signal: Signal, payload: dict[str, Any] | None = None) -> Answer:
         """Decide a signal, durably, and answer within two seconds; a duplicate is told its first outcome."""
-        fingerprint = fingerprint_of(self.portfolio_name, signal)
-        delivery = Delivery(SignalInput(signal=signal, fingerprint=fingerprint, received_at=self._clock()), payload)
+        delivery = self._delivery(signal, payload)
         follower, kept_only = self._follower, self.hands_on
-        answer = self._taken(delivery, follower, kept_only=kept_only)
+        answer = self._kept(delivery, self._taken(delivery, follower, kept_only=kept_only), kept_only=kept_only)
+        if (follower is not None or kept_only) and delivery.kept and not self.following and not self.hands_on:
+            # Meanwhile this instance leads.
+            self._waiting.put(delivery)
+        return answer
+
+    def begin(self, signal: Signal, payload: dict[str, Any], when_done: Callable[[], None]) -> Delivery | None:
+        """The same without waiting: `when_done` is called once finish() need not wait. None where nothing was begun with,
+        because deciding is not all that may be needed: then it is for deliver(). Never blocks."""
+        if self._follower is not None or self.hands_on or not self.serving:
+            return None
+        if not self._keeping.patience(self._answer_within, database_away=self.database_away):
+            return None
+        delivery = self._delivery(signal, payload, when_done)
+        return delivery if self._waiting.put(delivery) else None
+
+    def finish(self, delivery: Delivery) -> Answer:
+        """What became of what was begun with; waits for it until two seconds are over since."""
+        answer = delivery.answer or self._waited_on(delivery)
+        return self._kept(delivery, answer, kept_only=False)
+
+    def _delivery(
+        self, signal: Signal, payload: dict[str, Any] | None, when_done: Callable[[], None] | None = None
+    ) -> Delivery:
+        fingerprint = fingerprint_of(self.portfolio_name, signal)
+        given = SignalInput(signal=signal, fingerprint=fingerprint, received_at=self._clock())
+        return Delivery(given, payload, when_done=when_done)
+
+    def _waited_on(self, delivery: Delivery) -> Answer | None:
+        """The answer to a signal that waits in the queue, if it comes in time; nobody waits as one of a crowd."""
+        left = 0.0 if self._crowded else self._answer_within - (time.monotonic() - delivery.begun)
+        answer = delivery.wait(max(0.0, left))
+        if answer is None:
+            self._keeping.away(self._in_hand)
+        return answer
+
+    def _kept(self, delivery: Delivery, answer: Answer | None, *, kept_only: bool) -> Answer:
+        """The answer, once a signal that was not decided is kept to be decided, or is known not to be."""
         if answer is None or answer.kind in NOT_KEPT:
             kept = self._keeping.keep(delivery) or (self._put_into_the_inbox(delivery) if kept_only else None)
             answer = kept or answer or self._abandon(delivery)
-            if (follower is not None or kept_only) and delivery.kept and not self.following and not self.hands_on:
-                # Meanwhile this instance leads.
-                self._waiting.put(delivery)
         if answer.kind is AnswerKind.DUPLICATE:
-            self._counter.count(fingerprint)
+            self._counter.count(delivery.fingerprint or "")
         return answer
 
     def _taken(self, delivery: Delivery, follower: Follower | None, *, kept_only: bool) -> Answer | None:
@@ -334,11 +367,7 @@ class LiveTradingEngine:
     def _decided(self, delivery: Delivery) -> Answer | None:
         patience = self._keeping.patience(self._answer_within, database_away=self.database_away)
         answer = self._submit(delivery, min(patience, CROWDED_SECONDS))
-        if answer is None and patience and not self._crowded:
-            answer = delivery.wait(patience - CROWDED_SECONDS)
-        if answer is None and patience:
-            self._keeping.away(self._in_hand)
-        return answer
+        return self._waited_on(delivery) if answer is None and patience else answer
 
     def _handed_on(self, follower: Follower, delivery: Delivery) -> Answer | None:
         patience = self._keeping.patience(self._answer_within, database_away=self.database_away)

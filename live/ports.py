@@ -1,5 +1,6 @@
 """What the HTTP shell needs of the engine."""
 
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from core.orders import OrderState
 from core.portfolio import Portfolio
 from core.postgres.reads import Reads
 from live.answers import Answer
+from live.deliveries import Delivery
 from live.reconcile import Finding
 
 
@@ -42,6 +44,13 @@ class Engine(Protocol):
 
     def deliver(self, signal: Signal, payload: dict[str, Any]) -> Answer:
         """Decide a signal, or keep it to be decided; blocks at most 2 s and never raises."""
+
+    def begin(self, signal: Signal, payload: dict[str, Any], when_done: Callable[[], None]) -> Delivery | None:
+        """Queue a signal to be decided; `when_done` is called once finish() need not wait. None: it is for deliver().
+        Never blocks, never raises."""
+
+    def finish(self, delivery: Delivery) -> Answer:
+        """As deliver(), of what was begun with."""
 
     def command(self, command: Command) -> Answer:
         """Carry out an operator's command; a `request_id` that is known answers the first outcome."""

@@ -32,6 +32,8 @@ def sender(peer: str, forwarded: str, trusted: Networks) -> str:
 
     What is no address ends the walk: what stands beyond it was written by who knows whom.
     """
+    if not forwarded or not trusted:
+        return peer
     current = peer
     for hop in reversed(forwarded.split(",")):
         told = address_of(hop.strip())

@@ -16,6 +16,7 @@ from waitress.task import ThreadedTaskDispatcher
 
 from core.errors import ConfigurationError
 from live.channel import ARRIVAL_SECONDS, Listener
+from live.short_cut import Begin
 
 # Workers wait for the writer's COMMIT, up to 2 s each, and a batch holds at most as many signals as there are workers.
 THREADS = 64
@@ -36,7 +37,8 @@ log = structlog.get_logger("live.server")
 class Server:
     """Listens from construction on (connections wait), answers while `serve()` runs.
 
-    Raises ConfigurationError where the address cannot be had. `port` 0 takes a free one; `self.port` tells which.
+    Raises ConfigurationError where the address cannot be had. `port` 0 takes a free one; `self.port` tells which. `begin`
+    is asked before the application.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Server:
         threads: int = THREADS,
         arrival_seconds: float = ARRIVAL_SECONDS,
         drain_seconds: float = DRAIN_SECONDS,
+        begin: Begin | None = None,
     ) -> None:
         _quieten_waitress()
         _allow_many_files()
@@ -60,6 +63,8 @@ class Server:
         self._workers.set_thread_count(threads)
         settings = _settings(sockets, threads)
         self._listeners = [self._listener(app, listening, settings, arrival_seconds) for listening in sockets]
+        for listener in self._listeners:
+            listener.begin = begin
 
     def serve(self) -> None:
         """Answer until `stop()`; then let running requests finish, for at most `drain_seconds`, and return."""
@@ -88,6 +93,9 @@ class Server:
         return listener
 
     def _turn(self, seconds: float) -> None:
+        for listener in self._listeners:
+            listener.turn()
+            seconds = listener.seconds_until_late(seconds)
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._map, count=1)
 
     def _drain(self) -> None:

@@ -1,7 +1,10 @@
 """POST /webhook: an alert in, what became of it out."""
 
 import hmac
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from flask import Blueprint, Response, request
@@ -10,15 +13,40 @@ from core.alert import Alert, parse_alert, portfolio_named_in
 from core.strict_json import BodyRefused
 from live.answers import Answer, AnswerKind
 from live.api.bodies import read_body
-from live.api.encoding import respond
+from live.api.encoding import encode, respond
 from live.api.errors import HttpRefused, status_of
 from live.api.told import told
+from live.deliveries import Delivery
 from live.portfolios import Portfolios, Served
-from live.proxies import address_of, is_in, networks_of
+from live.ports import Engine
+from live.proxies import Networks, address_of, is_in, networks_of, sender
+from live.short_cut import BEGUN, Posted
 
 log = structlog.get_logger("live.webhook")
 
+_PATH, _BELOW = "/webhook", "/webhook/"
 _TOLD = ("position_id", "positions", "lots", "limiter", "reason", "sizing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BegunAlert:
+    """An alert that waits to be decided, and who sent it."""
+
+    engine: Engine
+    alert: Alert
+    delivery: Delivery
+    remote: str
+
+    @property
+    def answerable(self) -> bool:
+        """Whether it is decided: whoever hears anything else may have to be told more, or it has to be kept first."""
+        answer = self.delivery.answer
+        return answer is not None and answer.kind is AnswerKind.DECIDED
+
+    def body(self) -> bytes:
+        """The body of the 200."""
+        assert self.delivery.answer is not None  # noqa: S101 - it is answerable
+        return encode(_told(self.engine, self.alert, self.delivery.answer, self.remote))
 
 
 class Webhook:
@@ -29,9 +57,11 @@ class Webhook:
         portfolios: Portfolios,
         *,
         allowed_addresses: Collection[str] = (),
+        trusted_proxies: Networks = (),
     ) -> None:
         self._portfolios = portfolios
         self._allowed = networks_of(allowed_addresses, "allowed_addresses")
+        self._trusted = trusted_proxies
 
     def blueprint(self) -> Blueprint:
         """The routes of the intake."""
@@ -40,8 +70,29 @@ class Webhook:
         blueprint.add_url_rule("/webhook/<portfolio>", "webhook_of", self.receive, methods=["POST"])
         return blueprint
 
+    def begin(self, posted: Posted, when_done: Callable[[], None]) -> BegunAlert | None:
+        """Have an alert decided without waiting for it, if nothing speaks against it: the short cut past all that
+        receive() does for other requests, which is told of it by BEGUN. None: it is for receive(), as if nothing had
+        been. Never blocks, never raises."""
+        portfolio = _portfolio_of(posted.path)
+        if portfolio is None or posted.query:
+            return None
+        remote = sender(posted.peer, posted.headers.get("X_FORWARDED_FOR", ""), self._trusted)
+        with suppress(BodyRefused, HttpRefused):
+            _require_no_web_page(posted.headers.get("ORIGIN"), posted.headers.get("SEC_FETCH_SITE"))
+            self._require_address(remote)
+            served, alert = self._read(posted.read_body(), [portfolio] if portfolio else [])
+            engine = served.engine
+            delivery = engine.begin(alert.signal, alert.payload, when_done)
+            if delivery is not None:
+                return BegunAlert(engine=engine, alert=alert, delivery=delivery, remote=remote)
+        return None
+
     def receive(self, portfolio: str | None = None) -> Response:
         """Take one alert and answer what became of it; refusals are logged, bodies never."""
+        begun: BegunAlert | None = request.environ.get(BEGUN)
+        if begun is not None:
+            return _response(begun.engine, begun.alert, begun.engine.finish(begun.delivery), begun.remote)
         try:
             served, alert = self._accepted(portfolio)
         except (BodyRefused, HttpRefused) as error:
@@ -56,21 +107,15 @@ class Webhook:
             )
             raise HttpRefused(status, error.code, str(error), field=error.field) from None
         engine = served.engine
-        answer = engine.deliver(alert.signal, alert.payload)
-        _log_outcome(engine.portfolio_name, alert, answer)
-        identity = {
-            "signal_id": answer.signal_id,
-            "fingerprint": answer.fingerprint,
-            "journal_seq": answer.journal_seq,
-            "warnings": alert.warnings,
-        }
-        return respond(told(answer, identity, _TOLD), 202 if answer.kind is AnswerKind.QUEUED else 200)
+        return _response(engine, alert, engine.deliver(alert.signal, alert.payload), request.remote_addr)
 
     def _accepted(self, portfolio: str | None) -> tuple[Served, Alert]:
-        """What path, query and body say of the portfolio has to agree, and to be one that is served."""
-        _require_no_web_page()
+        _require_no_web_page(request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site"))
         self._require_address(request.remote_addr)
-        body, named = read_body(), [portfolio, *request.args.getlist("portfolio")]
+        return self._read(read_body(), [portfolio, *request.args.getlist("portfolio")])
+
+    def _read(self, body: bytes, named: Sequence[str | None]) -> tuple[Served, Alert]:
+        """What path, query and body say of the portfolio has to agree, and to be one that is served."""
         # Which instruments there are, and which secret is asked for, is the portfolio's.
         served = self._portfolios.only or self._portfolios.named(*named, portfolio_named_in(body))
         alert = parse_alert(
@@ -88,6 +133,14 @@ class Webhook:
             raise HttpRefused(403, "forbidden_address", "alerts are not taken from this address")
 
 
+def _portfolio_of(path: str) -> str | None:
+    """The name below the webhook's address, empty at the address itself; None for any other address."""
+    if path == _PATH:
+        return ""
+    name = path.removeprefix(_BELOW)
+    return None if name == path or not name or "/" in name else name
+
+
 def _require_secret(served: Served, alert: Alert) -> None:
     if served.webhook_secret is None:
         return
@@ -97,13 +150,29 @@ def _require_secret(served: Served, alert: Alert) -> None:
         raise HttpRefused(401, "unauthorized", f"`secret` {rule}", field="secret")
 
 
-def _require_no_web_page() -> None:
+def _require_no_web_page(origin: str | None, site: str | None) -> None:
     # A page in the user's browser can post to loopback without asking; browsers then name it, senders of alerts do not.
-    if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
+    if origin is not None or site not in (None, "none"):
         raise HttpRefused(403, "web_page", "alerts are not taken from a web page")
 
 
-def _log_outcome(portfolio: str, alert: Alert, answer: Answer) -> None:
+def _response(engine: Engine, alert: Alert, answer: Answer, remote: str | None) -> Response:
+    return respond(_told(engine, alert, answer, remote), 202 if answer.kind is AnswerKind.QUEUED else 200)
+
+
+def _told(engine: Engine, alert: Alert, answer: Answer, remote: str | None) -> dict[str, Any]:
+    """The answer's body, logged as well."""
+    _log_outcome(engine.portfolio_name, alert, answer, remote)
+    identity = {
+        "signal_id": answer.signal_id,
+        "fingerprint": answer.fingerprint,
+        "journal_seq": answer.journal_seq,
+        "warnings": alert.warnings,
+    }
+    return told(answer, identity, _TOLD)
+
+
+def _log_outcome(portfolio: str, alert: Alert, answer: Answer, remote: str | None) -> None:
     duplicate = answer.kind is AnswerKind.DUPLICATE
     log.info(
         "signal",
@@ -118,5 +187,5 @@ def _log_outcome(portfolio: str, alert: Alert, answer: Answer) -> None:
         reason=answer.outcome.get("reason") or answer.message or None,
         differs=answer.differs,
         journal_seq=answer.journal_seq,
-        remote=request.remote_addr,
+        remote=remote,
     )

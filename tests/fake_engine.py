@@ -1,21 +1,22 @@
 """An engine for tests of the HTTP shell: answers what it is told to, and remembers what it was asked."""
 
+import threading
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-from flask import Flask
 from werkzeug.test import TestResponse
 
 from core.errors import DatabaseAway
 from core.fingerprint import fingerprint_of
-from core.inputs import Command
+from core.inputs import Command, SignalInput
 from core.models import Position, Signal
 from core.orders import OrderState
 from core.portfolio import Portfolio
 from live.answers import Answer, AnswerKind
-from live.app import create_app
+from live.app import Application, create_app
+from live.deliveries import Delivery
 from live.portfolios import Portfolios, Served
 from live.reconcile import Finding
 from tests.builders import NOON, a_portfolio, a_position
@@ -86,9 +87,12 @@ class FakeReads:
 
 
 class FakeEngine:
-    """Takes signals and commands; `answers` is asked for each answer (default: executed)."""
+    """Takes signals and commands; `answers` is asked for each answer (default: executed). With `begins` it takes signals
+    without a thread that waits, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, begins: bool = False) -> None:
+        self.begins = begins
+        self.begun: list[Delivery] = []
         self.portfolio_name = "main"
         self.portfolio: Portfolio = a_portfolio()
         self.ready = True
@@ -114,6 +118,28 @@ class FakeEngine:
             differs=answer.differs,
             message=answer.message,
         )
+
+    def begin(self, signal: Signal, payload: dict[str, Any], when_done: Callable[[], None]) -> Delivery | None:
+        if not self.begins:
+            return None
+        given = SignalInput(signal=signal, fingerprint=fingerprint_of(self.portfolio_name, signal), received_at=NOON)
+        delivery = Delivery(given, payload, when_done=when_done)
+        self.begun.append(delivery)
+        self.settled_by_itself(delivery)
+        return delivery
+
+    def settled_by_itself(self, delivery: Delivery) -> None:
+        """Decide in a moment what was begun with."""
+        given = delivery.given
+        assert isinstance(given, SignalInput)
+
+        def decide() -> None:
+            delivery.settle(self.deliver(given.signal, delivery.payload))
+
+        threading.Thread(target=decide, daemon=True).start()
+
+    def finish(self, delivery: Delivery) -> Answer:
+        return delivery.wait(2.0) or Answer(kind=AnswerKind.QUEUED, fingerprint=delivery.fingerprint, message="kept")
 
     def position_rows(self) -> list[Position]:
         return list(self.portfolio.positions.values())
@@ -176,7 +202,7 @@ def an_app(
     allowed_addresses: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
     **options: Any,
-) -> Flask:
+) -> Application:
     """The application around the fake as the only portfolio."""
     return create_app(
         Portfolios({engine.portfolio_name: served_by(engine, **options)}),

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict
 
+from core.events import PositionMarked
 from core.journal import (
     Batch,
     capital_flows,
@@ -30,6 +31,8 @@ from core.orders import EntryPlan, Leg, Order, OrderPurpose, OrderState, OrderTy
 
 ORDER_COLUMNS = tuple(name for name in Order.__struct_fields__ if name != "fill_ids")
 POSITION_COLUMNS = Position.__struct_fields__
+# What a bar changes of a position: most that is ever written is a mark, and a fifth of the row.
+MARKED_COLUMNS = (*PositionMarked.__struct_fields__, "version")
 STATE_COLUMNS = PortfolioState.__struct_fields__
 PYRAMIDING_COLUMNS = PyramidingState.__struct_fields__
 
@@ -92,16 +95,18 @@ def batch_rows(batch: Batch, *, first_seq: int, term: int, instance_id: str, pre
 
 
 def _changed_positions(batch: Batch) -> dict[str, Any]:
-    opened, changed, expected = [], [], {}
-    for position_id in touched_positions(batch.entries):
+    opened, changed, marked, expected = [], [], [], {}
+    for position_id, only_marked in touched_positions(batch.entries).items():
         after = batch.after.positions.get(position_id) or batch.after.closed[position_id]
         version = _version_before(batch, position_id)
         if version == 0:
             opened.append(after)
+        elif only_marked:
+            marked.append({**{name: getattr(after, name) for name in MARKED_COLUMNS}, "expected": version})
         else:
             changed.append(after)
             expected[position_id] = version
-    return {"opened": opened, "changed": changed, "expected": expected}
+    return {"opened": opened, "changed": changed, "marked": marked, "expected": expected}
 
 
 def _changed_orders(batch: Batch, first_seq: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The watchdog shuts the connection's socket down; the call then fails, and what b
 """
 
 import itertools
+import math
 import os
 import socket
 import threading
@@ -27,12 +28,14 @@ class Watchdog:
         self._watched: dict[int, tuple[float, socket.socket]] = {}
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
+        self._sleeps_until = -math.inf
 
     @contextmanager
     def over(self, connection: Connection, seconds: float) -> Iterator[None]:
         """Cut `connection` if the block takes longer."""
         # A duplicate of the descriptor, taken now: it stays this socket's, whatever libpq's own number becomes meanwhile.
-        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+        # Of what kind it is makes no difference to shutdown(), and need not be asked for.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, os.dup(connection.fileno())) as duplicate:
             number = self._watch(duplicate, time.monotonic() + seconds)
             try:
                 yield
@@ -48,10 +51,8 @@ class Watchdog:
                 self._thread = threading.Thread(target=self._run, name="database-watchdog", daemon=True)
                 self._thread.start()
             number = next(self._numbers)
-            # The thread need not be woken for a deadline that is not the next one.
-            earliest = min((deadline for deadline, _ in self._watched.values()), default=None)
             self._watched[number] = (deadline, duplicate)
-            if earliest is None or deadline < earliest:
+            if deadline < self._sleeps_until:
                 self._condition.notify()
             return number
 
@@ -62,8 +63,10 @@ class Watchdog:
                 for number, (deadline, duplicate) in list(self._watched.items()):
                     if deadline <= now:
                         self._cut(number, duplicate)
-                earliest = min((deadline for deadline, _ in self._watched.values()), default=None)
-                self._condition.wait(None if earliest is None else max(0.0, earliest - now))
+                # It sleeps on when what it watched ended in time: to be woken for each call would cost more than to wake once.
+                earliest = min((deadline for deadline, _ in self._watched.values()), default=math.inf)
+                self._sleeps_until = earliest
+                self._condition.wait(None if earliest == math.inf else max(0.0, earliest - now))
 
     def _cut(self, number: int, duplicate: socket.socket) -> None:
         # Shutdown acts on the socket behind both descriptors.

@@ -55,9 +55,12 @@ class Writer:
         connection = self._ready()
         with WATCHDOG.over(connection, self._limit):
             try:
-                with translated(), connection.cursor(cursor_factory=RealDictCursor) as cursor:
-                    cursor.execute("EXECUTE commit_batch (%s)", (document.decode(),))
-                    result: Mapping[str, Any] = cursor.fetchone() or {}
+                # psycopg2 would send BEGIN by itself and wait for its answer; it goes with the statement.
+                connection.autocommit = True
+                with translated(), connection.cursor() as cursor:
+                    cursor.execute("BEGIN; EXECUTE commit_batch (%s)", (document.decode(),))
+                    names = [column.name for column in cursor.description or ()]
+                    result = dict(zip(names, cursor.fetchone() or (), strict=True))
                 accept(result)
             except BaseException as error:
                 self._after(error, connection)
@@ -145,7 +148,7 @@ class Writer:
             raise DatabaseAway("the transaction was already over before its COMMIT")
         del connection.notices[:]
         try:
-            connection.commit()
+            _end(connection, "COMMIT")
         except psycopg2.Error as error:
             self._drop()
             ours = as_ours(error)
@@ -195,7 +198,7 @@ class Writer:
 
     def _roll_back(self, connection: Connection) -> None:
         try:
-            connection.rollback()
+            _end(connection, "ROLLBACK")
         except psycopg2.Error:
             self._drop()
 
@@ -204,3 +207,14 @@ class Writer:
         if connection is not None:
             with contextlib.suppress(psycopg2.Error):
                 connection.close()
+
+
+def _end(connection: Connection, how: str) -> None:
+    """End the transaction, whether psycopg2 has begun it or we have. Raises psycopg2.Error."""
+    if not connection.autocommit:
+        (connection.commit if how == "COMMIT" else connection.rollback)()
+        return
+    if connection.info.transaction_status != extensions.TRANSACTION_STATUS_IDLE:
+        with connection.cursor() as cursor:
+            cursor.execute(how)
+    connection.autocommit = False

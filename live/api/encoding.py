@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 
 JSON = "application/json"
 _ENCODER = msgspec.json.Encoder()
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 _NUMERAL = re.compile(r"-?\d{1,60}(?:\.\d{1,60})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 
 
@@ -32,6 +33,8 @@ def respond(value: Any, status: int = 200, headers: Mapping[str, str] | None = N
 
 def plain(value: Any) -> Any:  # noqa: C901 - one line a kind
     """The value in JSON's own kinds."""
+    if type(value) in _PLAIN:
+        return value
     match value:
         case Enum():  # before str: most of ours are both
             return value.value

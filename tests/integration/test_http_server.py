@@ -28,7 +28,8 @@ Reply = tuple[int, dict[str, str], Any]
 @contextmanager
 def serving(engine: FakeEngine, application: Any = None, **options: Any) -> Iterator[Server]:
     """A server that answers, stopped behind the block."""
-    server = Server(application or an_app(engine), "127.0.0.1", 0, **{"threads": 4, **options})
+    application = application or an_app(engine)
+    server = Server(application, "127.0.0.1", 0, begin=application.webhook.begin, **{"threads": 4, **options})
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:
@@ -39,8 +40,14 @@ def serving(engine: FakeEngine, application: Any = None, **options: Any) -> Iter
         assert not thread.is_alive()
 
 
+@pytest.fixture(params=[False, True], ids=["", "short cut"])
+def engine(request: pytest.FixtureRequest) -> FakeEngine:
+    return FakeEngine(begins=request.param)
+
+
 @pytest.fixture
-def engine() -> FakeEngine:
+def waiting_engine() -> FakeEngine:
+    """One whose requests all wait in a thread."""
     return FakeEngine()
 
 
@@ -265,13 +272,14 @@ def test_pipelined_requests_are_all_answered(server: Server, engine: FakeEngine)
 
 
 def test_a_fault_in_the_application_is_a_503_and_the_log_has_no_body(
-    server: Server, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+    waiting_engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def break_down() -> Answer:
         raise RuntimeError("boom")
 
-    engine.answers = break_down
-    status, _, body = exchange(server, request(json.dumps({**BASE_ENTRY, "note": "own words"}).encode()))
+    waiting_engine.answers = break_down
+    with serving(waiting_engine) as server:
+        status, _, body = exchange(server, request(json.dumps({**BASE_ENTRY, "note": "own words"}).encode()))
     assert (status, body["error"]["code"]) == (503, "internal")
     assert "own words" not in "".join(capsys.readouterr())
 
@@ -403,13 +411,13 @@ def post_in(connections: list[socket.socket], server: Server, count: int) -> Non
 
 
 def test_requests_that_wait_too_long_for_a_worker_are_shed_at_once(
-    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    waiting_engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel, "QUEUED_SECONDS_LIMIT", 0.2)
     connections: list[socket.socket] = []
-    with serving(engine, threads=1) as server, stuck(engine) as release:
+    with serving(waiting_engine, threads=1) as server, stuck(waiting_engine) as release:
         post_in(connections, server, 1)
-        wait_until(lambda: len(engine.signals) == 1)
+        wait_until(lambda: len(waiting_engine.signals) == 1)
         post_in(connections, server, 2)
         wait_until(lambda: waiting_in(server) == 2)
         time.sleep(0.3)
@@ -418,17 +426,17 @@ def test_requests_that_wait_too_long_for_a_worker_are_shed_at_once(
         assert [status for status, _, _ in answers] == [200, 503, 503]
         assert answers[1][2]["error"]["code"] == "overloaded"
         assert exchange(server, request(ALERT))[0] == 200
-    assert len(engine.signals) == 2
+    assert len(waiting_engine.signals) == 2
     for connection in connections:
         connection.close()
 
 
-def test_more_requests_than_may_wait_are_shed(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_requests_than_may_wait_are_shed(waiting_engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel, "QUEUE_LIMIT", 2)
     connections: list[socket.socket] = []
-    with serving(engine, threads=1) as server, stuck(engine) as release:
+    with serving(waiting_engine, threads=1) as server, stuck(waiting_engine) as release:
         post_in(connections, server, 1)
-        wait_until(lambda: len(engine.signals) == 1)
+        wait_until(lambda: len(waiting_engine.signals) == 1)
         post_in(connections, server, 5)
         wait_until(lambda: waiting_in(server) == 5)
         release.set()
@@ -522,7 +530,8 @@ def stopped(server: Server, thread: threading.Thread) -> float:
 
 
 def started(engine: FakeEngine, **options: Any) -> tuple[Server, threading.Thread]:
-    server = Server(an_app(engine), "127.0.0.1", 0, **{"threads": 2, **options})
+    application = an_app(engine)
+    server = Server(application, "127.0.0.1", 0, begin=application.webhook.begin, **{"threads": 2, **options})
     thread = threading.Thread(target=server.serve)
     thread.start()
     return server, thread

@@ -97,6 +97,21 @@ def test_concurrent_updates(dsn):
         assert rows(dsn, "SELECT version FROM portfolio_positions") == [(2,)]
 
 
+def test_a_bar_writes_what_it_changed_and_only_on_the_row_that_it_was_decided_on(dsn):
+    bar = {"price": 52300, "atr": 340}
+    with an_engine(dsn, clock=Clock(minutes(2))) as engine:
+        engine.process_signal(a_signal())
+        rows(dsn, "UPDATE portfolio_positions SET strategy_id = 'by hand', current_stop = 51700, version = version + 1")
+        # The row has moved on: it is read anew, and the bar is decided on what it says.
+        assert status_of(engine.process_signal(a_signal("MARKET_DATA", **bar, timestamp=minutes(1)))) == "executed"
+        (position,) = engine.positions.values()
+        assert (position.strategy_id, position.mark_price, position.version) == ("by hand", 52300, 3)
+        # What no bar changes is not written by one, not even as it was.
+        rows(dsn, "UPDATE portfolio_positions SET strategy_id = 'again'")
+        assert status_of(engine.process_signal(a_signal("MARKET_DATA", **bar, timestamp=minutes(2)))) == "executed"
+        assert rows(dsn, "SELECT strategy_id, version FROM portfolio_positions") == [("again", 4)]
+
+
 def test_ten_concurrent_saves_all_land(dsn):
     with DatabaseStateManager(dsn) as manager:
         manager.save_position(a_position("first"))

@@ -372,9 +372,9 @@ def test_an_entry_of_the_journal_says_all_of_its_input() -> None:
     assert record["figures"] == decision.outcome.sizing
     assert record["outcome"]["sizing"] == {}
     assert signal_record(entry, something)["processing_status"] is Status.EXECUTED
-    assert touched_positions([entry]) == [decision.outcome.position_id]
+    assert touched_positions([entry]) == {decision.outcome.position_id: False}
     halt = Entry(given=Halt(request_id="r1"), decision=decide(a_portfolio(), Halt(), NOON), decided_at=None)
-    assert (halt.fingerprint, kind_of(halt.given), touched_positions([halt])) == (None, "halt", [])
+    assert (halt.fingerprint, kind_of(halt.given), touched_positions([halt])) == (None, "halt", {})
     assert journal_record(halt, 8, 3)["request_id"] == "r1"
     assert Batch(before=a_portfolio(), after=decision.portfolio, entries=(entry,)).entries == (entry,)
 
@@ -393,7 +393,17 @@ def test_a_batch_knows_its_signals_flows_and_touched_positions() -> None:
     assert capital_flows(entries, first_seq=7) == [
         {"journal_seq": 9, "amount": Decimal(5), "note": "top up", "flowed_at": minutes(1)}
     ]
-    assert touched_positions(entries) == [opened.outcome.position_id]
+    assert touched_positions(entries) == {opened.outcome.position_id: False}
+
+
+def test_a_position_is_only_marked_where_nothing_else_happens_to_it() -> None:
+    opened = told(a_portfolio(), a_signal())
+    marked = told(opened.portfolio, a_signal("MARKET_DATA", price=52300, timestamp=minutes(15)))
+    sold = told(marked.portfolio, a_signal("EXIT", price=52300, timestamp=minutes(30)))
+    decisions = [Entry(given=Halt(), decision=decision, decided_at=NOON) for decision in (opened, marked, sold)]
+    position_id = opened.outcome.position_id
+    assert touched_positions(decisions[1:2]) == {position_id: True}
+    assert touched_positions(decisions[:2]) == touched_positions(decisions[1:]) == {position_id: False}
 
 
 # --- evolve alone -------------------------------------------------------------------------------------------------

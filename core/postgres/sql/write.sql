@@ -136,6 +136,39 @@ changed AS (
     RETURNING portfolio_positions.position_id
 ),
 
+-- What only a bar has touched. Each row brings the version that it is expected at.
+marked AS (
+    UPDATE portfolio_positions
+    SET
+        mark_price = m.mark_price,
+        mark_time = m.mark_time,
+        atr = m.atr,
+        highest_close = m.highest_close,
+        current_stop = m.current_stop,
+        unrealized_pnl = m.unrealized_pnl,
+        risk_contribution = m.risk_contribution,
+        vol_contribution = m.vol_contribution,
+        version = m.version,
+        updated_at = now()
+    FROM
+        kept,
+        jsonb_to_recordset(kept.doc -> 'marked') AS m (
+            position_id VARCHAR,
+            mark_price NUMERIC,
+            mark_time TIMESTAMPTZ,
+            atr NUMERIC,
+            highest_close NUMERIC,
+            current_stop NUMERIC,
+            unrealized_pnl NUMERIC,
+            risk_contribution NUMERIC,
+            vol_contribution NUMERIC,
+            version INTEGER,
+            expected INTEGER
+        )
+    WHERE portfolio_positions.position_id = m.position_id AND portfolio_positions.version = m.expected
+    RETURNING portfolio_positions.position_id
+),
+
 state_started AS (
     INSERT INTO portfolio_state (
         id, initial_capital, closed_equity, realized_total, flows_total, equity_high, total_risk_amount,
@@ -266,7 +299,7 @@ SELECT
     exists(SELECT 1 FROM continued) AS continued,
     (SELECT coalesce(jsonb_object_agg(claimed.fingerprint, claimed.id), '{}') FROM claimed) AS claimed,
     (SELECT count(*) FROM opened) AS opened,
-    (SELECT count(*) FROM changed) AS changed,
+    (SELECT count(*) FROM changed) + (SELECT count(*) FROM marked) AS changed,
     (SELECT count(*) FROM state_started) + (SELECT count(*) FROM state_changed) AS states,
     (SELECT count(*) FROM pyramids) AS pyramids,
     (SELECT count(*) FROM journalled) AS journalled,

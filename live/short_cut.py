@@ -1,0 +1,38 @@
+"""The short cut: a request that is begun with as it arrives, and answered when it is decided, without a thread that waits.
+
+It is for what comes often and goes well. Everything else, refusals too, is the application's.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+# Where the application finds, in a request's WSGI environment, what was begun with.
+BEGUN = "live.begun"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """A POST as it came: headers by their names as WSGI has them, without HTTP_; `peer` is who connected."""
+
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    peer: str
+    read_body: Callable[[], bytes]
+
+
+class Begun(Protocol):
+    """What was begun with. It is under way, and ends, whoever still asks for it."""
+
+    @property
+    def answerable(self) -> bool:
+        """Whether body() has an answer; where not, the application has to be asked."""
+
+    def body(self) -> bytes:
+        """The JSON of a 200. Does not block."""
+
+
+# Begins with a request, unless that is for the application. The second argument is called by whichever thread it is once there
+# is something to be told, and neither blocks nor raises. Neither does this.
+Begin = Callable[[Posted, Callable[[], None]], Begun | None]

@@ -16,9 +16,10 @@ from bench.host import INSTRUMENT
 from core.alert import parse_alert
 from core.config import default_instruments
 from core.decide import decide
+from core.decide.decision import Outcome
 from core.fingerprint import fingerprint_of
 from core.inputs import Input, SignalInput, StartPortfolio
-from core.journal import Batch, Entry
+from core.journal import NO_HASH, Batch, Entry
 from core.models import PortfolioState, Signal
 from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.ordering import signal_in_order_key
@@ -67,14 +68,20 @@ def settings() -> Settings:
 class Recorder:
     """Decides a story as the engine does, in memory, and gives each batch as `commit_batch`'s one parameter.
 
-    `portfolio` is what the last document has led to.
+    Each document follows on the one before: they are to be written in their order, every one. `portfolio` is what the last
+    one has led to, `outcomes` what was decided in it.
     """
 
     def __init__(self, given: Settings | None = None) -> None:
         self._story = Story()
-        self._seq = 1
+        self._seq, self._hash = 1, NO_HASH
         empty = PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
         self.portfolio = Portfolio(name="main", settings=given or settings(), state=empty)
+        self.outcomes: list[Outcome] = []
+
+    def go_on(self, portfolio: Portfolio, seq: int, last_hash: str) -> None:
+        """Follow on what is there already: this state, journalled up to the entry before `seq`."""
+        self.portfolio, self._seq, self._hash = portfolio, seq, last_hash
 
     def start(self) -> str:
         """The first document of all: the portfolio's capital."""
@@ -101,7 +108,8 @@ class Recorder:
             after = decision.portfolio
             entries.append(Entry(given=given, decision=decision, decided_at=now, payload=msgspec.json.decode(body)))
         batch = Batch(before=before, after=after, entries=tuple(entries))
-        rows = batch_rows(batch, first_seq=self._seq, term=1, instance_id="bench", previous_hash="0" * 64)
-        self._seq += len(entries)
+        rows = batch_rows(batch, first_seq=self._seq, term=1, instance_id="bench", previous_hash=self._hash)
+        self._seq, self._hash = self._seq + len(entries), rows["journal"][-1]["content_hash"]
+        self.outcomes = [entry.decision.outcome for entry in entries]
         self.portfolio = after.settled()
         return msgspec.json.encode(rows).decode()

@@ -1,27 +1,39 @@
 """The bench's arithmetic. What it measures is never a test."""
 
+import itertools
 import json
+import socket
+import threading
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import StringIO
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from flask import Flask, Response
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from bench.__main__ import arguments
+from bench.commit_each import CommitEach
+from bench.echo import echo
 from bench.host import INSTRUMENT as CONTRACT
+from bench.host import BareWriter
+from bench.load import burst, drive
+from bench.machine import file_system_of, machine, processor_in
 from bench.measure import Comparisons, in_turns, quantile, spread_of
 from bench.openalgo import BenchBroker
-from bench.report import as_json, busy, cells, number, show, write
+from bench.report import as_json, busy, cells, number, show, target_of, write
 from bench.scenarios.orders import INSTRUMENTS as TRADED
 from bench.scenarios.orders import WAYS, Bare, bare_client, post
 from bench.scenarios.reconcile import holding, markets
 from bench.scenarios.recovery import INSTRUMENTS, add_round, history_signal, make_history
 from bench.scenarios.replay import FILE, INSTRUMENT, documents_of, listed_settings
+from bench.stories import Recorder, Story
 from core.config import default_settings
 from core.models import SignalType
 from core.postgres.journal_stream import journal_stream
@@ -31,9 +43,11 @@ from live.brokers.settings import OpenAlgoSettings
 from live.deliveries import MOST_AT_ONCE
 from live.reconcile import FindingKind, compare
 from live.replay.trade_list import read_trade_list
+from live.server import Server
 from live.verify import verify
 from tests.openalgo_server import API_KEY
 
+STARTED = datetime(2026, 1, 14, tzinfo=UTC)
 FLOATS = st.lists(st.floats(min_value=0, max_value=1e9), min_size=1)
 
 
@@ -116,6 +130,30 @@ def test_a_row_tells_medians_ratio_and_spread():
     assert cells(found.rows[0]) == ("engine", "32 threads", "60.0 /s", "100 /s", "bare", "0.60x", "0.50 - 0.90", ">")
 
 
+@pytest.mark.parametrize(
+    "better, target, met, told",
+    [
+        ("lower", 2.0, True, "<= 2x met"),
+        ("lower", 1.9, False, "<= 1.9x missed"),
+        ("higher", 2.0, True, ">= 2x met"),
+        ("higher", 2.1, False, ">= 2.1x missed"),
+        ("lower", None, None, "<"),
+    ],
+)
+def test_a_target_is_met_by_the_median_of_the_ratios(better, target, met, told):
+    found = Comparisons("post")
+    for ours in (1, 2, 9):
+        found.add("p50", ours, 1, unit="ms", limit="bare", better=better, target=target)
+    assert found.rows[0].met is met
+    assert target_of(found.rows[0]) == told
+
+
+def test_the_targets_of_latencies_are_those_of_p50_and_p99():
+    found = Comparisons("post")
+    found.add_latencies("1 client", [0.001], [0.001], limit="bare", targets=(2, None))
+    assert [row.target for row in found.rows] == [2, None]
+
+
 def test_the_table_and_the_json_hold_every_round(tmp_path):
     found = Comparisons("engine")
     found.add("32 threads", 50, 100, unit="/s", limit="bare", better="higher")
@@ -124,10 +162,91 @@ def test_the_table_and_the_json_hold_every_round(tmp_path):
     show(console, [found])
     assert "0.50x" in console.file.getvalue()
     assert "answers" in console.file.getvalue()
-    write(tmp_path / "new" / "out.json", as_json([found], rounds=1, started=datetime(2026, 1, 14, tzinfo=UTC)))
+    write(tmp_path / "new" / "out.json", as_json([found], rounds=1, started=STARTED, machine={"cores": 2}))
     read = json.loads((tmp_path / "new" / "out.json").read_text())
     assert read["comparisons"][0]["ratio_spread"] == {"median": 0.5, "lowest": 0.5, "highest": 0.5}
+    assert read["comparisons"][0]["met"] is None
+    assert read["machine"] == {"cores": 2}
     assert read["notes"] == {"engine": {"answers": {"executed": 3}}}
+
+
+def test_the_machine_is_told_by_properties_and_versions_and_never_by_name_or_path(dsn, tmp_path):
+    told = machine(tmp_path, dsn)
+    assert all(told.values()), told
+    assert {"psycopg2", "flask", "waitress", "postgresql", "python", "processor", "memory_gib"} <= told.keys()
+    text = json.dumps(told)
+    assert not any(private in text for private in ("/", socket.gethostname()))
+
+
+def test_a_file_system_is_that_of_the_nearest_mount_and_of_several_on_it_the_last(tmp_path):
+    mounts = tmp_path / "mounts"
+    mounts.write_text("a / ext4 rw 0 0\nb /srv xfs rw 0 0\nc /srv/fast tmpfs rw 0 0\nd /srv btrfs rw 0 0\n")
+    assert file_system_of(Path("/srv/data"), mounts) == "btrfs"
+    assert file_system_of(Path("/srv/fast/data"), mounts) == "tmpfs"
+    assert file_system_of(Path("/srvdata"), mounts) == "ext4"
+    assert file_system_of(Path("/srv"), tmp_path / "none") == ""
+
+
+def test_a_processor_is_named_by_its_model():
+    assert (
+        processor_in("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\n\nmodel name\t: Another\n") == "Some CPU @ 3 GHz"
+    )
+    assert processor_in("CPU part: 0xd0c\n") == ""
+
+
+def test_a_bare_writer_writes_every_document_and_refuses_one_that_does_not_follow(dsn):
+    recorder = Recorder()
+    with closing(BareWriter(dsn)) as bare:
+        first, *others = recorder.start(), recorder.batch((0, 1)), recorder.batch((0, 1))
+        for document in (first, *others):
+            bare.write(document)
+        assert bare.journalled() == 5
+        with pytest.raises(RuntimeError, match="nothing was written"):
+            bare.write(Recorder().batch((0,)))
+        assert bare.journalled() == 5
+
+
+@contextmanager
+def answering(receive):
+    app = Flask("bench", static_folder=None)
+    app.add_url_rule("/webhook", "receive", receive, methods=["POST"])
+    server = Server(app, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield server.port
+    finally:
+        server.stop()
+        thread.join()
+
+
+def test_a_burst_is_answered_to_the_last_and_who_is_told_to_send_again_does():
+    told = itertools.count()
+
+    def receive():
+        return Response(b"{}", status=503 if next(told) % 3 == 0 else 200)
+
+    with answering(receive) as port:
+        load = burst(port, [b"{}"] * 20)
+    assert (load.statuses[200], len(load.latencies)) == (20, 20)
+    assert load.statuses[503] >= 7
+    assert load.latencies == sorted(load.latencies)
+    with pytest.raises(RuntimeError, match="503"):
+        load.require_all_good()
+
+
+def test_the_echo_checks_alerts_and_answers_as_much_as_ours():
+    with answering(echo) as port:
+        load = drive(port, 3, 0.0, Story().body)
+        assert dict(load.statuses) == {200: 3}
+        assert not drive(port, 1, 0.0, lambda _: b'{"type": "EXIT"}').statuses[200]
+
+
+def test_the_straightforward_server_keeps_every_alert_by_a_commit_of_its_own(dsn):
+    with closing(BareWriter(dsn)) as bare:
+        with answering(CommitEach(bare).receive) as port:
+            drive(port, 4, 0.0, Story().body).require_all_good()
+        assert bare.journalled() == 1 + 4
 
 
 def test_quick_has_three_rounds_otherwise_five_unless_told():

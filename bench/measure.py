@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 Better = Literal["lower", "higher"]
@@ -123,3 +124,14 @@ def in_turns(round_number: int, *parts: Callable[[], None]) -> None:
     first = round_number % len(parts)
     for part in (*parts[first:], *parts[:first]):
         part()
+
+
+def values_in_turns(round_number: int, *parts: Callable[[], float]) -> list[float]:
+    """The same for parts that give a figure; the figures in the parts' own order."""
+    values: dict[int, float] = {}
+    in_turns(round_number, *(partial(_note, values, place, part) for place, part in enumerate(parts)))
+    return [values[place] for place in range(len(parts))]
+
+
+def _note(values: dict[int, float], place: int, part: Callable[[], float]) -> None:
+    values[place] = part()

@@ -11,7 +11,7 @@ from psycopg2 import sql
 
 from bench.host import Host, a_child, database_of
 from bench.load import Load, burst, drive
-from bench.measure import Comparisons, in_turns
+from bench.measure import Comparisons, in_turns, values_in_turns
 from bench.scenarios.post import ECHO, live_command
 from bench.stories import INSTRUMENTS, Story
 
@@ -72,7 +72,7 @@ class _Servers:
 
     def at_once(self, found: Comparisons, number: int, suffix: str) -> None:
         """One burst each, answered to the last."""
-        seconds = _in_turns(number, self.ours.burst, self.other.burst)
+        seconds = values_in_turns(number, self.ours.burst, self.other.burst)
         name = f"{CONNECTIONS} new connections{suffix}"
         found.add(name, seconds[0] * 1000, seconds[1] * 1000, unit="ms", limit=_LOCK, target=_BURST)
 
@@ -93,7 +93,7 @@ def _burst(port: int, body: Callable[[int], bytes]) -> float:
 
 
 def _echo_at_once(found: Comparisons, number: int, servers: _Servers, echo: int) -> None:
-    seconds = _in_turns(number, servers.ours.burst, partial(_burst, echo, Story().body))
+    seconds = values_in_turns(number, servers.ours.burst, partial(_burst, echo, Story().body))
     name = f"{CONNECTIONS} new connections"
     found.add(name, seconds[0] * 1000, seconds[1] * 1000, unit="ms", limit=ECHO)
 
@@ -123,19 +123,8 @@ class _Commits:
 
 def _flushes(found: Comparisons, number: int, flushes: list[_Commits], commits: int) -> None:
     """That what is said to be added is."""
-    plain, delayed = _in_turns(number, *(partial(each.seconds, commits) for each in flushes))
+    plain, delayed = values_in_turns(number, *(partial(each.seconds, commits) for each in flushes))
     found.add("bare commit, flush + 2 ms", delayed * 1000, plain * 1000, unit="ms", limit="bare commit")
-
-
-def _in_turns(number: int, *parts: Callable[[], float]) -> list[float]:
-    """What each part says, in the parts' own order."""
-    said: dict[int, float] = {}
-    in_turns(number, *(partial(_note, said, place, part) for place, part in enumerate(parts)))
-    return [said[place] for place in range(len(parts))]
-
-
-def _note(said: dict[int, float], place: int, part: Callable[[], float]) -> None:
-    said[place] = part()
 
 
 def _delayed(dsn: str, microseconds: int) -> str:

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import psycopg2
 
@@ -90,15 +91,15 @@ class _Bench:
             seconds.append(time.perf_counter() - begun)
 
 
-def live_command(host: Host, dsn: str) -> list[str]:
-    """A `live` on this database that knows the story's instruments."""
+def live_command(host: Host, dsn: str, config: Path | None = None) -> list[str]:
+    """A `live` on this database; without a configuration it knows the story's instruments."""
     return [
         "portfolio_manager.py",
         "live",
         *("--port", "0"),
         *("--data-dir", str(host.folder / f"live-{database_of(dsn)}")),
         *("--db-config", str(host.database_config(dsn)), "--db-env", "local"),
-        *("--config", str(host.configuration(INSTRUMENTS))),
+        *("--config", str(config or host.configuration(INSTRUMENTS))),
     ]
 
 

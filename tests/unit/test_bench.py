@@ -25,15 +25,17 @@ from bench.host import INSTRUMENT as CONTRACT
 from bench.host import BareWriter
 from bench.load import burst, drive
 from bench.machine import file_system_of, machine, processor_in
-from bench.measure import Comparisons, in_turns, quantile, spread_of
+from bench.measure import Comparisons, in_turns, quantile, spread_of, values_in_turns
 from bench.openalgo import BenchBroker
 from bench.report import as_json, busy, cells, number, show, target_of, write
+from bench.scenarios.market_data import a_bar
 from bench.scenarios.orders import INSTRUMENTS as TRADED
 from bench.scenarios.orders import WAYS, Bare, bare_client, post
 from bench.scenarios.reconcile import holding, markets
 from bench.scenarios.recovery import INSTRUMENTS, add_round, history_signal, make_history
 from bench.scenarios.replay import FILE, INSTRUMENT, documents_of, listed_settings
 from bench.stories import Recorder, Story
+from core.alert import parse_alert
 from core.config import default_settings
 from core.models import SignalType
 from core.postgres.journal_stream import journal_stream
@@ -349,3 +351,15 @@ def test_the_positions_that_are_reconciled_are_those_that_the_brokers_server_hol
         with OpenAlgoBroker(settings, lambda: datetime.now(UTC)) as broker:
             findings = compare(holding(3), broker.positions(), markets(3))
     assert [finding.kind for finding in findings] == [FindingKind.MATCHED] * 3
+
+
+def test_a_sweep_of_bars_moves_every_stop_and_each_bar_is_newer():
+    alerts = [parse_alert(a_bar(7, number), instruments=["R7"], naive_timezone=UTC).signal for number in (1, 2)]
+    assert alerts[0].bar_time < alerts[1].bar_time
+    assert alerts[0].price < alerts[1].price
+    assert {alert.instrument for alert in alerts} == {"R7"}
+
+
+def test_figures_are_told_in_the_order_of_their_parts_whoever_began():
+    for number in range(3):
+        assert values_in_turns(number, lambda: 1.0, lambda: 2.0, lambda: 3.0) == [1.0, 2.0, 3.0]

@@ -361,5 +361,5 @@ def test_a_sweep_of_bars_moves_every_stop_and_each_bar_is_newer():
 
 
 def test_figures_are_told_in_the_order_of_their_parts_whoever_began():
-    for number in range(3):
-        assert values_in_turns(number, lambda: 1.0, lambda: 2.0, lambda: 3.0) == [1.0, 2.0, 3.0]
+    for turn in range(3):
+        assert values_in_turns(turn, lambda: 1.0, lambda: 2.0, lambda: 3.0) == [1.0, 2.0, 3.0]

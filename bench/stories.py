@@ -29,7 +29,7 @@ from core.settings import Settings
 
 INSTRUMENTS = tuple(f"BENCH_{number}" for number in range(8))
 _START = datetime(2020, 1, 1, tzinfo=UTC)
-_STEPS = 10
+STEPS = 10  # of a trade
 _PRICE = 1000
 
 
@@ -46,10 +46,10 @@ class Story:
         self._steps[client] = step + 1
         time = (_START + timedelta(seconds=next(self._seconds))).isoformat()
         common = f'"instrument":"{INSTRUMENTS[client % len(INSTRUMENTS)]}","bar_time":"{time}"'
-        place = step % _STEPS
+        place = step % STEPS
         if client < len(INSTRUMENTS) and place == 0:
             rest = f'"type":"BASE_ENTRY","position":"Long_1","price":{_PRICE},"stop":{_PRICE - 10},"atr":10,"er":0.82'
-        elif client < len(INSTRUMENTS) and place == _STEPS - 1:
+        elif client < len(INSTRUMENTS) and place == STEPS - 1:
             rest = f'"type":"EXIT","position":"ALL","price":{_PRICE + 2},"reason":"bench"'
         else:
             rest = f'"type":"MARKET_DATA","price":{_PRICE + place % 7}.25,"atr":10.5'

@@ -7,6 +7,7 @@ from bench.measure import Comparisons
 from bench.scenarios import (
     commit_each,
     engine,
+    history,
     manager,
     market_data,
     orders,
@@ -29,6 +30,7 @@ SCENARIOS: dict[str, Scenario] = {
     "restart": restart.restart,
     "engine": engine.engine,
     "market_data": market_data.market_data,
+    "history": history.history,
     "orders": orders.orders,
     "reconcile": reconcile.reconcile,
     "replay": replay.replay,

@@ -21,6 +21,7 @@ from rich.console import Console
 from bench.__main__ import arguments
 from bench.commit_each import CommitEach
 from bench.echo import echo
+from bench.history import STORY_SIGNALS, fill, tell_story
 from bench.host import INSTRUMENT as CONTRACT
 from bench.host import BareWriter
 from bench.load import burst, drive
@@ -34,7 +35,9 @@ from bench.scenarios.orders import WAYS, Bare, bare_client, post
 from bench.scenarios.reconcile import holding, markets
 from bench.scenarios.recovery import INSTRUMENTS, add_round, history_signal, make_history
 from bench.scenarios.replay import FILE, INSTRUMENT, documents_of, listed_settings
+from bench.stories import INSTRUMENTS as STORY_INSTRUMENTS
 from bench.stories import Recorder, Story
+from bench.stories import settings as story_settings
 from core.alert import parse_alert
 from core.config import default_settings
 from core.models import SignalType
@@ -47,9 +50,18 @@ from live.reconcile import FindingKind, compare
 from live.replay.trade_list import read_trade_list
 from live.server import Server
 from live.verify import verify
+from tests.engines import an_engine
 from tests.openalgo_server import API_KEY
+from tests.queries import rows
 
 STARTED = datetime(2026, 1, 14, tzinfo=UTC)
+# Everything but rows: what a history was filled without has to be there again.
+DEFINITIONS = """
+SELECT conrelid::REGCLASS::TEXT, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid <> 0
+UNION ALL SELECT indrelid::REGCLASS::TEXT, indexrelid::REGCLASS::TEXT, pg_get_indexdef(indexrelid) FROM pg_index
+UNION ALL SELECT tgrelid::REGCLASS::TEXT, tgname, tgenabled::TEXT FROM pg_trigger WHERE NOT tgisinternal
+ORDER BY 1, 2, 3
+"""
 FLOATS = st.lists(st.floats(min_value=0, max_value=1e9), min_size=1)
 
 
@@ -363,3 +375,23 @@ def test_a_sweep_of_bars_moves_every_stop_and_each_bar_is_newer():
 def test_figures_are_told_in_the_order_of_their_parts_whoever_began():
     for turn in range(3):
         assert values_in_turns(turn, lambda: 1.0, lambda: 2.0, lambda: 3.0) == [1.0, 2.0, 3.0]
+
+
+def test_a_generated_history_is_as_long_as_wanted_and_an_engine_goes_on_from_it(dsn):
+    before = rows(dsn, DEFINITIONS)
+    tell_story(dsn)
+    fill(dsn, 10 * STORY_SIGNALS)
+    assert rows(dsn, DEFINITIONS) == before
+    signals, trades = 11 * STORY_SIGNALS, 11 * len(STORY_INSTRUMENTS)
+    assert rows(dsn, "SELECT count(*), min(seq), max(seq) FROM decision_journal") == [(1 + signals, 1, 1 + signals)]
+    assert rows(dsn, "SELECT count(*) FROM signal_log") == [(signals,)]
+    assert rows(dsn, "SELECT count(*) FROM portfolio_positions WHERE status = 'closed'") == [(trades,)]
+    assert rows(dsn, "SELECT count(*) FROM orders JOIN fills USING (client_order_id)") == [(2 * 10 * trades // 11,)]
+    with an_engine(dsn, settings=story_settings(), clock=lambda: datetime.now(UTC)) as engine:
+        assert engine.failed_invariants == ()
+        assert engine.deliver(Story(1_000_000).signal(0)).outcome["status"] == "executed"
+
+
+def test_a_history_is_made_of_whole_stories():
+    with pytest.raises(ValueError, match="whole copies"):
+        fill("", STORY_SIGNALS + 1)

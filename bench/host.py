@@ -123,11 +123,11 @@ class BareWriter:
         self._cursor.execute(_LEAD)
 
     def write(self, document: str) -> None:
-        """One batch, durable when this returns. RuntimeError where it is not one that follows on what was written before."""
+        """One batch, durable when this returns; RuntimeError where the statement has refused it and nothing was written."""
         self._cursor.execute("EXECUTE commit_batch (%s)", (document,))
-        met = self._cursor.fetchone()
-        if met is None or not met["journalled"]:
-            raise RuntimeError("nothing was written: a limit that does nothing is none")
+        kept = self._cursor.fetchone() or {}
+        if not kept["journalled"]:
+            raise RuntimeError(f"a document was not written: {kept}")
 
     def journalled(self) -> int:
         """How many entries have really been kept."""

@@ -74,14 +74,14 @@ class Recorder:
 
     def __init__(self, given: Settings | None = None) -> None:
         self._story = Story()
-        self._seq, self._hash = 1, NO_HASH
+        self._seq, self._last_hash = 1, NO_HASH
         empty = PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
         self.portfolio = Portfolio(name="main", settings=given or settings(), state=empty)
         self.outcomes: list[Outcome] = []
 
     def go_on(self, portfolio: Portfolio, seq: int, last_hash: str) -> None:
         """Follow on what is there already: this state, journalled up to the entry before `seq`."""
-        self.portfolio, self._seq, self._hash = portfolio, seq, last_hash
+        self.portfolio, self._seq, self._last_hash = portfolio, seq, last_hash
 
     def start(self) -> str:
         """The first document of all: the portfolio's capital."""
@@ -108,8 +108,8 @@ class Recorder:
             after = decision.portfolio
             entries.append(Entry(given=given, decision=decision, decided_at=now, payload=msgspec.json.decode(body)))
         batch = Batch(before=before, after=after, entries=tuple(entries))
-        rows = batch_rows(batch, first_seq=self._seq, term=1, instance_id="bench", previous_hash=self._hash)
-        self._seq, self._hash = self._seq + len(entries), rows["journal"][-1]["content_hash"]
+        rows = batch_rows(batch, first_seq=self._seq, term=1, instance_id="bench", previous_hash=self._last_hash)
+        self._seq, self._last_hash = self._seq + len(entries), rows["journal"][-1]["content_hash"]
         self.outcomes = [entry.decision.outcome for entry in entries]
         self.portfolio = after.settled()
         return msgspec.json.encode(rows).decode()

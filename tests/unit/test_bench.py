@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import socket
 import threading
 from contextlib import closing, contextmanager
@@ -10,6 +11,7 @@ from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -20,15 +22,18 @@ from rich.console import Console
 
 from bench.__main__ import arguments
 from bench.commit_each import CommitEach
+from bench.document import BEGIN, DOCS, END, GUIDE, PICTURE, RESULTS, document, rows_of
 from bench.echo import echo
 from bench.history import STORY_SIGNALS, fill, tell_story
 from bench.host import INSTRUMENT as CONTRACT
 from bench.host import BareWriter
 from bench.load import burst, drive
 from bench.machine import file_system_of, machine, processor_in
-from bench.measure import Comparisons, in_turns, quantile, spread_of, values_in_turns
+from bench.measure import Comparison, Comparisons, in_turns, quantile, spread_of, values_in_turns
 from bench.openalgo import BenchBroker
+from bench.plot import goodness, plot
 from bench.report import as_json, busy, cells, number, show, target_of, write
+from bench.scenarios import SCENARIOS
 from bench.scenarios.market_data import a_bar
 from bench.scenarios.orders import INSTRUMENTS as TRADED
 from bench.scenarios.orders import WAYS, Bare, bare_client, post
@@ -208,18 +213,6 @@ def test_a_processor_is_named_by_its_model():
     assert processor_in("CPU part: 0xd0c\n") == ""
 
 
-def test_a_bare_writer_writes_every_document_and_refuses_one_that_does_not_follow(dsn):
-    recorder = Recorder()
-    with closing(BareWriter(dsn)) as bare:
-        first, *others = recorder.start(), recorder.batch((0, 1)), recorder.batch((0, 1))
-        for document in (first, *others):
-            bare.write(document)
-        assert bare.journalled() == 5
-        with pytest.raises(RuntimeError, match="nothing was written"):
-            bare.write(Recorder().batch((0,)))
-        assert bare.journalled() == 5
-
-
 @contextmanager
 def answering(receive):
     app = Flask("bench", static_folder=None)
@@ -282,6 +275,17 @@ def test_the_bare_writers_documents_hold_every_input_of_the_list_once_a_batch_ea
     assert [entry["seq"] for document in (start, *batches) for entry in document["journal"]] == list(
         range(1, len(recorded) + 2)
     )
+
+
+def test_the_bare_writer_writes_what_it_is_given_and_says_where_it_does_not(dsn):
+    recorder = Recorder()
+    documents = [recorder.start(), recorder.batch(range(8)), recorder.batch(range(8))]
+    with closing(BareWriter(dsn)) as bare:
+        for document in documents:
+            bare.write(document)
+        assert bare.journalled() == 1 + 8 + 8
+        with pytest.raises(RuntimeError, match="not written"):
+            bare.write(documents[-1])
 
 
 def test_a_history_trades_each_instrument_in_turn_and_ends_with_all_of_them_open():
@@ -395,3 +399,59 @@ def test_a_generated_history_is_as_long_as_wanted_and_an_engine_goes_on_from_it(
 def test_a_history_is_made_of_whole_stories():
     with pytest.raises(ValueError, match="whole copies"):
         fill("", STORY_SIGNALS + 1)
+
+
+def some_results() -> dict[str, Any]:
+    found = Comparisons("post")
+    for ours in (1.0, 2.0, 9.0):
+        found.add("1 client p50", ours, 1, unit="ms", limit="bare & simple", target=2)
+        found.add("rate", ours, 1, unit="/s", limit="echo", better="higher", target=4)
+        found.add("other", ours, 1, unit="ms", limit="echo")
+    on = dict.fromkeys(("processor", "kernel", "file_system", "postgresql", "python", "msgspec"), "1")
+    on |= {"cores": 2, "memory_gib": 4, "psycopg2": "1", "flask": "1", "waitress": "1", "load_average_before": 0.1}
+    return json.loads(json.dumps(as_json([found], rounds=3, started=STARTED, machine=on)))
+
+
+def test_results_are_put_between_the_marks_of_the_guide_and_replace_what_was_there():
+    once = document(f"before\n{BEGIN}\nold\n{END}\nafter\n", some_results())
+    assert once.startswith("before\n")
+    assert once.endswith("\nafter\n")
+    assert "old" not in once
+    assert "| 1 client p50 | 2.00 ms | 1.00 ms | bare & simple | 2.00x | 1.00 - 9.00 | <= 2x met |" in once
+    assert document(once, some_results()) == once
+    with pytest.raises(ValueError, match="no place"):
+        document("a guide without marks", some_results())
+
+
+def test_a_picture_shows_what_has_a_target_green_where_it_is_met():
+    root = ET.fromstring(plot(rows_of(some_results())))
+    dots = [dot.get("fill") for dot in root.iter() if dot.tag.endswith("circle")]
+    texts = [text.text for text in root.iter() if text.tag.endswith("text")]
+    assert len(dots) == 2
+    assert len(set(dots)) == 2
+    assert "post: 1 client p50" in texts
+    assert "post: other" not in texts
+
+
+@pytest.mark.parametrize(
+    "better, target, ratio, good",
+    [("lower", 2, 4, 0.5), ("lower", 2, 0, math.inf), ("higher", 0.5, 1, 2), ("higher", 0.5, 0, 0)],
+)
+def test_how_good_a_ratio_is_is_told_beside_its_target(better, target, ratio, good):
+    row = Comparison(scenario="post", figure="", unit="", limit="", better=better, target=target)
+    assert goodness(row, ratio) == good
+
+
+def test_the_guide_shows_the_results_that_are_kept_beside_it():
+    results = json.loads((DOCS / RESULTS).read_text(encoding="utf-8"))
+    guide = (DOCS / GUIDE).read_text(encoding="utf-8")
+    assert document(guide, results) == guide
+    assert (DOCS / PICTURE).read_text(encoding="utf-8") == plot(rows_of(results))
+
+
+def test_the_guide_explains_every_scenario():
+    guide = (DOCS / GUIDE).read_text(encoding="utf-8")
+    explained = [
+        name for line in guide.splitlines() if line.startswith("| `") for name in line.split("|")[1].split(",")
+    ]
+    assert sorted(name.strip(" `") for name in explained) == sorted(SCENARIOS)

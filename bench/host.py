@@ -125,7 +125,7 @@ class BareWriter:
     def write(self, document: str) -> None:
         """One batch, durable when this returns; RuntimeError where the statement has refused it and nothing was written."""
         self._cursor.execute("EXECUTE commit_batch (%s)", (document,))
-        kept = self._cursor.fetchone() or {}
+        kept: dict[str, Any] = self._cursor.fetchone() or {}
         if not kept["journalled"]:
             raise RuntimeError(f"a document was not written: {kept}")
 

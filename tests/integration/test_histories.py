@@ -10,6 +10,7 @@ import pytest
 from bench.history import STORY_SIGNALS, fill, tell_story
 from core.postgres.statements import statement
 from tests.queries import rows
+from tests.waiting import eventually
 
 COPIES = 100
 PAGE = 10
@@ -76,3 +77,25 @@ def test_the_indexes_of_what_is_rare_hold_nothing_of_what_is_not(dsn):
         " WHERE relname IN ('ix_signal_log_not_executed', 'ix_orders_not_filled')",
     )
     assert sorted(found) == [("ix_orders_not_filled", 0), ("ix_signal_log_not_executed", 0)]
+
+
+def test_a_change_of_every_position_touches_no_index(dsn):
+    tell_story(dsn)
+    rows(
+        dsn,
+        "INSERT INTO portfolio_positions SELECT (jsonb_populate_record(told, jsonb_build_object("
+        "'position_id', number || told.position_id))).* FROM portfolio_positions AS told, generate_series(1, 50) AS number",
+    )
+    ((positions,),) = rows(dsn, "SELECT count(*) FROM portfolio_positions")
+    counted = (
+        "SELECT n_tup_ins, n_tup_upd, n_tup_upd - n_tup_hot_upd FROM pg_stat_user_tables"
+        " WHERE relname = 'portfolio_positions'"
+    )
+    # Backends tell what they did when they end.
+    assert eventually(lambda: rows(dsn, counted)[0][0] == positions)
+    ((_, updated, elsewhere_before),) = rows(dsn, counted)
+    for _ in range(3):
+        rows(dsn, "UPDATE portfolio_positions SET mark_price = mark_price + 1, version = version + 1")
+    assert eventually(lambda: rows(dsn, counted)[0][1] == updated + 3 * positions)
+    ((_, _, elsewhere),) = rows(dsn, counted)
+    assert elsewhere - elsewhere_before < positions / 10

@@ -14,7 +14,7 @@ help:
 	@echo "make crash   the crash matrix in full: kills, cuts, full disks, silent links, by seed (CRASH_SEED)"
 	@echo "make ha-demo a PostgreSQL cluster, two instances and a load: what clients see of a switchover and a kill"
 	@echo "make check   format, lint, types, import rules, SQL"
-	@echo "make bench   first figures, beside raw limits of the same run"
+	@echo "make bench   all figures, each beside a raw limit of the same run (docs/performance.md)"
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
@@ -53,7 +53,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench --json $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

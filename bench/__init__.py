@@ -1,1 +1,1 @@
-"""First figures: ours beside a raw limit of the same run, as ratios. Never a test, never a reason for a build to fail."""
+"""Figures: ours beside a raw limit of the same run, as ratios. Never a test, never a reason for a build to fail."""

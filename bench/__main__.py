@@ -5,10 +5,12 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from bench.host import a_host
+from bench.machine import machine
 from bench.measure import Comparisons
 from bench.report import as_json, busy, show, write
 from bench.scenarios import SCENARIOS
@@ -38,10 +40,12 @@ def main() -> int:
     configure_logging()
     console = Console(width=None if sys.stdout.isatty() else 150)
     results: list[Comparisons] = []
+    on: dict[str, Any] = {}
     for name in options.only or SCENARIOS:
         print(f"measuring {name}, {options.rounds} rounds ...", file=sys.stderr, flush=True)
         try:
             with a_host(rounds=options.rounds, quick=options.quick) as host:
+                on = on or machine(host.folder, host.dsn)
                 results.append(SCENARIOS[name](host))
         except Exception as error:  # noqa: BLE001 - one scenario's trouble must not cost the others' figures
             console.print(f"{name} could not be measured: {type(error).__name__}: {error}", markup=False)
@@ -50,7 +54,8 @@ def main() -> int:
         console.print(warning, markup=False)
     if options.json is not None:
         file = RESULTS / f"{started:%Y%m%dT%H%M%SZ}.json" if options.json == RESULTS else options.json
-        write(file, as_json(results, rounds=options.rounds, started=started, load_before=load))
+        on["load_average_before"] = round(load, 2)
+        write(file, as_json(results, rounds=options.rounds, started=started, machine=on))
         console.print(f"written to {file}", markup=False)
     return 0
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import psycopg2
 from psycopg2 import extensions, sql
 from psycopg2.extensions import connection as Connection
+from psycopg2.extras import RealDictCursor
 
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.migrations import migrate
@@ -91,26 +92,47 @@ def a_host(*, rounds: int, quick: bool) -> Iterator[Host]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+# As the engine's own connection plans it.
+_PLANNING = """
+SET plan_cache_mode = force_generic_plan;
+SET jit = off;
+SET enable_seqscan = off;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off
+"""
+_LEAD = """
+INSERT INTO leadership (id, term, instance_id) VALUES (1, 1, 'bench')
+ON CONFLICT (id) DO UPDATE SET term = 1
+"""
+
+
+def database_of(dsn: str) -> str:
+    """The name of a database."""
+    return str(extensions.parse_dsn(dsn)["dbname"])
+
+
 class BareWriter:
     """The limit: one psycopg2 connection that runs the same statement, prepared, and commits it in one round trip."""
 
     def __init__(self, dsn: str) -> None:
         self._connection: Connection = psycopg2.connect(dsn)
         self._connection.autocommit = True
-        self._cursor = self._connection.cursor()
-        self._cursor.execute("SET plan_cache_mode = force_generic_plan; SET jit = off")
+        self._cursor = self._connection.cursor(cursor_factory=RealDictCursor)
+        self._cursor.execute(_PLANNING)
         self._cursor.execute(prepared("commit_batch", "JSONB"))
-        self._cursor.execute("INSERT INTO leadership (id, term, instance_id) VALUES (1, 1, 'bench')")
+        self._cursor.execute(_LEAD)
 
     def write(self, document: str) -> None:
-        """One batch, durable when this returns."""
+        """One batch, durable when this returns; RuntimeError where the statement has refused it and nothing was written."""
         self._cursor.execute("EXECUTE commit_batch (%s)", (document,))
-        self._cursor.fetchone()
+        kept: dict[str, Any] = self._cursor.fetchone() or {}
+        if not kept["journalled"]:
+            raise RuntimeError(f"a document was not written: {kept}")
 
     def journalled(self) -> int:
         """How many entries have really been kept."""
-        self._cursor.execute("SELECT count(*) FROM decision_journal")
-        return int((self._cursor.fetchone() or (0,))[0])
+        self._cursor.execute("SELECT count(*) AS entries FROM decision_journal")
+        return int((self._cursor.fetchone() or {"entries": 0})["entries"])
 
     def close(self) -> None:
         """Close the connection."""

@@ -11,12 +11,13 @@ import select
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _HEAD = b"POST /webhook HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _STUCK_SECONDS = 20.0
+_SEND_AGAIN = 503
 
 
 @dataclass(slots=True)
@@ -31,6 +32,11 @@ class Load:
     def rate(self) -> float:
         """Answers per second."""
         return len(self.latencies) / self.seconds
+
+    def require_all_good(self) -> None:
+        """RuntimeError where an answer was no 200: what refuses is quick, and no limit."""
+        if set(self.statuses) != {200}:
+            raise RuntimeError(f"not every answer was 200: {dict(self.statuses)}")
 
     def add(self, other: "Load") -> None:
         """Take another turn's answers in."""
@@ -59,17 +65,111 @@ class _Client:
 
     def receive(self) -> int | None:
         """The status, once the answer is whole."""
-        arrived = self.connection.recv(65536)
-        if not arrived:
-            raise ConnectionError("the server hung up")
-        self.received += arrived
-        end = self.received.find(b"\r\n\r\n")
-        if end < 0:
+        self.received = _more(self.connection, self.received)
+        return _status(self.received)
+
+
+def burst(port: int, bodies: Sequence[bytes]) -> Load:
+    """Everybody at once: a new connection for each body, until the last one has its 200; who is answered 503 sends again.
+
+    Latencies are from the first connect on.
+    """
+    load, waiting = Load(), _Crowd(port)
+    begun = time.perf_counter()
+    try:
+        for body in bodies:
+            waiting.add(body)
+        while len(load.latencies) < len(bodies):
+            for status, body in waiting.answers():
+                load.statuses[status] += 1
+                if status == _SEND_AGAIN:
+                    waiting.add(body)
+                else:
+                    load.latencies.append(time.perf_counter() - begun)
+        load.seconds = time.perf_counter() - begun
+    finally:
+        waiting.close()
+    return load
+
+
+class _Crowd:
+    """Connections that are each used once."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._poll = select.epoll()
+        self._waiting: dict[int, _Newcomer] = {}
+
+    def add(self, body: bytes) -> None:
+        """One more, connecting."""
+        newcomer = _Newcomer(self._port, body)
+        self._waiting[newcomer.connection.fileno()] = newcomer
+        self._poll.register(newcomer.connection.fileno(), select.EPOLLOUT)
+
+    def answers(self) -> Iterator[tuple[int, bytes]]:
+        """The statuses of what is answered now, with their requests' bodies."""
+        ready = self._poll.poll(_STUCK_SECONDS)
+        if not ready:
+            raise TimeoutError(f"{len(self._waiting)} answers did not come")
+        for descriptor, _ in ready:
+            newcomer = self._waiting[descriptor]
+            status = newcomer.go_on(self._poll)
+            if status is not None:
+                del self._waiting[descriptor]
+                self._poll.unregister(descriptor)
+                newcomer.connection.close()
+                yield status, newcomer.body
+
+    def close(self) -> None:
+        """Close those that are left."""
+        self._poll.close()
+        for newcomer in self._waiting.values():
+            newcomer.connection.close()
+
+
+class _Newcomer:
+    """One connection that is made, used once, and closed by its owner."""
+
+    __slots__ = ("_answer", "_request", "body", "connection")
+
+    def __init__(self, port: int, body: bytes) -> None:
+        self.connection = socket.socket()
+        self.connection.setblocking(False)
+        self.connection.connect_ex(("127.0.0.1", port))
+        self.body = body
+        self._request = _HEAD % len(body) + body
+        self._answer = b""
+
+    def go_on(self, poll: select.epoll) -> int | None:
+        """Send once connected, then read; the status, once the answer is whole."""
+        if self._request:
+            problem = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if problem:
+                raise ConnectionError(problem, "the connection was refused")
+            self._request = self._request[self.connection.send(self._request) :]
+            if not self._request:
+                poll.modify(self.connection.fileno(), select.EPOLLIN)
             return None
-        length = _LENGTH.search(self.received, 0, end)
-        if length is None:
-            raise ConnectionError(f"an answer without a length: {self.received[:end]!r}")
-        return int(self.received[9:12]) if len(self.received) >= end + 4 + int(length[1]) else None
+        self._answer = _more(self.connection, self._answer)
+        return _status(self._answer)
+
+
+def _more(connection: socket.socket, received: bytes) -> bytes:
+    arrived = connection.recv(65536)
+    if not arrived:
+        raise ConnectionError("the server hung up")
+    return received + arrived
+
+
+def _status(received: bytes) -> int | None:
+    """The status of an answer; None while it is not whole."""
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    length = _LENGTH.search(received, 0, end)
+    if length is None:
+        raise ConnectionError(f"an answer without a length: {received[:end]!r}")
+    return int(received[9:12]) if len(received) >= end + 4 + int(length[1]) else None
 
 
 def drive(port: int, clients: int, seconds: float, body: Callable[[int], bytes]) -> Load:

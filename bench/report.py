@@ -1,9 +1,7 @@
 """The bench's results: a table for people, JSON for programs."""
 
 import json
-import os
-import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -27,9 +25,8 @@ def number(value: float) -> str:
 
 
 def cells(row: Comparison) -> tuple[str, ...]:
-    """A row of the table: what, ours, the limit's, and the ratio with its lowest and highest round."""
+    """A row of the table: what, ours, the limit's, the ratio with its lowest and highest round, and what it should be."""
     ours, raw, ratio = spread_of(row.ours), spread_of(row.raw), spread_of(row.ratios)
-    sign = "<" if row.better == "lower" else ">"
     return (
         row.scenario,
         row.figure,
@@ -38,8 +35,14 @@ def cells(row: Comparison) -> tuple[str, ...]:
         row.limit,
         f"{ratio.median:.2f}x",
         f"{ratio.lowest:.2f} - {ratio.highest:.2f}",
-        sign,
+        target_of(row),
     )
+
+
+def target_of(row: Comparison) -> str:
+    """`<= 2x met`, `>= 0.5x missed`; without a target which is better, `<` or `>`."""
+    sign = "<" if row.better == "lower" else ">"
+    return sign if row.target is None else f"{sign}= {row.target:.3g}x {'met' if row.met else 'missed'}"
 
 
 def table_of(results: Sequence[Comparisons]) -> Table:
@@ -52,7 +55,7 @@ def table_of(results: Sequence[Comparisons]) -> Table:
     table.add_column("the limit is")
     for name in ("ratio", "lowest - highest"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("better")
+    table.add_column("better, target", no_wrap=True)
     for result in results:
         for row in result.rows:
             table.add_row(*cells(row))
@@ -68,18 +71,13 @@ def busy(load: float, processors: int) -> str:
 
 
 def as_json(
-    results: Sequence[Comparisons], *, rounds: int, started: datetime, load_before: float = 0.0
+    results: Sequence[Comparisons], *, rounds: int, started: datetime, machine: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Everything that was measured, with each round, and on what machine."""
     return {
         "started": started.isoformat(),
         "rounds": rounds,
-        "machine": {
-            "platform": platform.platform(),
-            "python": platform.python_version(),
-            "processors": os.cpu_count(),
-            "load_average_before": load_before,
-        },
+        "machine": dict(machine),
         "comparisons": [_comparison(row) for result in results for row in result.rows],
         "notes": {result.scenario: result.notes for result in results if result.notes},
     }
@@ -91,7 +89,7 @@ def _comparison(row: Comparison) -> dict[str, Any]:
         "limit_spread": asdict(spread_of(row.raw)),
         "ratio_spread": asdict(spread_of(row.ratios)),
     }
-    return {**asdict(row), "ratios": row.ratios, **spreads}
+    return {**asdict(row), "ratios": row.ratios, "met": row.met, **spreads}
 
 
 def show(console: Console, results: Sequence[Comparisons]) -> None:

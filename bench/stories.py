@@ -16,9 +16,10 @@ from bench.host import INSTRUMENT
 from core.alert import parse_alert
 from core.config import default_instruments
 from core.decide import decide
+from core.decide.decision import Outcome
 from core.fingerprint import fingerprint_of
 from core.inputs import Input, SignalInput, StartPortfolio
-from core.journal import Batch, Entry
+from core.journal import NO_HASH, Batch, Entry
 from core.models import PortfolioState, Signal
 from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.ordering import signal_in_order_key
@@ -28,15 +29,15 @@ from core.settings import Settings
 
 INSTRUMENTS = tuple(f"BENCH_{number}" for number in range(8))
 _START = datetime(2020, 1, 1, tzinfo=UTC)
-_STEPS = 10
+STEPS = 10  # of a trade
 _PRICE = 1000
 
 
 class Story:
-    """Alerts, client by client; each client's next one is made when it is asked for."""
+    """Alerts, client by client; each client's next one is made when it is asked for. It begins so many seconds into 2020."""
 
-    def __init__(self) -> None:
-        self._seconds = itertools.count()
+    def __init__(self, seconds: int = 0) -> None:
+        self._seconds = itertools.count(seconds)
         self._steps: dict[int, int] = {}
 
     def body(self, client: int) -> bytes:
@@ -45,10 +46,10 @@ class Story:
         self._steps[client] = step + 1
         time = (_START + timedelta(seconds=next(self._seconds))).isoformat()
         common = f'"instrument":"{INSTRUMENTS[client % len(INSTRUMENTS)]}","bar_time":"{time}"'
-        place = step % _STEPS
+        place = step % STEPS
         if client < len(INSTRUMENTS) and place == 0:
             rest = f'"type":"BASE_ENTRY","position":"Long_1","price":{_PRICE},"stop":{_PRICE - 10},"atr":10,"er":0.82'
-        elif client < len(INSTRUMENTS) and place == _STEPS - 1:
+        elif client < len(INSTRUMENTS) and place == STEPS - 1:
             rest = f'"type":"EXIT","position":"ALL","price":{_PRICE + 2},"reason":"bench"'
         else:
             rest = f'"type":"MARKET_DATA","price":{_PRICE + place % 7}.25,"atr":10.5'
@@ -67,14 +68,20 @@ def settings() -> Settings:
 class Recorder:
     """Decides a story as the engine does, in memory, and gives each batch as `commit_batch`'s one parameter.
 
-    `portfolio` is what the last document has led to.
+    Each document follows on the one before: they are to be written in their order, every one. `portfolio` is what the last
+    one has led to, `outcomes` what was decided in it.
     """
 
     def __init__(self, given: Settings | None = None) -> None:
         self._story = Story()
-        self._seq = 1
+        self._seq, self._last_hash = 1, NO_HASH
         empty = PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
         self.portfolio = Portfolio(name="main", settings=given or settings(), state=empty)
+        self.outcomes: list[Outcome] = []
+
+    def go_on(self, portfolio: Portfolio, seq: int, last_hash: str) -> None:
+        """Follow on what is there already: this state, journalled up to the entry before `seq`."""
+        self.portfolio, self._seq, self._last_hash = portfolio, seq, last_hash
 
     def start(self) -> str:
         """The first document of all: the portfolio's capital."""
@@ -101,7 +108,8 @@ class Recorder:
             after = decision.portfolio
             entries.append(Entry(given=given, decision=decision, decided_at=now, payload=msgspec.json.decode(body)))
         batch = Batch(before=before, after=after, entries=tuple(entries))
-        rows = batch_rows(batch, first_seq=self._seq, term=1, instance_id="bench", previous_hash="0" * 64)
-        self._seq += len(entries)
+        rows = batch_rows(batch, first_seq=self._seq, term=1, instance_id="bench", previous_hash=self._last_hash)
+        self._seq, self._last_hash = self._seq + len(entries), rows["journal"][-1]["content_hash"]
+        self.outcomes = [entry.decision.outcome for entry in entries]
         self.portfolio = after.settled()
         return msgspec.json.encode(rows).decode()

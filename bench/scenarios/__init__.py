@@ -4,7 +4,21 @@ from collections.abc import Callable
 
 from bench.host import Host
 from bench.measure import Comparisons
-from bench.scenarios import engine, manager, orders, portfolios, post, reconcile, recovery, replay, restart, takeover
+from bench.scenarios import (
+    commit_each,
+    engine,
+    history,
+    manager,
+    market_data,
+    orders,
+    portfolios,
+    post,
+    reconcile,
+    recovery,
+    replay,
+    restart,
+    takeover,
+)
 
 Scenario = Callable[[Host], Comparisons]
 
@@ -12,8 +26,11 @@ SCENARIOS: dict[str, Scenario] = {
     "save_position": manager.save_position,
     "get_position": manager.get_position,
     "post": post.post,
+    "commit_each": commit_each.commit_each,
     "restart": restart.restart,
     "engine": engine.engine,
+    "market_data": market_data.market_data,
+    "history": history.history,
     "orders": orders.orders,
     "reconcile": reconcile.reconcile,
     "replay": replay.replay,

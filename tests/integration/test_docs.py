@@ -1188,6 +1188,36 @@ def test_every_command_of_the_backup_guide_is_run_by_one_of_these_tests() -> Non
     assert {found.how for found in blocks_of(BACKUPS) if found.language == "bash"} == run
 
 
+# --- docs/performance.md
+
+PERFORMANCE = "docs/performance.md"
+
+
+def test_the_performance_guides_results_are_made_by_its_commands(shell: Shell) -> None:
+    made = shell.folder / "made"
+    made.mkdir()
+    shutil.copy(ROOT / PERFORMANCE, made)
+    # `docs` is this repository's: it keeps what it says.
+    shell.mapped = lambda text: text.replace("bench.document results.json", "bench.document results.json --docs made")
+    told = shell.run(block(PERFORMANCE, "a quick run"))
+    assert "could not be measured" not in told
+    assert "### save_position" in (made / "performance.md").read_text(encoding="utf-8")
+    assert {file.name for file in made.iterdir()} == {"performance.md", "performance.svg", "performance.json"}
+
+
+def test_the_performance_guides_suite_is_the_whole_of_it(shell: Shell) -> None:
+    shell.mapped = lambda text: text.replace(
+        "make ", "make --dry-run --old-file=.venv/.installed --old-file=.venv/.installed-dev "
+    )
+    # Without --quick and --only: all scenarios, in all rounds.
+    assert shell.run(block(PERFORMANCE, "make --dry-run")).strip().endswith("-m bench --json")
+
+
+def test_every_command_of_the_performance_guide_is_run_by_one_of_these_tests() -> None:
+    run = {"a quick run", "make --dry-run"}
+    assert {found.how for found in blocks_of(PERFORMANCE) if found.language == "bash"} == run
+
+
 # --- all documents
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -133,6 +133,9 @@ def test_every_table_and_index_that_was_promised_exists(dsn):
         ("signal_log", "fingerprint"),
         ("signal_log", "processed_at"),
         ("signal_log", "instrument, signal_timestamp"),
+        ("signal_log", "processing_status, id"),
+        ("orders", "state, journal_seq"),
+        ("orders", "instrument, journal_seq"),
         ("instance_metadata", "last_heartbeat"),
     }
 

@@ -1,27 +1,49 @@
 """The bench's arithmetic. What it measures is never a test."""
 
+import itertools
 import json
+import math
+import socket
+import threading
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import StringIO
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
 import pytest
+from flask import Flask, Response
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from bench.__main__ import arguments
+from bench.commit_each import CommitEach
+from bench.document import BEGIN, DOCS, END, GUIDE, PICTURE, RESULTS, document, rows_of
+from bench.echo import echo
+from bench.history import STORY_SIGNALS, fill, tell_story
 from bench.host import INSTRUMENT as CONTRACT
-from bench.measure import Comparisons, in_turns, quantile, spread_of
+from bench.host import BareWriter
+from bench.load import burst, drive
+from bench.machine import file_system_of, machine, processor_in
+from bench.measure import Comparison, Comparisons, in_turns, quantile, spread_of, values_in_turns
 from bench.openalgo import BenchBroker
-from bench.report import as_json, busy, cells, number, show, write
+from bench.plot import goodness, plot
+from bench.report import as_json, busy, cells, number, show, target_of, write
+from bench.scenarios import SCENARIOS
+from bench.scenarios.market_data import a_bar
 from bench.scenarios.orders import INSTRUMENTS as TRADED
 from bench.scenarios.orders import WAYS, Bare, bare_client, post
 from bench.scenarios.reconcile import holding, markets
 from bench.scenarios.recovery import INSTRUMENTS, add_round, history_signal, make_history
 from bench.scenarios.replay import FILE, INSTRUMENT, documents_of, listed_settings
+from bench.stories import INSTRUMENTS as STORY_INSTRUMENTS
+from bench.stories import Recorder, Story
+from bench.stories import settings as story_settings
+from core.alert import parse_alert
 from core.config import default_settings
 from core.models import SignalType
 from core.postgres.journal_stream import journal_stream
@@ -31,9 +53,20 @@ from live.brokers.settings import OpenAlgoSettings
 from live.deliveries import MOST_AT_ONCE
 from live.reconcile import FindingKind, compare
 from live.replay.trade_list import read_trade_list
+from live.server import Server
 from live.verify import verify
+from tests.engines import an_engine
 from tests.openalgo_server import API_KEY
+from tests.queries import rows
 
+STARTED = datetime(2026, 1, 14, tzinfo=UTC)
+# Everything but rows: what a history was filled without has to be there again.
+DEFINITIONS = """
+SELECT conrelid::REGCLASS::TEXT, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid <> 0
+UNION ALL SELECT indrelid::REGCLASS::TEXT, indexrelid::REGCLASS::TEXT, pg_get_indexdef(indexrelid) FROM pg_index
+UNION ALL SELECT tgrelid::REGCLASS::TEXT, tgname, tgenabled::TEXT FROM pg_trigger WHERE NOT tgisinternal
+ORDER BY 1, 2, 3
+"""
 FLOATS = st.lists(st.floats(min_value=0, max_value=1e9), min_size=1)
 
 
@@ -116,6 +149,30 @@ def test_a_row_tells_medians_ratio_and_spread():
     assert cells(found.rows[0]) == ("engine", "32 threads", "60.0 /s", "100 /s", "bare", "0.60x", "0.50 - 0.90", ">")
 
 
+@pytest.mark.parametrize(
+    "better, target, met, told",
+    [
+        ("lower", 2.0, True, "<= 2x met"),
+        ("lower", 1.9, False, "<= 1.9x missed"),
+        ("higher", 2.0, True, ">= 2x met"),
+        ("higher", 2.1, False, ">= 2.1x missed"),
+        ("lower", None, None, "<"),
+    ],
+)
+def test_a_target_is_met_by_the_median_of_the_ratios(better, target, met, told):
+    found = Comparisons("post")
+    for ours in (1, 2, 9):
+        found.add("p50", ours, 1, unit="ms", limit="bare", better=better, target=target)
+    assert found.rows[0].met is met
+    assert target_of(found.rows[0]) == told
+
+
+def test_the_targets_of_latencies_are_those_of_p50_and_p99():
+    found = Comparisons("post")
+    found.add_latencies("1 client", [0.001], [0.001], limit="bare", targets=(2, None))
+    assert [row.target for row in found.rows] == [2, None]
+
+
 def test_the_table_and_the_json_hold_every_round(tmp_path):
     found = Comparisons("engine")
     found.add("32 threads", 50, 100, unit="/s", limit="bare", better="higher")
@@ -124,10 +181,79 @@ def test_the_table_and_the_json_hold_every_round(tmp_path):
     show(console, [found])
     assert "0.50x" in console.file.getvalue()
     assert "answers" in console.file.getvalue()
-    write(tmp_path / "new" / "out.json", as_json([found], rounds=1, started=datetime(2026, 1, 14, tzinfo=UTC)))
+    write(tmp_path / "new" / "out.json", as_json([found], rounds=1, started=STARTED, machine={"cores": 2}))
     read = json.loads((tmp_path / "new" / "out.json").read_text())
     assert read["comparisons"][0]["ratio_spread"] == {"median": 0.5, "lowest": 0.5, "highest": 0.5}
+    assert read["comparisons"][0]["met"] is None
+    assert read["machine"] == {"cores": 2}
     assert read["notes"] == {"engine": {"answers": {"executed": 3}}}
+
+
+def test_the_machine_is_told_by_properties_and_versions_and_never_by_name_or_path(dsn, tmp_path):
+    told = machine(tmp_path, dsn)
+    assert all(told.values()), told
+    assert {"psycopg2", "flask", "waitress", "postgresql", "python", "processor", "memory_gib"} <= told.keys()
+    text = json.dumps(told)
+    assert not any(private in text for private in ("/", socket.gethostname()))
+
+
+def test_a_file_system_is_that_of_the_nearest_mount_and_of_several_on_it_the_last(tmp_path):
+    mounts = tmp_path / "mounts"
+    mounts.write_text("a / ext4 rw 0 0\nb /srv xfs rw 0 0\nc /srv/fast tmpfs rw 0 0\nd /srv btrfs rw 0 0\n")
+    assert file_system_of(Path("/srv/data"), mounts) == "btrfs"
+    assert file_system_of(Path("/srv/fast/data"), mounts) == "tmpfs"
+    assert file_system_of(Path("/srvdata"), mounts) == "ext4"
+    assert file_system_of(Path("/srv"), tmp_path / "none") == ""
+
+
+def test_a_processor_is_named_by_its_model():
+    assert (
+        processor_in("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\n\nmodel name\t: Another\n") == "Some CPU @ 3 GHz"
+    )
+    assert processor_in("CPU part: 0xd0c\n") == ""
+
+
+@contextmanager
+def answering(receive):
+    app = Flask("bench", static_folder=None)
+    app.add_url_rule("/webhook", "receive", receive, methods=["POST"])
+    server = Server(app, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield server.port
+    finally:
+        server.stop()
+        thread.join()
+
+
+def test_a_burst_is_answered_to_the_last_and_who_is_told_to_send_again_does():
+    told = itertools.count()
+
+    def receive():
+        return Response(b"{}", status=503 if next(told) % 3 == 0 else 200)
+
+    with answering(receive) as port:
+        load = burst(port, [b"{}"] * 20)
+    assert (load.statuses[200], len(load.latencies)) == (20, 20)
+    assert load.statuses[503] >= 7
+    assert load.latencies == sorted(load.latencies)
+    with pytest.raises(RuntimeError, match="503"):
+        load.require_all_good()
+
+
+def test_the_echo_checks_alerts_and_answers_as_much_as_ours():
+    with answering(echo) as port:
+        load = drive(port, 3, 0.0, Story().body)
+        assert dict(load.statuses) == {200: 3}
+        assert not drive(port, 1, 0.0, lambda _: b'{"type": "EXIT"}').statuses[200]
+
+
+def test_the_straightforward_server_keeps_every_alert_by_a_commit_of_its_own(dsn):
+    with closing(BareWriter(dsn)) as bare:
+        with answering(CommitEach(bare).receive) as port:
+            drive(port, 4, 0.0, Story().body).require_all_good()
+        assert bare.journalled() == 1 + 4
 
 
 def test_quick_has_three_rounds_otherwise_five_unless_told():
@@ -149,6 +275,17 @@ def test_the_bare_writers_documents_hold_every_input_of_the_list_once_a_batch_ea
     assert [entry["seq"] for document in (start, *batches) for entry in document["journal"]] == list(
         range(1, len(recorded) + 2)
     )
+
+
+def test_the_bare_writer_writes_what_it_is_given_and_says_where_it_does_not(dsn):
+    recorder = Recorder()
+    documents = [recorder.start(), recorder.batch(range(8)), recorder.batch(range(8))]
+    with closing(BareWriter(dsn)) as bare:
+        for document in documents:
+            bare.write(document)
+        assert bare.journalled() == 1 + 8 + 8
+        with pytest.raises(RuntimeError, match="not written"):
+            bare.write(documents[-1])
 
 
 def test_a_history_trades_each_instrument_in_turn_and_ends_with_all_of_them_open():
@@ -230,3 +367,91 @@ def test_the_positions_that_are_reconciled_are_those_that_the_brokers_server_hol
         with OpenAlgoBroker(settings, lambda: datetime.now(UTC)) as broker:
             findings = compare(holding(3), broker.positions(), markets(3))
     assert [finding.kind for finding in findings] == [FindingKind.MATCHED] * 3
+
+
+def test_a_sweep_of_bars_moves_every_stop_and_each_bar_is_newer():
+    alerts = [parse_alert(a_bar(7, number), instruments=["R7"], naive_timezone=UTC).signal for number in (1, 2)]
+    assert alerts[0].bar_time < alerts[1].bar_time
+    assert alerts[0].price < alerts[1].price
+    assert {alert.instrument for alert in alerts} == {"R7"}
+
+
+def test_figures_are_told_in_the_order_of_their_parts_whoever_began():
+    for turn in range(3):
+        assert values_in_turns(turn, lambda: 1.0, lambda: 2.0, lambda: 3.0) == [1.0, 2.0, 3.0]
+
+
+def test_a_generated_history_is_as_long_as_wanted_and_an_engine_goes_on_from_it(dsn):
+    before = rows(dsn, DEFINITIONS)
+    tell_story(dsn)
+    fill(dsn, 10 * STORY_SIGNALS)
+    assert rows(dsn, DEFINITIONS) == before
+    signals, trades = 11 * STORY_SIGNALS, 11 * len(STORY_INSTRUMENTS)
+    assert rows(dsn, "SELECT count(*), min(seq), max(seq) FROM decision_journal") == [(1 + signals, 1, 1 + signals)]
+    assert rows(dsn, "SELECT count(*) FROM signal_log") == [(signals,)]
+    assert rows(dsn, "SELECT count(*) FROM portfolio_positions WHERE status = 'closed'") == [(trades,)]
+    assert rows(dsn, "SELECT count(*) FROM orders JOIN fills USING (client_order_id)") == [(2 * 10 * trades // 11,)]
+    with an_engine(dsn, settings=story_settings(), clock=lambda: datetime.now(UTC)) as engine:
+        assert engine.failed_invariants == ()
+        assert engine.deliver(Story(1_000_000).signal(0)).outcome["status"] == "executed"
+
+
+def test_a_history_is_made_of_whole_stories():
+    with pytest.raises(ValueError, match="whole copies"):
+        fill("", STORY_SIGNALS + 1)
+
+
+def some_results() -> dict[str, Any]:
+    found = Comparisons("post")
+    for ours in (1.0, 2.0, 9.0):
+        found.add("1 client p50", ours, 1, unit="ms", limit="bare & simple", target=2)
+        found.add("rate", ours, 1, unit="/s", limit="echo", better="higher", target=4)
+        found.add("other", ours, 1, unit="ms", limit="echo")
+    on = dict.fromkeys(("processor", "kernel", "file_system", "postgresql", "python", "msgspec"), "1")
+    on |= {"cores": 2, "memory_gib": 4, "psycopg2": "1", "flask": "1", "waitress": "1", "load_average_before": 0.1}
+    return json.loads(json.dumps(as_json([found], rounds=3, started=STARTED, machine=on)))
+
+
+def test_results_are_put_between_the_marks_of_the_guide_and_replace_what_was_there():
+    once = document(f"before\n{BEGIN}\nold\n{END}\nafter\n", some_results())
+    assert once.startswith("before\n")
+    assert once.endswith("\nafter\n")
+    assert "old" not in once
+    assert "| 1 client p50 | 2.00 ms | 1.00 ms | bare & simple | 2.00x | 1.00 - 9.00 | <= 2x met |" in once
+    assert document(once, some_results()) == once
+    with pytest.raises(ValueError, match="no place"):
+        document("a guide without marks", some_results())
+
+
+def test_a_picture_shows_what_has_a_target_green_where_it_is_met():
+    root = ET.fromstring(plot(rows_of(some_results())))
+    dots = [dot.get("fill") for dot in root.iter() if dot.tag.endswith("circle")]
+    texts = [text.text for text in root.iter() if text.tag.endswith("text")]
+    assert len(dots) == 2
+    assert len(set(dots)) == 2
+    assert "post: 1 client p50" in texts
+    assert "post: other" not in texts
+
+
+@pytest.mark.parametrize(
+    "better, target, ratio, good",
+    [("lower", 2, 4, 0.5), ("lower", 2, 0, math.inf), ("higher", 0.5, 1, 2), ("higher", 0.5, 0, 0)],
+)
+def test_how_good_a_ratio_is_is_told_beside_its_target(better, target, ratio, good):
+    row = Comparison(scenario="post", figure="", unit="", limit="", better=better, target=target)
+    assert goodness(row, ratio) == good
+
+
+def test_the_guide_shows_the_results_that_are_kept_beside_it():
+    results = json.loads((DOCS / RESULTS).read_text(encoding="utf-8"))
+    guide = (DOCS / GUIDE).read_text(encoding="utf-8")
+    assert document(guide, results) == guide
+    assert (DOCS / PICTURE).read_text(encoding="utf-8") == plot(rows_of(results))
+
+
+def test_the_guide_explains_every_scenario():
+    guide = (DOCS / GUIDE).read_text(encoding="utf-8")
+    explained = [
+        name for line in guide.splitlines() if line.startswith("| `") for name in line.split("|")[1].split(",")
+    ]
+    assert sorted(name.strip(" `") for name in explained) == sorted(SCENARIOS)

@@ -1,0 +1,101 @@
+"""A long past costs nothing that is read all the time: each list and each start reads a page, counted in rows."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg2
+import pytest
+
+from bench.history import STORY_SIGNALS, fill, tell_story
+from core.postgres.statements import statement
+from tests.queries import rows
+from tests.waiting import eventually
+
+COPIES = 100
+PAGE = 10
+# A page, and what is looked at beside it.
+MOST_ROWS_READ = 10 * PAGE
+
+
+@contextmanager
+def explained(dsn: str) -> Iterator[Any]:
+    """A cursor whose plans may use nothing but what the statistics suggest."""
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SET max_parallel_workers_per_gather = 0")
+        yield cursor
+
+
+def rows_read(plan: dict[str, Any]) -> int:
+    """How many rows a plan's scans have looked at, taken or not."""
+    within = sum(rows_read(part) for part in plan.get("Plans", ()))
+    if "Scan" not in plan["Node Type"]:
+        return within
+    looked_at = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+    return within + int(looked_at * plan["Actual Loops"])
+
+
+@pytest.mark.parametrize(
+    "name, parameters",
+    [
+        ("load_positions", {}),
+        ("load_orders", {}),
+        ("last_seq", {}),
+        ("last_settings", {}),
+        ("last_contracts", {}),
+        ("load_received", {"after_id": 0, "limit": PAGE}),
+        ("list_positions", {"status": None, "instrument": None, "before": None, "limit": PAGE}),
+        ("list_positions", {"status": ["open"], "instrument": None, "before": None, "limit": PAGE}),
+        ("list_signals", {"status": None, "instrument": None, "before": None, "limit": PAGE}),
+        ("list_signals", {"status": ["executed"], "instrument": None, "before": None, "limit": PAGE}),
+        ("list_signals", {"status": ["failed"], "instrument": None, "before": None, "limit": PAGE}),
+        ("list_signals", {"status": ["failed", "blocked"], "instrument": None, "before": None, "limit": PAGE}),
+        ("list_signals", {"status": None, "instrument": "NEVER_HEARD_OF", "before": None, "limit": PAGE}),
+        ("list_journal", {"before": None, "limit": PAGE}),
+        ("list_orders", {"state": None, "instrument": None, "before": None, "limit": PAGE}),
+        ("list_orders", {"state": ["filled"], "instrument": None, "before": None, "limit": PAGE}),
+        ("list_orders", {"state": ["in_doubt"], "instrument": None, "before": None, "limit": PAGE}),
+        ("list_orders", {"state": None, "instrument": "NEVER_HEARD_OF", "before": None, "limit": PAGE}),
+    ],
+    ids=str,
+)
+def test_what_is_read_of_a_long_history_is_a_page_of_it(dsn, name, parameters):
+    tell_story(dsn)
+    fill(dsn, COPIES * STORY_SIGNALS)
+    with explained(dsn) as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement(name)}", parameters)
+        ((plan,),) = cursor.fetchone()
+    assert rows_read(plan["Plan"]) <= MOST_ROWS_READ
+
+
+def test_the_indexes_of_what_is_rare_hold_nothing_of_what_is_not(dsn):
+    tell_story(dsn)
+    fill(dsn, COPIES * STORY_SIGNALS)
+    found = rows(
+        dsn,
+        "SELECT relname, reltuples::INTEGER FROM pg_class"
+        " WHERE relname IN ('ix_signal_log_not_executed', 'ix_orders_not_filled')",
+    )
+    assert sorted(found) == [("ix_orders_not_filled", 0), ("ix_signal_log_not_executed", 0)]
+
+
+def test_a_change_of_every_position_touches_no_index(dsn):
+    tell_story(dsn)
+    rows(
+        dsn,
+        "INSERT INTO portfolio_positions SELECT (jsonb_populate_record(told, jsonb_build_object("
+        "'position_id', number || told.position_id))).* FROM portfolio_positions AS told, generate_series(1, 50) AS number",
+    )
+    ((positions,),) = rows(dsn, "SELECT count(*) FROM portfolio_positions")
+    counted = (
+        "SELECT n_tup_ins, n_tup_upd, n_tup_upd - n_tup_hot_upd FROM pg_stat_user_tables"
+        " WHERE relname = 'portfolio_positions'"
+    )
+    # Backends tell what they did when they end.
+    assert eventually(lambda: rows(dsn, counted)[0][0] == positions)
+    ((_, updated, elsewhere_before),) = rows(dsn, counted)
+    for _ in range(3):
+        rows(dsn, "UPDATE portfolio_positions SET mark_price = mark_price + 1, version = version + 1")
+    assert eventually(lambda: rows(dsn, counted)[0][1] == updated + 3 * positions)
+    ((_, _, elsewhere),) = rows(dsn, counted)
+    assert elsewhere - elsewhere_before < positions / 10

@@ -1,5 +1,9 @@
 """The queue in front of the writer: what comes first, what is put back, what is taken out again."""
 
+import threading
+from collections.abc import Callable
+from functools import partial
+
 from core.inputs import Halt, Resume
 from live.answers import Answer, AnswerKind
 from live.deliveries import MOST_AT_ONCE, Delivery, Waiting, first_of_each
@@ -80,14 +84,45 @@ def test_a_discarded_delivery_is_gone_unless_somebody_who_waits_with_it_wants_it
 
 
 def test_hurrying_frees_signals_and_those_who_wait_with_them_not_commands() -> None:
+    ended: list[str] = []
     signal, follower, command = of(1), of(1), Delivery(Halt())
+    for name, delivery in (("signal", signal), ("follower", follower), ("command", command)):
+        delivery.when_done = partial(ended.append, name)
     follower.follow(signal)
     waiting(signal, command).hurry()
+    assert ended == ["signal", "follower"]
     assert signal.wait(5) is follower.wait(5) is None
     answer = Answer(kind=AnswerKind.DECIDED)
     command.settle(answer)
     assert command.wait(0) is answer
-    assert not Delivery(Halt())._done.is_set()
+    assert ended[2:] == ["command"]
+
+
+def test_whoever_waits_is_freed_whatever_others_do_at_that_moment() -> None:
+    for _ in range(300):
+        delivery, answer = of(1), Answer(kind=AnswerKind.DECIDED)
+        started = threading.Barrier(4)
+        told: list[Answer | None] = []
+
+        def after(work: Callable[[], object], started: threading.Barrier = started) -> None:
+            started.wait()
+            work()
+
+        works = (
+            lambda delivery=delivery, told=told: told.append(delivery.wait(5) or delivery.wait(5)),
+            delivery.hurry,
+            lambda delivery=delivery, answer=answer: delivery.settle(answer),
+            delivery.hurry,
+        )
+        threads = [threading.Thread(target=after, args=[work]) for work in works]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+            assert not thread.is_alive()
+        # Hurried first, it may have had no answer yet; it is open for good all the same.
+        assert told[0] in (None, answer)
+        assert delivery.wait(0) is answer
 
 
 def test_a_delivery_is_wanted_while_it_is_kept_or_anybody_waits() -> None:

@@ -103,9 +103,13 @@ class BareWriter:
         self._cursor.execute("INSERT INTO leadership (id, term, instance_id) VALUES (1, 1, 'bench')")
 
     def write(self, document: str) -> None:
-        """One batch, durable when this returns."""
+        """One batch, durable when this returns; RuntimeError where the statement has refused it and nothing was written."""
         self._cursor.execute("EXECUTE commit_batch (%s)", (document,))
-        self._cursor.fetchone()
+        kept = dict(
+            zip((column.name for column in self._cursor.description or ()), self._cursor.fetchone() or (), strict=True)
+        )
+        if not kept["journalled"]:
+            raise RuntimeError(f"a document was not written: {kept}")
 
     def journalled(self) -> int:
         """How many entries have really been kept."""

@@ -18,7 +18,7 @@ from core.config import default_instruments
 from core.decide import decide
 from core.fingerprint import fingerprint_of
 from core.inputs import Input, SignalInput, StartPortfolio
-from core.journal import Batch, Entry
+from core.journal import NO_HASH, Batch, Entry
 from core.models import PortfolioState, Signal
 from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.ordering import signal_in_order_key
@@ -72,7 +72,7 @@ class Recorder:
 
     def __init__(self, given: Settings | None = None) -> None:
         self._story = Story()
-        self._seq = 1
+        self._seq, self._last_hash = 1, NO_HASH
         empty = PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
         self.portfolio = Portfolio(name="main", settings=given or settings(), state=empty)
 
@@ -101,7 +101,7 @@ class Recorder:
             after = decision.portfolio
             entries.append(Entry(given=given, decision=decision, decided_at=now, payload=msgspec.json.decode(body)))
         batch = Batch(before=before, after=after, entries=tuple(entries))
-        rows = batch_rows(batch, first_seq=self._seq, term=1, instance_id="bench", previous_hash="0" * 64)
-        self._seq += len(entries)
+        rows = batch_rows(batch, first_seq=self._seq, term=1, instance_id="bench", previous_hash=self._last_hash)
+        self._seq, self._last_hash = self._seq + len(entries), rows["journal"][-1]["content_hash"]
         self.portfolio = after.settled()
         return msgspec.json.encode(rows).decode()

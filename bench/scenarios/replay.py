@@ -83,7 +83,7 @@ def documents_of(recorded: Sequence[Recorded], settings: Settings) -> list[str]:
     portfolio = Portfolio(name="main", settings=settings, state=empty)
     start: list[tuple[Input, Recorded]] = [(StartPortfolio(initial_capital=DEFAULT_CAPITAL), recorded[0])]
     batches = [recorded[first : first + MOST_AT_ONCE] for first in range(0, len(recorded), MOST_AT_ONCE)]
-    documents, seq = [], 1
+    documents, seq, last_hash = [], 1, NO_HASH
     for inputs in (start, *([(_given(one), one) for one in batch] for batch in batches)):
         now = max(one.signal.time for _, one in inputs)
         after, entries = portfolio, []
@@ -97,10 +97,10 @@ def documents_of(recorded: Sequence[Recorded], settings: Settings) -> list[str]:
             first_seq=seq,
             term=1,
             instance_id="bench",
-            previous_hash=NO_HASH,
+            previous_hash=last_hash,
         )
         documents.append(msgspec.json.encode(rows).decode())
-        seq += len(entries)
+        seq, last_hash = seq + len(entries), rows["journal"][-1]["content_hash"]
         portfolio = after.settled()
     return documents
 

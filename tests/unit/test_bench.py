@@ -1,6 +1,7 @@
 """The bench's arithmetic. What it measures is never a test."""
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import StringIO
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from bench.__main__ import arguments
 from bench.host import INSTRUMENT as CONTRACT
+from bench.host import BareWriter
 from bench.measure import Comparisons, in_turns, quantile, spread_of
 from bench.openalgo import BenchBroker
 from bench.report import as_json, busy, cells, number, show, write
@@ -22,6 +24,7 @@ from bench.scenarios.orders import WAYS, Bare, bare_client, post
 from bench.scenarios.reconcile import holding, markets
 from bench.scenarios.recovery import INSTRUMENTS, add_round, history_signal, make_history
 from bench.scenarios.replay import FILE, INSTRUMENT, documents_of, listed_settings
+from bench.stories import Recorder
 from core.config import default_settings
 from core.models import SignalType
 from core.postgres.journal_stream import journal_stream
@@ -149,6 +152,17 @@ def test_the_bare_writers_documents_hold_every_input_of_the_list_once_a_batch_ea
     assert [entry["seq"] for document in (start, *batches) for entry in document["journal"]] == list(
         range(1, len(recorded) + 2)
     )
+
+
+def test_the_bare_writer_writes_what_it_is_given_and_says_where_it_does_not(dsn):
+    recorder = Recorder()
+    documents = [recorder.start(), recorder.batch(range(8)), recorder.batch(range(8))]
+    with closing(BareWriter(dsn)) as bare:
+        for document in documents:
+            bare.write(document)
+        assert bare.journalled() == 1 + 8 + 8
+        with pytest.raises(RuntimeError, match="not written"):
+            bare.write(documents[-1])
 
 
 def test_a_history_trades_each_instrument_in_turn_and_ends_with_all_of_them_open():

@@ -26,7 +26,7 @@ from tests.database_file import pointed_to
 from tests.engines import Clock, an_engine, status_of
 from tests.live_process import ROOT
 from tests.queries import rows
-from tests.verified import verified
+from tests.verified import statements_of_verify, verified
 from tests.waiting import eventually
 
 FORGED_SIGNAL = (
@@ -209,6 +209,21 @@ def test_its_memory_does_not_grow_with_the_journal_and_it_tells_how_far_it_is(ds
         assert sum(told) == done.entries
         assert len(told) > count // ROWS_AT_ONCE
     assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_it_asks_as_often_whether_one_position_was_closed_or_a_hundred(dsn):
+    """A chunk of the journal costs the same statements, however much happened in it."""
+    clock, asked = Clock(minutes(0)), []
+    with an_engine(dsn, clock=clock) as engine:
+        for number in range(100):
+            clock.now = minutes(number + 0.5)
+            engine.process_signal(a_signal(timestamp=minutes(number)))
+            engine.process_signal(a_signal("EXIT", layer="ALL", price=52000, timestamp=clock.now))
+            if number in (0, 99):
+                asked.append(statements_of_verify(dsn))
+    assert rows(dsn, "SELECT count(*) FROM portfolio_positions WHERE status = 'closed'") == [(100,)]
+    assert asked[0] == asked[1]
+    assert len(asked[0]) == len(set(asked[0]))
 
 
 def test_on_a_terminal_it_shows_its_progress(dsn, tmp_path):

@@ -4,7 +4,19 @@ from collections.abc import Callable
 
 from bench.host import Host
 from bench.measure import Comparisons
-from bench.scenarios import engine, manager, orders, portfolios, post, reconcile, recovery, replay, restart, takeover
+from bench.scenarios import (
+    decide,
+    engine,
+    manager,
+    orders,
+    portfolios,
+    post,
+    reconcile,
+    recovery,
+    replay,
+    restart,
+    takeover,
+)
 
 Scenario = Callable[[Host], Comparisons]
 
@@ -14,6 +26,7 @@ SCENARIOS: dict[str, Scenario] = {
     "post": post.post,
     "restart": restart.restart,
     "engine": engine.engine,
+    "decide": decide.decide,
     "orders": orders.orders,
     "reconcile": reconcile.reconcile,
     "replay": replay.replay,

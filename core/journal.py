@@ -134,7 +134,7 @@ def hash_of(content: bytes, previous_hash: str) -> str:
     return hashlib.sha256(previous_hash.encode() + content).hexdigest()
 
 
-class JournalRow(Struct, frozen=True, kw_only=True):
+class JournalRow(Struct, frozen=True):
     """A row of decision_journal as it was read: its JSON columns are text, each decoded once into what is asked of it."""
 
     seq: int

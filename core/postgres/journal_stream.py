@@ -25,11 +25,10 @@ class JournalStream:
 
     def entries(self) -> Iterator[Sequence[JournalRow]]:
         """The journal's rows in their order, in chunks."""
-        names = JournalRow.__struct_fields__
         with translated(), self._connection.cursor(name="journal") as cursor:
             cursor.execute(statement("stream_journal"))
             while rows := cursor.fetchmany(ROWS_AT_ONCE):
-                yield [JournalRow(**dict(zip(names, row, strict=True))) for row in rows]
+                yield [JournalRow(*row) for row in rows]
 
     def length(self) -> int:
         """How many entries there are, by the last one's number."""

@@ -62,10 +62,11 @@ def replay(host: Host) -> Comparisons:
     recorded = read_trade_list(FILE, instrument=INSTRUMENT, timezone=ZoneInfo("Asia/Kolkata")).inputs
     documents = documents_of(recorded, settings)
     told = alerts(QUICK_ALERTS if host.quick else ALERTS)
-    told_documents = documents_of(told, stories.settings())
+    rules = replay_settings(stories.settings(), Overrides(as_listed=False, instrument=stories.INSTRUMENTS[0]))
+    told_documents = documents_of(told, rules)
     for number in range(-1, host.rounds):
         figures = _round(host, number, settings, recorded, documents)
-        more = _pair(host, number, stories.settings(), told, told_documents)
+        more = _pair(host, number, rules, told, told_documents)
         if number < 0:
             continue
         batches = f"bare batches of {MOST_AT_ONCE}"
@@ -92,7 +93,7 @@ def listed_settings() -> Settings:
 
 
 def documents_of(recorded: Sequence[Recorded], settings: Settings) -> list[str]:
-    """What a replay gives `commit_batch`, one document a batch; the first one is the start."""
+    """What a replay gives `commit_batch`, a document for every 128 at most, as live has them; the first one is the start."""
     empty = PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
     portfolio = Portfolio(name="main", settings=settings, state=empty)
     start: list[tuple[Input, Recorded]] = [(StartPortfolio(initial_capital=DEFAULT_CAPITAL), recorded[0])]

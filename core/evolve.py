@@ -36,7 +36,7 @@ from core.events import (
     TradingResumed,
 )
 from core.listed_contracts import contracts_from
-from core.models import PortfolioState, Position, PositionStatus, PyramidingState, Statistics
+from core.models import PortfolioState, Position, PositionStatus, PyramidingState, Statistics, at_version
 from core.numbers import ZERO, exactly
 from core.orders import Order, OrderState
 from core.portfolio import Portfolio
@@ -91,7 +91,7 @@ def _evolve_position(
 ) -> Portfolio:
     match event:
         case PositionOpened() | PositionSaved():
-            return portfolio.with_position(replace(event.position, version=event.position.version + 1))
+            return portfolio.with_position(at_version(event.position, event.position.version + 1))
         case PositionMarked():
             return portfolio.with_position(_marked(portfolio.positions[event.position_id], event))
         case PositionIncreased():

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -47,6 +48,10 @@ HASHED_COLUMNS = (
     "decided_at",
 )
 NO_HASH = "0" * 64
+# A number with a fraction comes as it is written; where the type says Decimal, text does too.
+_ANYTHING = msgspec.json.Decoder(float_hook=Decimal)
+_INPUT: msgspec.json.Decoder[Input] = msgspec.json.Decoder(Input, float_hook=Decimal)
+_EVENTS = msgspec.json.Decoder(list[Event], float_hook=Decimal)
 
 
 def require_known_format(seq: int, written: int) -> None:
@@ -116,8 +121,57 @@ def content_hash(record: Mapping[str, Any], previous_hash: str) -> str:
 
     The same whether `record` is about to be written or was read back: JSONB keeps neither the order of keys nor spaces.
     """
-    content = msgspec.json.encode({name: record[name] for name in HASHED_COLUMNS}, order="sorted")
+    return hash_of(content_of(record), previous_hash)
+
+
+def content_of(record: Mapping[str, Any]) -> bytes:
+    """What the hash of a row is over besides the one before: equal where all that it is made of is."""
+    return msgspec.json.encode({name: record[name] for name in HASHED_COLUMNS}, order="sorted")
+
+
+def hash_of(content: bytes, previous_hash: str) -> str:
+    """The hash of a row of that content."""
     return hashlib.sha256(previous_hash.encode() + content).hexdigest()
+
+
+class JournalRow(Struct, frozen=True):
+    """A row of decision_journal as it was read: its JSON columns are text, each decoded once into what is asked of it."""
+
+    seq: int
+    format: int
+    kind: str
+    fingerprint: str | None
+    request_id: str | None
+    input: str
+    figures: str
+    outcome: str
+    events: str
+    term: int
+    rules_version: int
+    decided_at: datetime
+    content_hash: str
+
+    def plain(self) -> dict[str, Any]:
+        """Its columns by their names, JSON as plain values."""
+        record = asdict(self)
+        for name in ("input", "figures", "outcome", "events"):
+            record[name] = _ANYTHING.decode(record[name])
+        return record
+
+
+def read_json(text: str) -> Any:
+    """JSON of a column as plain values, numbers with a fraction as decimals."""
+    return _ANYTHING.decode(text)
+
+
+def read_input(text: str) -> Input:
+    """An input as the journal holds it; msgspec.DecodeError, ValueError or TypeError for one that was never written."""
+    return _INPUT.decode(text)
+
+
+def read_events(text: str) -> list[Event]:
+    """The same for an entry's events."""
+    return _EVENTS.decode(text)
 
 
 def signal_record(entry: Entry, given: SignalInput) -> dict[str, Any]:

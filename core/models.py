@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from copy import copy
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from core.numbers import MONEY_SCALE, PERCENT_SCALE, PRICE_SCALE, ZERO, decimals_of
+from core.numbers import MONEY_SCALE, PERCENT_SCALE, PRICE_SCALE, QUANTA, ZERO, fits
 from core.numbers import price as canonical_price
 
 MONEY_LIMIT = Decimal(10) ** 16  # NUMERIC(20,4)
@@ -117,16 +118,21 @@ def require_utc(owner: str, **times: datetime | None) -> None:
 
 def require_exact(owner: Any, names: Iterable[str], scale: int, limit: Decimal) -> None:
     """Refuse what is no finite Decimal below `limit` with at most `scale` decimals; the error names the field."""
+    lowest, quantum = limit.copy_negate(), QUANTA[scale]
     for name in names:
         value = getattr(owner, name)
-        if value is None:
+        # What is written with just as many decimals is nearly all there is: then nothing has to be computed.
+        if (
+            value is None
+            or value is ZERO
+            or (isinstance(value, Decimal) and value.same_quantum(quantum) and lowest < value < limit)
+        ):
             continue
         if not isinstance(value, Decimal):
             raise TypeError(f"{type(owner).__name__}.{name} must be a Decimal, not {type(value).__name__}")
-        if not value.is_finite() or abs(value) >= limit:
+        if not value.is_finite() or not lowest < value < limit:
             raise ValueError(f"{type(owner).__name__}.{name} is out of range: {value}")
-        exponent = value.as_tuple().exponent
-        if isinstance(exponent, int) and exponent < -scale and decimals_of(value) > scale:
+        if not fits(value, quantum):
             raise ValueError(f"{type(owner).__name__}.{name} has more than {scale} decimals: {value}")
 
 
@@ -297,6 +303,13 @@ class Position(Struct, frozen=True, kw_only=True):
     def initial_risk_points(self) -> Decimal | None:
         """R: the initial risk per unit in points, abs(entry - initial_stop); None for a position without a stop."""
         return None if self.initial_stop is None else abs(self.entry_price - self.initial_stop)
+
+
+def at_version(position: Position, version: int) -> Position:
+    """The same position at another version; nothing else has changed, so nothing is checked again."""
+    after = copy(position)
+    force_setattr(after, "version", version)
+    return after
 
 
 POSITION_PRICES = (

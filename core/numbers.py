@@ -1,9 +1,19 @@
 """Exact decimals at the scales of the columns: money, prices, percentages, figures for show."""
 
 from collections.abc import Callable
-from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import (
+    ROUND_FLOOR,
+    ROUND_HALF_EVEN,
+    Context,
+    Decimal,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+    getcontext,
+    setcontext,
+)
 from fractions import Fraction
-from functools import wraps
+from functools import reduce, wraps
 from typing import ParamSpec, TypeVar
 
 MONEY_SCALE = 4
@@ -13,11 +23,14 @@ FIGURE_SCALE = 6
 DEFAULT_CAPITAL = Decimal(5_000_000)
 HIGHEST_PERCENT = Decimal("999999.999999")
 ZERO = Decimal(0)
+_ONE = Decimal(1)
 
 # A context of our own: the thread's default of 28 digits would round a product of price, lots and point value.
 _EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
-_QUANTA = {scale: Decimal(1).scaleb(-scale) for scale in (MONEY_SCALE, PRICE_SCALE, PERCENT_SCALE)}
-
+# Products alone are never rounded: sizes are compared by them.
+_UNROUNDED = Context(prec=1000, traps=[InvalidOperation, Overflow, Inexact])
+QUANTA = {scale: Decimal(1).scaleb(-scale) for scale in (MONEY_SCALE, PRICE_SCALE, PERCENT_SCALE)}
+_MONEY, _PRICE, _PERCENT = QUANTA.values()
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -28,18 +41,21 @@ def exactly(work: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Resu
 
     @wraps(work)
     def in_context(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        with localcontext(_EXACT):
+        before = getcontext()
+        if before is _EXACT:  # evolve within decide
             return work(*args, **kwargs)
+        setcontext(_EXACT)
+        try:
+            return work(*args, **kwargs)
+        finally:
+            setcontext(before)
 
     return in_context
 
 
 def product(*factors: Decimal | int) -> Decimal:
     """The exact product, whatever the thread's decimal context is."""
-    result = Decimal(1)
-    for factor in factors:
-        result = _EXACT.multiply(result, Decimal(factor))
-    return result
+    return reduce(_UNROUNDED.multiply, factors, _ONE)
 
 
 def quotient(dividend: Decimal, divisor: Decimal | int) -> Decimal:
@@ -49,31 +65,30 @@ def quotient(dividend: Decimal, divisor: Decimal | int) -> Decimal:
 
 def money(value: Decimal) -> Decimal:
     """An amount of money at the scale of the columns: 4 decimals, half-even."""
-    return _EXACT.quantize(value, _QUANTA[MONEY_SCALE])
+    return _EXACT.quantize(value, _MONEY)
 
 
 def price(value: Decimal) -> Decimal:
     """A price, stop or ATR in points at the scale of the columns: 8 decimals, half-even."""
-    return _EXACT.quantize(value, _QUANTA[PRICE_SCALE])
+    return _EXACT.quantize(value, _PRICE)
 
 
 def percent_of(part: Decimal, whole: Decimal) -> Decimal | None:
     """`part` in per cent of `whole`: 6 decimals, capped at 999999.999999; None where `whole` is not positive."""
     if whole <= 0:
         return None
-    return min(HIGHEST_PERCENT, _EXACT.quantize(quotient(product(part, 100), whole), _QUANTA[PERCENT_SCALE]))
+    return min(HIGHEST_PERCENT, _EXACT.quantize(quotient(product(part, 100), whole), _PERCENT))
 
 
 def figure(value: Fraction | Decimal | int) -> Decimal:
     """A figure for show: 6 decimals, half-even. Never decided on."""
-    fraction = Fraction(value)
-    scaled = _EXACT.divide(Decimal(fraction.numerator), Decimal(fraction.denominator))
-    return _EXACT.quantize(scaled, _QUANTA[PERCENT_SCALE])
+    exact = value if isinstance(value, Decimal) else quotient(Decimal(value.numerator), value.denominator)
+    return _EXACT.quantize(exact or ZERO, _PERCENT)  # nothing is shown as -0
 
 
-def whole_lots(lots: Fraction) -> int:
-    """Floors: the only rounding that a size ever gets. Negative sizes are 0."""
-    return max(0, lots.numerator // lots.denominator)
+def whole_lots(dividend: Decimal, divisor: Decimal) -> int:
+    """Floors the exact quotient: the only rounding that a size ever gets. Negative sizes are 0."""
+    return int(_EXACT.divide_int(max(ZERO, dividend), divisor))
 
 
 def lots_to_cover(excess: Fraction) -> int:
@@ -85,6 +100,11 @@ def decimals_of(value: Decimal) -> int:
     """How many decimals a finite number carries, trailing zeros aside (2 for 1.230)."""
     exponent = value.normalize(_EXACT).as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def fits(value: Decimal, quantum: Decimal) -> bool:
+    """Whether a finite number carries no more decimals than `quantum`, trailing zeros aside."""
+    return _EXACT.quantize(value, quantum) == value
 
 
 def floor_to(value: Decimal, step: Decimal) -> Decimal:

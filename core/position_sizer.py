@@ -1,11 +1,10 @@
 """How many lots: the smallest of risk, volatility, margin and what the portfolio's caps leave (DOMAIN.md, Sizing)."""
 
 from decimal import Decimal
-from fractions import Fraction
 
 from msgspec import Struct
 
-from core.numbers import figure, whole_lots
+from core.numbers import ZERO, figure, product, quotient, whole_lots
 from core.settings import Limits
 
 Figures = dict[str, Decimal | int | str | bool | None]
@@ -36,13 +35,27 @@ class LotFigures(Struct, frozen=True, kw_only=True):
     margin: Decimal
 
 
-def room_lots(equity: Decimal, cap_percent: Decimal, used: Decimal, per_lot: Decimal) -> Fraction:
-    """Unfloored lots until `used` money plus `per_lot` each reaches `cap_percent` of equity; may be negative."""
-    return (Fraction(equity) * Fraction(cap_percent) / 100 - Fraction(used)) / Fraction(per_lot)
+class Lots(Struct, frozen=True):
+    """Unfloored lots, exactly: so much money (above 0, or none) at so much a lot. They are compared without dividing."""
+
+    money: Decimal
+    per_lot: Decimal
+
+    def below(self, other: "Lots") -> bool:
+        """Whether these are fewer."""
+        return product(self.money, other.per_lot) < product(other.money, self.per_lot)
+
+
+def room(equity: Decimal, cap_percent: Decimal, used: Decimal = ZERO) -> Decimal:
+    """The money left until what is `used` reaches `cap_percent` of equity; none where it is above already."""
+    return max(ZERO, product(equity, cap_percent, _HUNDREDTH) - used)
+
+
+_HUNDREDTH, _ONE = Decimal("0.01"), Decimal(1)
 
 
 def size_base(
-    room: PortfolioRoom,
+    carried: PortfolioRoom,
     lot: LotFigures,
     limits: Limits,
     *,
@@ -52,19 +65,17 @@ def size_base(
     drawdown_factor: Decimal,
 ) -> Sized:
     """Lots of a base entry; `efficiency_ratio` None leaves the factor out. 0 lots: the limiter blocked it."""
-    risk = room_lots(room.equity, risk_percent, Decimal(0), lot.risk) * Fraction(drawdown_factor)
-    if efficiency_ratio is not None:
-        risk *= Fraction(efficiency_ratio)
+    equity, scale = carried.equity, _ONE if efficiency_ratio is None else efficiency_ratio
     constraints = {
-        "risk": risk,
-        "volatility": room_lots(room.equity, volatility_percent, Decimal(0), lot.volatility),
-        "margin": room_lots(room.equity, limits.margin_percent, room.margin_used, lot.margin),
+        "risk": Lots(product(room(equity, risk_percent), drawdown_factor, scale), lot.risk),
+        "volatility": Lots(room(equity, volatility_percent), lot.volatility),
+        "margin": Lots(room(equity, limits.margin_percent, carried.margin_used), lot.margin),
     }
-    return _smallest({**constraints, **_portfolio_caps(room, lot, limits.risk_percent, limits.volatility_percent)})
+    return _smallest({**constraints, **_portfolio_caps(carried, lot, limits.risk_percent, limits.volatility_percent)})
 
 
 def size_pyramid(
-    room: PortfolioRoom,
+    carried: PortfolioRoom,
     lot: LotFigures,
     limits: Limits,
     *,
@@ -76,32 +87,33 @@ def size_pyramid(
     drawdown_factor: Decimal,
 ) -> Sized:
     """Lots of a pyramid. `profit` is the instrument's P&L at the signal's price, `base_risk` the base's initial risk: money."""
-    factor = Fraction(drawdown_factor)
+    margin, earned = room(carried.equity, limits.margin_percent, carried.margin_used), max(ZERO, profit - base_risk)
     constraints = {
-        "margin": room_lots(room.equity, limits.margin_percent, room.margin_used, lot.margin) * factor,
-        "discipline": previous_entry_lots * Fraction(discipline_share) * factor,
-        "profit": Fraction(profit_share)
-        * max(Fraction(0), Fraction(profit) - Fraction(base_risk))
-        / Fraction(lot.risk)
-        * factor,
+        "margin": Lots(product(margin, drawdown_factor), lot.margin),
+        "discipline": Lots(product(previous_entry_lots, discipline_share, drawdown_factor), _ONE),
+        "profit": Lots(product(profit_share, earned, drawdown_factor), lot.risk),
     }
-    caps = _portfolio_caps(room, lot, limits.pyramid_risk_percent, limits.pyramid_volatility_percent)
+    caps = _portfolio_caps(carried, lot, limits.pyramid_risk_percent, limits.pyramid_volatility_percent)
     return _smallest({**constraints, **caps})
 
 
 def _portfolio_caps(
-    room: PortfolioRoom, lot: LotFigures, risk_percent: Decimal, volatility_percent: Decimal
-) -> dict[str, Fraction]:
+    carried: PortfolioRoom, lot: LotFigures, risk_percent: Decimal, volatility_percent: Decimal
+) -> dict[str, Lots]:
     return {
-        "portfolio_risk": room_lots(room.equity, risk_percent, room.risk_amount, lot.risk),
-        "portfolio_volatility": room_lots(room.equity, volatility_percent, room.volatility_amount, lot.volatility),
+        "portfolio_risk": Lots(room(carried.equity, risk_percent, carried.risk_amount), lot.risk),
+        "portfolio_volatility": Lots(
+            room(carried.equity, volatility_percent, carried.volatility_amount), lot.volatility
+        ),
     }
 
 
-def _smallest(constraints: dict[str, Fraction]) -> Sized:
-    # Unfloored values are compared, negatives count as 0, and min() gives a tie to the first of the order.
-    lots = {name: max(Fraction(0), value) for name, value in constraints.items()}
-    limiter = min(lots, key=lambda name: lots[name])
-    return Sized(
-        lots=whole_lots(lots[limiter]), limiter=limiter, figures={name: figure(value) for name, value in lots.items()}
-    )
+def _smallest(constraints: dict[str, Lots]) -> Sized:
+    # A tie goes to the first of the order.
+    others = iter(constraints.items())
+    limiter, smallest = next(others)
+    for name, lots in others:
+        if lots.below(smallest):
+            limiter, smallest = name, lots
+    figures: Figures = {name: figure(quotient(lots.money, lots.per_lot)) for name, lots in constraints.items()}
+    return Sized(lots=whole_lots(smallest.money, smallest.per_lot), limiter=limiter, figures=figures)

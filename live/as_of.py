@@ -2,12 +2,10 @@
 
 from datetime import datetime
 
-import msgspec
-
 from core.db_state_manager import DatabaseStateManager
 from core.errors import PortfolioError
-from core.events import Event
 from core.evolve import evolve
+from core.journal import read_events
 from core.models import PortfolioState
 from core.numbers import ZERO
 from core.portfolio import Portfolio
@@ -33,9 +31,9 @@ def portfolio_as_of(stream: JournalStream, name: str, time: datetime) -> Portfol
     )
     for rows in stream.entries():
         for row in rows:
-            if row["decided_at"] > time:
+            if row.decided_at > time:
                 return portfolio if portfolio.state.version else None
-            for event in msgspec.convert(row["events"], list[Event]):
+            for event in read_events(row.events):
                 portfolio = evolve(portfolio, event)
             portfolio = portfolio.settled()
     return portfolio if portfolio.state.version else None

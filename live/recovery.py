@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import msgspec
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +14,6 @@ from core.alert import AlertRefused, parse_alert
 from core.db_state_manager import DatabaseStateManager, Loaded
 from core.decide import decide
 from core.errors import CommitUnknown, ConfigurationError, DatabaseAway, StateDiverged
-from core.events import Event
 from core.evolve import evolve
 from core.inputs import (
     ChangeSettings,
@@ -28,7 +26,7 @@ from core.inputs import (
     StartTerm,
 )
 from core.invariants import broken_invariants
-from core.journal import Batch, Entry, require_known_format
+from core.journal import Batch, Entry, read_events, require_known_format
 from core.listed_contracts import contracts_from
 from core.models import PortfolioState
 from core.numbers import DEFAULT_CAPITAL, ZERO
@@ -138,7 +136,7 @@ def _caught_up(manager: DatabaseStateManager, followed: Followed) -> Portfolio |
 def applied(portfolio: Portfolio, row: Row) -> Portfolio:
     """The portfolio after the events of a journal's entry. Raises TooNew."""
     require_known_format(row["seq"], row["format"])
-    for event in msgspec.convert(row["events"], list[Event]):
+    for event in read_events(row["events"]):
         portfolio = evolve(portfolio, event)
     return portfolio.settled()
 

@@ -6,6 +6,7 @@ from bench.host import Host
 from bench.measure import Comparisons
 from bench.scenarios import (
     commit_each,
+    decide,
     engine,
     history,
     manager,
@@ -31,6 +32,7 @@ SCENARIOS: dict[str, Scenario] = {
     "engine": engine.engine,
     "market_data": market_data.market_data,
     "history": history.history,
+    "decide": decide.decide,
     "orders": orders.orders,
     "reconcile": reconcile.reconcile,
     "replay": replay.replay,

@@ -24,6 +24,7 @@ from psycopg2 import extras
 
 from bench.host import READY_WITHIN_SECONDS, ROOT, Child, Host
 from bench.measure import Comparisons, in_turns
+from bench.scenarios.replay import documents_of, written
 from core.alert import canonical_payload
 from core.config import load_file_settings
 from core.db_state_manager import DatabaseStateManager, Kept
@@ -38,13 +39,16 @@ from core.postgres.journal_stream import ROWS_AT_ONCE, journal_stream
 from core.postgres.migrations import migrate
 from core.postgres.statements import statement
 from core.settings import Settings
+from live.deliveries import MOST_AT_ONCE
 from live.recovery import recover
+from live.replay.model import Recorded
 from live.verify import verify as verify_journal
 
 INSTRUMENTS = tuple(f"HISTORY_{number}" for number in range(10))
 STEPS = 10  # of a trade: an entry, eight bars, an exit at the entry's price
 LONG, QUICK_LONG = 1_000_000, 100_000
 VERIFIED, QUICK_VERIFIED = 50_000, 10_000
+WRITTEN = 5_000
 ROUNDS_AT_LEAST = 5
 TARGET_MS, SERVER_TOO_TARGET_MS = 1500.0, 5000.0
 _START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -82,14 +86,19 @@ def recovery(host: Host) -> Comparisons:
 
 
 def verify(host: Host) -> Comparisons:
-    """Journal entries a second that `verify` proves, beside a bare fetch of the same rows by a server-side cursor."""
+    """Journal entries a second that `verify` proves, beside what a bare writer writes of the same story, and beside a bare
+    fetch of the same rows by a server-side cursor."""
     found, dsn, rows = Comparisons("verify"), host.database(), QUICK_VERIFIED if host.quick else VERIFIED
-    make_history(dsn, load_file_settings(host.configuration(INSTRUMENTS)).settings, rows)
+    settings = load_file_settings(host.configuration(INSTRUMENTS)).settings
+    make_history(dsn, settings, rows)
+    documents = documents_of(list(map(_recorded, range(WRITTEN))), settings)
     for number in range(-1, host.rounds):
-        rates = _rates(number, dsn)
+        rates = _rates(number, dsn, host, documents)
         if number >= 0:
+            name, batches = f"{rows:,} entries", f"bare batches of {MOST_AT_ONCE}"
+            found.add(name, rates["ours"], rates["written"], unit="/s", limit=batches, better="higher")
             limit = "bare streaming fetch, JSON as text"
-            found.add(f"{rows:,} entries", rates["ours"], rates["raw"], unit="/s", limit=limit, better="higher")
+            found.add(name, rates["ours"], rates["raw"], unit="/s", limit=limit, better="higher")
     return found
 
 
@@ -350,10 +359,20 @@ def _free_port() -> int:
 # --- verify
 
 
-def _rates(number: int, dsn: str) -> dict[str, float]:
+def _rates(number: int, dsn: str, host: Host, documents: Sequence[str]) -> dict[str, float]:
     rates: dict[str, float] = {}
-    in_turns(number, lambda: rates.update(ours=_rate(_verified, dsn)), lambda: rates.update(raw=_rate(_streamed, dsn)))
+    in_turns(
+        number,
+        lambda: rates.update(ours=_rate(_verified, dsn)),
+        lambda: rates.update(written=written(host.database(), documents, WRITTEN)),
+        lambda: rates.update(raw=_rate(_streamed, dsn)),
+    )
     return rates
+
+
+def _recorded(number: int) -> Recorded:
+    signal = history_signal(number)
+    return Recorded(signal=signal, payload=canonical_payload(signal), line=number)
 
 
 def _rate(read: Callable[[str], int], dsn: str) -> float:

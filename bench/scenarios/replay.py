@@ -1,4 +1,4 @@
-"""The list of trades that ships with the tests: replayed beside a bare writer of the same rows, and as a whole command."""
+"""A list of trades and a story of alerts: replayed beside a bare writer of the same rows; the list as a whole command, too."""
 
 import os
 import subprocess
@@ -12,8 +12,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from bench import stories
 from bench.host import ROOT, BareWriter, Host
 from bench.measure import Comparisons, in_turns
+from core.alert import canonical_payload
 from core.config import default_settings
 from core.db_state_manager import DatabaseStateManager
 from core.decide import decide
@@ -35,6 +37,7 @@ from live.replay.trade_list import read_trade_list
 FILE = ROOT / "tests" / "data" / "tradingview_banknifty_trades.csv"
 INSTRUMENT = "BANK_NIFTY"
 _POINT_VALUE, _COMMISSION_PERCENT = Decimal(35), Decimal("0.05")
+ALERTS, QUICK_ALERTS = 16_000, 4_000
 _WITHIN_SECONDS = 60.0
 # All that the command imports while it runs, so that the rest of it can be timed alone.
 _IMPORTS = (
@@ -58,15 +61,27 @@ def replay(host: Host) -> Comparisons:
     settings = listed_settings()
     recorded = read_trade_list(FILE, instrument=INSTRUMENT, timezone=ZoneInfo("Asia/Kolkata")).inputs
     documents = documents_of(recorded, settings)
+    told = alerts(QUICK_ALERTS if host.quick else ALERTS)
+    rules = replay_settings(stories.settings(), Overrides(as_listed=False, instrument=stories.INSTRUMENTS[0]))
+    told_documents = documents_of(told, rules)
     for number in range(-1, host.rounds):
         figures = _round(host, number, settings, recorded, documents)
+        more = _pair(host, number, rules, told, told_documents)
         if number < 0:
             continue
         batches = f"bare batches of {MOST_AT_ONCE}"
         found.add("list of trades", figures["ours"], figures["bare"], unit="/s", limit=batches, better="higher")
+        found.add(f"{len(told):,} alerts", more["ours"], more["bare"], unit="/s", limit=batches, better="higher")
         found.add("command after imports", figures["command"], figures["imports"], unit="s", limit="its imports alone")
     found.notes["signals"] = len(recorded)
     return found
+
+
+def alerts(count: int) -> list[Recorded]:
+    """The bench's story as recorded alerts: entries, bars and exits by our own rules."""
+    story, clients = stories.Story(), len(stories.INSTRUMENTS)
+    told = [story.signal(number % clients) for number in range(count)]
+    return [Recorded(signal=signal, payload=canonical_payload(signal), line=0) for signal in told]
 
 
 def listed_settings() -> Settings:
@@ -78,7 +93,7 @@ def listed_settings() -> Settings:
 
 
 def documents_of(recorded: Sequence[Recorded], settings: Settings) -> list[str]:
-    """What a replay gives `commit_batch`, one document a batch; the first one is the start."""
+    """What a replay gives `commit_batch`, a document for every 128 at most, as live has them; the first one is the start."""
     empty = PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
     portfolio = Portfolio(name="main", settings=settings, state=empty)
     start: list[tuple[Input, Recorded]] = [(StartPortfolio(initial_capital=DEFAULT_CAPITAL), recorded[0])]
@@ -109,14 +124,25 @@ def _given(one: Recorded) -> Input:
     return SignalInput(signal=one.signal, fingerprint=fingerprint_of("main", one.signal), received_at=one.signal.time)
 
 
-def _round(
+def _pair(
     host: Host, number: int, settings: Settings, recorded: Sequence[Recorded], documents: Sequence[str]
 ) -> dict[str, float]:
     figures: dict[str, float] = {}
     in_turns(
         number,
         lambda: figures.update(ours=_replayed(host.database(), settings, recorded)),
-        lambda: figures.update(bare=_written(host.database(), documents, len(recorded))),
+        lambda: figures.update(bare=written(host.database(), documents, len(recorded))),
+    )
+    return figures
+
+
+def _round(
+    host: Host, number: int, settings: Settings, recorded: Sequence[Recorded], documents: Sequence[str]
+) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    in_turns(
+        number,
+        lambda: figures.update(_pair(host, number, settings, recorded, documents)),
         lambda: figures.update(command=_commanded(host.data_dir)),
         lambda: figures.update(imports=_timed("-c", _IMPORTS)),
     )
@@ -134,7 +160,8 @@ def _replayed(dsn: str, settings: Settings, recorded: Sequence[Recorded]) -> flo
     return len(recorded) / seconds
 
 
-def _written(dsn: str, documents: Sequence[str], signals: int) -> float:
+def written(dsn: str, documents: Sequence[str], signals: int) -> float:
+    """Signals a second of the bare writer, from the first document to the last one's COMMIT."""
     with closing(BareWriter(dsn)) as bare:
         begun = time.perf_counter()
         for document in documents:

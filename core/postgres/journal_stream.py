@@ -1,11 +1,10 @@
 """The whole journal and the tables beside it, read as of one moment and a piece at a time: memory stays flat."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from psycopg2.extras import RealDictCursor
-
+from core.journal import JournalRow
 from core.models import PortfolioState, Position, PyramidingState
 from core.orders import Order
 from core.postgres.connections import Connection, connect
@@ -24,13 +23,12 @@ class JournalStream:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def entries(self) -> Iterator[Sequence[Row]]:
+    def entries(self) -> Iterator[Sequence[JournalRow]]:
         """The journal's rows in their order, in chunks."""
-        with translated(), self._connection.cursor(name="journal", cursor_factory=RealDictCursor) as cursor:
-            cursor.itersize = ROWS_AT_ONCE
+        with translated(), self._connection.cursor(name="journal") as cursor:
             cursor.execute(statement("stream_journal"))
             while rows := cursor.fetchmany(ROWS_AT_ONCE):
-                yield rows
+                yield [JournalRow(*row) for row in rows]
 
     def length(self) -> int:
         """How many entries there are, by the last one's number."""
@@ -51,15 +49,15 @@ class JournalStream:
         row = self._one("last_contracts")
         return {} if row is None else row["contracts"]
 
-    def signals(self, fingerprints: Sequence[str]) -> dict[str, Row]:
-        """The signal log's rows of these fingerprints."""
+    def signals(self, fingerprints: Collection[str]) -> dict[str, Row]:
+        """The signal log's rows of these fingerprints, outcomes as text."""
         found = self._all("signals_by_fingerprint", fingerprints=list(fingerprints))
         return {row["fingerprint"]: row for row in found}
 
-    def position(self, position_id: str) -> Position | None:
-        """A position's row, open or closed."""
-        row = self._one("get_position", position_id=position_id)
-        return None if row is None else position_from_row(row)
+    def positions(self, position_ids: Collection[str]) -> dict[str, Position]:
+        """The rows of these positions, open or closed."""
+        rows = self._all("positions_by_id", position_ids=list(position_ids)) if position_ids else []
+        return {position.position_id: position for position in map(position_from_row, rows)}
 
     def open_positions(self) -> dict[str, Position]:
         """The rows with lots left."""
@@ -81,14 +79,16 @@ class JournalStream:
         orders = map(order_from_row, self._all("load_orders"))
         return {order.client_order_id: order for order in orders}
 
-    def order(self, client_order_id: str) -> Order | None:
-        """An order's row, settled or not."""
-        row = self._one("get_order", client_order_id=client_order_id)
-        return None if row is None else order_from_row(row)
+    def orders(self, client_order_ids: Collection[str]) -> dict[str, Order]:
+        """The rows of these orders, settled or not."""
+        rows = self._all("orders_by_id", client_order_ids=list(client_order_ids)) if client_order_ids else []
+        return {order.client_order_id: order for order in map(order_from_row, rows)}
 
-    def fills_of(self, seqs: Sequence[int]) -> list[Row]:
-        """The fills that these entries booked, in their order."""
-        return self._all("fills_of_entries", seqs=list(seqs))
+    def fills_of(self, seqs: Collection[int], client_order_ids: Collection[str]) -> list[Row]:
+        """The fills that these entries booked for these orders, in their order."""
+        if not seqs:
+            return []
+        return self._all("fills_of_entries", seqs=list(seqs), client_order_ids=list(client_order_ids))
 
     def counts(self) -> Row:
         """How many rows the journal has to account for."""
@@ -97,9 +97,10 @@ class JournalStream:
         return row
 
     def _all(self, name: str, **parameters: Any) -> list[Row]:
-        with translated(), self._connection.cursor(cursor_factory=RealDictCursor) as cursor:
+        with translated(), self._connection.cursor() as cursor:
             cursor.execute(statement(name), parameters)
-            return list(cursor.fetchall())
+            names = [column.name for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def _one(self, name: str, **parameters: Any) -> Row | None:
         rows = self._all(name, **parameters)

@@ -20,6 +20,7 @@ class Collector:
         self.trades: list[Trade] = []
         self.outcomes: Counter[str] = Counter()
         self._open: dict[str, Position] = {}
+        self._marks: dict[str, Decimal] = {}
 
     def observe(self, batch: Batch) -> None:
         """Take in one committed batch."""
@@ -32,17 +33,17 @@ class Collector:
     def open_trades(self, marks: dict[tuple[str, str], Decimal]) -> tuple[OpenTrade, ...]:
         """What is still open, at the given marks (by instrument and layer) or its own."""
         return tuple(
-            _marked(position, marks.get((position.instrument, position.layer), position.mark_price))
-            for position in self._open.values()
+            _marked(position, marks.get((position.instrument, position.layer), self._marks[position_id]))
+            for position_id, position in self._open.items()
         )
 
     def _take(self, entry: Entry, event: object) -> None:
         match event:
             case PositionOpened():
                 self._open[event.position.position_id] = event.position
+                self._marks[event.position.position_id] = event.position.mark_price
             case PositionMarked():
-                position = self._open[event.position_id]
-                self._open[event.position_id] = replace(position, mark_price=event.mark_price)
+                self._marks[event.position_id] = event.mark_price
             case PositionExited():
                 self._exit(entry, event)
             case _:
@@ -72,11 +73,10 @@ class Collector:
             )
         )
         if event.lots == 0:
-            del self._open[event.position_id]
+            del self._open[event.position_id], self._marks[event.position_id]
             return
-        self._open[event.position_id] = replace(
-            position, status=event.status, lots=event.lots, quantity=event.quantity, mark_price=event.fill_price
-        )
+        self._marks[event.position_id] = event.fill_price
+        self._open[event.position_id] = replace(position, status=event.status, lots=event.lots, quantity=event.quantity)
 
 
 def _marked(position: Position, mark: Decimal) -> OpenTrade:

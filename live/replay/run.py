@@ -14,11 +14,14 @@ from core.fingerprint import fingerprint_of
 from core.inputs import SignalInput
 from core.portfolio import Portfolio
 from core.settings import Settings
-from live.deliveries import MOST_AT_ONCE, Delivery, first_of_each
+from live.deliveries import Delivery, first_of_each
 from live.recovery import recover
 from live.replay.collect import Collector
 from live.replay.model import BadFile, Recorded, ReplayResult
 from live.writer import PortfolioWriter
+
+# Nobody waits for one of them: more in a transaction than live ever has.
+TOGETHER = 512
 
 
 class Replayed(Struct, frozen=True, kw_only=True):
@@ -44,7 +47,7 @@ def replay(
     the clock when it is decided. Raises BadFile where there is nothing to replay, DatabaseAway.
     """
     inputs = iter(recorded)
-    batch = list(islice(inputs, MOST_AT_ONCE))
+    batch = list(islice(inputs, TOGETHER))
     if not batch:
         raise BadFile("there is nothing to replay: no input in the files, or none between --from and --to")
     clock = _InputClock(batch[0].signal.time)
@@ -74,7 +77,7 @@ def replay(
         )
         signals += len(batch)
         progress(len(batch))
-        batch = list(islice(inputs, MOST_AT_ONCE))
+        batch = list(islice(inputs, TOGETHER))
     result = ReplayResult(
         capital=capital,
         trades=tuple(collector.trades),

@@ -44,6 +44,7 @@ from live.verify import Wrong, verify
 from tests.builders import a_portfolio, a_position, a_signal, holding, minutes, settings_with
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
 from tests.queries import rows
+from tests.verified import statements_of_verify
 from tests.waiting import eventually
 
 NOW = minutes(20)
@@ -663,6 +664,21 @@ def test_what_is_open_keeps_the_way_it_was_filled(dsn, tmp_path):
         assert eventually(lambda: quiet(engine) and not engine.positions)
     with an_engine(dsn, clock=Clock(NOW)) as engine:
         assert engine.status()["fills"] == "paper"
+
+
+def test_verify_asks_as_often_whether_two_orders_were_filled_or_many(dsn, tmp_path):
+    asked = []
+    with a_desk(dsn, tmp_path) as (engine, *_):
+        for number in range(6):
+            engine.process_signal(a_signal(timestamp=minutes(16 + number / 2)))
+            assert eventually(lambda: quiet(engine))
+            engine.process_signal(a_signal("EXIT", price=52500, timestamp=minutes(16 + number / 2 + 0.25)))
+            assert eventually(lambda: quiet(engine))
+            if number in (0, 5):
+                asked.append(statements_of_verify(dsn))
+    assert len(states(dsn)) == 12
+    assert asked[0] == asked[1]
+    assert {"orders_by_id", "fills_of_entries", "positions_by_id"} < set(asked[0])
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 import live.writer
 from core.fingerprint import fingerprint_of
 from core.inputs import ClosePositions, Halt, MoveCapital, Resume, SignalInput
+from core.journal import HASHED_COLUMNS, NO_HASH, content_hash
 from core.postgres.journal_stream import ROWS_AT_ONCE, journal_stream
 from live.deliveries import Delivery
 from live.verify import Wrong, verify
@@ -26,7 +27,7 @@ from tests.database_file import pointed_to
 from tests.engines import Clock, an_engine, status_of
 from tests.live_process import ROOT
 from tests.queries import rows
-from tests.verified import verified
+from tests.verified import statements_of_verify, verified
 from tests.waiting import eventually
 
 FORGED_SIGNAL = (
@@ -137,19 +138,41 @@ def test_what_was_changed_by_hand_is_found_and_named(book, damage, named):
         verified(book)
 
 
-def test_a_forged_entry_with_a_right_hash_is_found_by_deciding_it_again(book):
-    """Whoever can write the table can also chain it anew; not even then does a false decision pass."""
-    from core.journal import HASHED_COLUMNS, NO_HASH, content_hash
-
-    columns = ", ".join(HASHED_COLUMNS)
-    rows(book, UNLOCK + "UPDATE decision_journal SET outcome = outcome || '{\"lots\": 99}' WHERE seq = 4")
-    previous = NO_HASH
+def chain_anew(book: str) -> None:
+    """Whoever can write the table can also give each entry the hash of what is in it now."""
+    columns, previous = ", ".join(HASHED_COLUMNS), NO_HASH
     for values in rows(book, f"SELECT {columns} FROM decision_journal ORDER BY seq"):
         record = dict(zip(HASHED_COLUMNS, values, strict=True))
         previous = content_hash(record, previous)
-        rows(book, "UPDATE decision_journal SET content_hash = %s WHERE seq = %s", (previous, record["seq"]))
-    with pytest.raises(Wrong, match="entry 4 is decided otherwise"):
+        rows(book, UNLOCK + "UPDATE decision_journal SET content_hash = %s WHERE seq = %s", (previous, record["seq"]))
+
+
+@pytest.mark.parametrize(
+    "forged, named",
+    [
+        ("outcome = outcome || '{\"lots\": 99}'", "entry 4 is decided otherwise now: executed, kept: executed"),
+        ('figures = figures || \'{"risk": "9"}\'', "entry 4 is decided otherwise"),
+        ("events = events - 1", "entry 4: other events follow from its input than were kept"),
+        ("events = jsonb_set(events, '{0,position,entry_price}', '\"52000.5\"')", "entry 4: other events follow"),
+        ('events = events || \'{"event": "nonsense"}\'', "entry 4: its events cannot be read"),
+        ("input = jsonb_set(input, '{kind}', '\"nonsense\"')", "entry 4: its input cannot be read"),
+        ("input = jsonb_set(input, '{signal,price}', '\"-1\"')", "entry 4: its input cannot be read"),
+    ],
+)
+def test_a_forged_entry_with_a_right_hash_is_found_by_deciding_it_again(book, forged, named):
+    """Not even then does a false decision pass."""
+    rows(book, f"{UNLOCK}UPDATE decision_journal SET {forged} WHERE seq = 4")
+    chain_anew(book)
+    with pytest.raises(Wrong, match=named):
         verified(book)
+
+
+def test_an_entry_that_is_the_same_but_written_otherwise_is_proved(book):
+    """As another version might write it: the zeros that end a number say nothing."""
+    written_otherwise = "jsonb_set(events, '{0,position,entry_price}', '\"52000.0\"')"
+    rows(book, f"{UNLOCK}UPDATE decision_journal SET events = {written_otherwise} WHERE seq = 4")
+    chain_anew(book)
+    assert verified(book).redecided == 12
 
 
 @pytest.mark.parametrize(
@@ -209,6 +232,21 @@ def test_its_memory_does_not_grow_with_the_journal_and_it_tells_how_far_it_is(ds
         assert sum(told) == done.entries
         assert len(told) > count // ROWS_AT_ONCE
     assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_it_asks_as_often_whether_one_position_was_closed_or_a_hundred(dsn):
+    """A chunk of the journal costs the same statements, however much happened in it."""
+    clock, asked = Clock(minutes(0)), []
+    with an_engine(dsn, clock=clock) as engine:
+        for number in range(100):
+            clock.now = minutes(number + 0.5)
+            engine.process_signal(a_signal(timestamp=minutes(number)))
+            engine.process_signal(a_signal("EXIT", layer="ALL", price=52000, timestamp=clock.now))
+            if number in (0, 99):
+                asked.append(statements_of_verify(dsn))
+    assert rows(dsn, "SELECT count(*) FROM portfolio_positions WHERE status = 'closed'") == [(100,)]
+    assert asked[0] == asked[1]
+    assert len(asked[0]) == len(set(asked[0]))
 
 
 def test_on_a_terminal_it_shows_its_progress(dsn, tmp_path):

@@ -106,9 +106,19 @@ def test_a_figure_takes_any_exact_number(value: Fraction | Decimal | int, shown:
 
 
 @settings(deadline=None)
-@given(fractions)
-def test_whole_lots_floors_and_is_never_negative(lots: Fraction) -> None:
-    assert whole_lots(lots) == max(0, floor(lots))
+@given(exact, exact.filter(lambda value: value > 0))
+def test_whole_lots_floors_and_is_never_negative(dividend: Decimal, divisor: Decimal) -> None:
+    assert whole_lots(dividend, divisor) == max(0, floor(Fraction(dividend) / Fraction(divisor)))
+
+
+@pytest.mark.parametrize("zero", [Decimal("-0"), Decimal("0E+3"), Fraction(0), 0])
+def test_no_figure_is_minus_nothing(zero: Fraction | Decimal | int) -> None:
+    assert str(figure(zero)) == "0.000000"
+
+
+def test_a_product_of_very_many_digits_is_not_rounded() -> None:
+    long = Decimal("1." + "3" * 90)
+    assert Fraction(product(long, long)) == Fraction(long) ** 2
 
 
 @settings(deadline=None)

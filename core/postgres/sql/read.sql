@@ -25,6 +25,19 @@ SELECT
 FROM portfolio_positions
 WHERE position_id = %(position_id)s;
 
+-- name: positions_by_id
+-- Some positions, open or closed.
+SELECT
+    position_id, instrument, layer, side, status, strategy_id, entry_timestamp, entry_bar_time, entry_price,
+    entry_lots, entry_costs, lots, quantity, lot_size, point_value, initial_stop, current_stop, highest_close,
+    atr, mark_price, mark_time, unrealized_pnl, realized_pnl, costs, exit_timestamp, exit_price, exit_reason,
+    rollover_status, original_expiry, original_strike, original_entry_price, rollover_timestamp, rollover_pnl,
+    rollover_count, strike, expiry, pe_symbol, ce_symbol, pe_order_id, ce_order_id, pe_entry_price,
+    ce_entry_price, contract_month, futures_symbol, futures_order_id, limiter, risk_contribution,
+    vol_contribution, is_base_position, version
+FROM portfolio_positions
+WHERE position_id = any(%(position_ids)s::VARCHAR[]);
+
 -- name: load_state
 -- The portfolio's one row.
 SELECT
@@ -77,6 +90,21 @@ SELECT
     ) AS fill_ids
 FROM orders
 WHERE client_order_id = %(client_order_id)s;
+
+-- name: orders_by_id
+-- Some orders, settled or not, each with its fills' ids.
+SELECT
+    client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots, lot_size, point_value,
+    reference_price, reason, plan, state, cancel_asked, filled_lots, average_price, broker_order_id, message,
+    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, strike, near_price,
+    roll_to, filled_before, try_over, sent_at, version,
+    array(
+        SELECT fills.fill_id FROM fills
+        WHERE fills.client_order_id = orders.client_order_id
+        ORDER BY fills.number
+    ) AS fill_ids
+FROM orders
+WHERE client_order_id = any(%(client_order_ids)s::VARCHAR[]);
 
 -- name: last_seq
 -- Where the journal ends, and the hash that the next entry is chained to.
@@ -245,8 +273,8 @@ WHERE fingerprint = %(fingerprint)s;
 -- name: journal_after
 -- An entry, and what was decided behind it; what was answered is the outcome with the figures.
 SELECT
-    seq, format, fingerprint, events, outcome || jsonb_build_object('sizing', figures) AS outcome, content_hash,
-    (input ->> 'received_at')::TIMESTAMPTZ AS received_at
+    seq, format, fingerprint, events::TEXT AS events, outcome || jsonb_build_object('sizing', figures) AS outcome,
+    content_hash, (input ->> 'received_at')::TIMESTAMPTZ AS received_at
 FROM decision_journal
 WHERE seq >= %(seq)s
 ORDER BY seq
@@ -401,16 +429,16 @@ LIMIT %(limit)s;
 SELECT now() AS now;
 
 -- name: stream_journal
--- The whole journal from its first entry.
+-- The whole journal from its first entry; its JSON as text, which is decoded once, by what is known of it.
 SELECT
-    seq, format, kind, fingerprint, request_id, input, figures, outcome, events, term, rules_version, decided_at,
-    content_hash
+    seq, format, kind, fingerprint, request_id, input::TEXT AS input, figures::TEXT AS figures, outcome::TEXT AS outcome,
+    events::TEXT AS events, term, rules_version, decided_at, content_hash
 FROM decision_journal
 ORDER BY seq;
 
 -- name: signals_by_fingerprint
 -- What the signal log says of some signals.
-SELECT fingerprint, processing_status, outcome
+SELECT fingerprint, processing_status, outcome::TEXT AS outcome
 FROM signal_log
 WHERE fingerprint = any(%(fingerprints)s::VARCHAR[]);
 
@@ -426,10 +454,10 @@ SELECT
     (SELECT coalesce(max(leadership.term), 0) FROM leadership) AS term;
 
 -- name: fills_of_entries
--- The fills that these journal entries booked.
+-- The fills that these journal entries booked for these orders.
 SELECT client_order_id, fill_id, number, lots, price, filled_at, journal_seq
 FROM fills
-WHERE journal_seq = any(%(seqs)s::BIGINT[])
+WHERE client_order_id = any(%(client_order_ids)s::VARCHAR[]) AND journal_seq = any(%(seqs)s::BIGINT[])
 ORDER BY journal_seq, client_order_id COLLATE "C", number;
 
 -- name: explained_entry

@@ -179,7 +179,7 @@ class DatabaseStateManager:
         with self._writer.alone:
             last_seq, last_hash = self._journal_end()
             loaded = Loaded(
-                positions=tuple(map(position_from_row, self._writer.read("load_positions"))),
+                positions=tuple(self._writer.read_positions()),
                 state=self._read_state(),
                 pyramiding=tuple(map(pyramiding_from_row, self._writer.read("load_pyramiding"))),
                 settings=(self._one("last_settings") or {}).get("settings"),

@@ -1,7 +1,7 @@
 """Exact decimals at the scales of the columns: money, prices, percentages, figures for show."""
 
 from collections.abc import Callable
-from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation, localcontext
 from fractions import Fraction
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -21,6 +21,18 @@ _QUANTA = {scale: Decimal(1).scaleb(-scale) for scale in (MONEY_SCALE, PRICE_SCA
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
+
+
+class Numeric:
+    """A column NUMERIC(digits, scale) holds what is finite, below `limit` (a power of ten) and has at most `scale` decimals."""
+
+    def __init__(self, scale: int, limit: Decimal) -> None:
+        self.digits = limit.adjusted() + scale
+        self.scale = scale
+        self.limit = limit
+        self.quantum = _QUANTA[scale]
+        # Raises for what would need more digits than there are, or would lose decimals that are not 0. NaN it lets pass.
+        self.quantize = Context(prec=self.digits, traps=[InvalidOperation, Inexact]).quantize
 
 
 def exactly(work: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:

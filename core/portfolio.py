@@ -1,5 +1,6 @@
 """A portfolio in memory: its open positions, its row, its settings, and sums kept up as positions change."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import assert_never
@@ -145,7 +146,11 @@ class Portfolio(Struct, frozen=True, kw_only=True):
 
     def margin_of(self, position: Position) -> Decimal:
         """The planning margin of a position, in money; 0 for an instrument that is no longer configured."""
-        return product(self._margin_per_lot(position.instrument, position.contract_month), position.lots)
+        return self.margin_of_lots(position.instrument, position.contract_month, position.lots)
+
+    def margin_of_lots(self, instrument: str, contract_month: str | None, lots: int) -> Decimal:
+        """The planning margin of so many lots of an instrument, or of its contract, in money."""
+        return product(self._margin_per_lot(instrument, contract_month), lots)
 
     def margin_reserved(self, order: Order) -> Decimal:
         """The planning margin that the unfilled lots of a working entry hold, in money."""
@@ -225,11 +230,36 @@ def portfolio_from_rows(
         pyramiding=immutables.Map({row.instrument: row for row in pyramiding}),
         contracts=contracts,
     )
-    for position in positions:
-        portfolio = portfolio.with_position(position)
+    portfolio = _with_positions(portfolio, {position.position_id: position for position in positions})
     for order in orders:
         portfolio = portfolio.with_order(order)
     return portfolio
+
+
+def _with_positions(portfolio: Portfolio, positions: dict[str, Position]) -> Portfolio:
+    """What `with_position` of each would make of one without any, at once."""
+    by_instrument: dict[str, list[Position]] = defaultdict(list)
+    lots: Counter[tuple[str, str | None]] = Counter()
+    for position in positions.values():
+        by_instrument[position.instrument].append(position)
+        lots[position.instrument, position.contract_month] += position.lots
+    return replace(
+        portfolio,
+        positions=immutables.Map(positions),
+        by_instrument=immutables.Map({instrument: _by_layer(held) for instrument, held in by_instrument.items()}),
+        totals=Totals(
+            unrealized=sum((position.unrealized_pnl for position in positions.values()), ZERO),
+            risk=sum((position.risk_contribution for position in positions.values()), ZERO),
+            volatility=sum((position.vol_contribution for position in positions.values()), ZERO),
+            margin=sum((portfolio.margin_of_lots(*contract, held) for contract, held in lots.items()), ZERO),
+        ),
+    )
+
+
+def _by_layer(positions: list[Position]) -> tuple[str, ...]:
+    if len(positions) > 1:
+        positions.sort(key=lambda position: (layer_number(position.layer), position.position_id))
+    return tuple(position.position_id for position in positions)
 
 
 def open_equity(portfolio: Portfolio) -> Decimal:

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -109,6 +110,7 @@ def layer_side(layer: str) -> Side:
     return Side.LONG if layer.startswith("Long_") else Side.SHORT
 
 
+@lru_cache(maxsize=1024)
 def layer_number(layer: str) -> int:
     """1 for the base, 2 and more for the pyramids: `Long_3` is 3."""
     return int(layer.rpartition("_")[2])
@@ -302,14 +304,10 @@ class Position(Struct, frozen=True, kw_only=True, gc=False):
         if not _columns_are_exact.get():
             require_exact(self, POSITION_PRICES, PRICE_COLUMN)
             require_exact(self, POSITION_MONEY, MONEY_COLUMN)
-        require_utc(
-            "Position",
-            entry_timestamp=self.entry_timestamp,
-            entry_bar_time=self.entry_bar_time,
-            mark_time=self.mark_time,
-            exit_timestamp=self.exit_timestamp,
-            rollover_timestamp=self.rollover_timestamp,
-        )
+        for name in POSITION_TIMES:
+            value = getattr(self, name)
+            if value is not None and value.tzinfo is not UTC:
+                require_utc("Position", **{name: value})
         if self.entry_lots <= 0 or not 0 <= self.lots <= self.entry_lots:
             raise ValueError(
                 f"Position.lots must be 0..entry_lots and entry_lots above 0: {self.lots}/{self.entry_lots}"
@@ -356,6 +354,7 @@ POSITION_MONEY = (
     "risk_contribution",
     "vol_contribution",
 )
+POSITION_TIMES = ("entry_timestamp", "entry_bar_time", "mark_time", "exit_timestamp", "rollover_timestamp")
 
 
 def status_of(lots: int, entry_lots: int) -> PositionStatus:

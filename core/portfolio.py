@@ -1,7 +1,7 @@
 """A portfolio in memory: its open positions, its row, its settings, and sums kept up as positions change."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import assert_never
 
@@ -222,7 +222,8 @@ def portfolio_from_rows(
     orders: Iterable[Order] = (),
     contracts: immutables.Map[str, ListedContracts] = NO_CONTRACTS,
 ) -> Portfolio:
-    """The portfolio that the rows of its tables are; equal to the one that wrote them. `orders` are in their order."""
+    """The portfolio that the rows of its tables are; equal to the one that wrote them. `positions` are open ones; `orders` are
+    in their order."""
     portfolio = Portfolio(
         name=name,
         settings=settings,
@@ -230,36 +231,41 @@ def portfolio_from_rows(
         pyramiding=immutables.Map({row.instrument: row for row in pyramiding}),
         contracts=contracts,
     )
-    portfolio = _with_positions(portfolio, {position.position_id: position for position in positions})
+    portfolio = _with_positions(portfolio, tuple(positions))
     for order in orders:
         portfolio = portfolio.with_order(order)
     return portfolio
 
 
-def _with_positions(portfolio: Portfolio, positions: dict[str, Position]) -> Portfolio:
+def _with_positions(portfolio: Portfolio, held: Sequence[Position]) -> Portfolio:
     """What `with_position` of each would make of one without any, at once."""
     by_instrument: dict[str, list[Position]] = defaultdict(list)
-    lots: Counter[tuple[str, str | None]] = Counter()
-    for position in positions.values():
+    for position in held:
         by_instrument[position.instrument].append(position)
-        lots[position.instrument, position.contract_month] += position.lots
     return replace(
         portfolio,
-        positions=immutables.Map(positions),
-        by_instrument=immutables.Map({instrument: _by_layer(held) for instrument, held in by_instrument.items()}),
+        positions=immutables.Map({position.position_id: position for position in held}),
+        by_instrument=immutables.Map({instrument: _by_layer(own) for instrument, own in by_instrument.items()}),
         totals=Totals(
-            unrealized=sum((position.unrealized_pnl for position in positions.values()), ZERO),
-            risk=sum((position.risk_contribution for position in positions.values()), ZERO),
-            volatility=sum((position.vol_contribution for position in positions.values()), ZERO),
-            margin=sum((portfolio.margin_of_lots(*contract, held) for contract, held in lots.items()), ZERO),
+            unrealized=sum([position.unrealized_pnl for position in held], ZERO),
+            risk=sum([position.risk_contribution for position in held], ZERO),
+            volatility=sum([position.vol_contribution for position in held], ZERO),
+            margin=sum([_margin_of_instrument(portfolio, own) for own in by_instrument.values()], ZERO),
         ),
     )
 
 
+def _margin_of_instrument(portfolio: Portfolio, positions: list[Position]) -> Decimal:
+    margin, instrument = ZERO, positions[0].instrument
+    for month in {position.contract_month for position in positions}:
+        lots = sum([position.lots for position in positions if position.contract_month == month])
+        margin += portfolio.margin_of_lots(instrument, month, lots)
+    return margin
+
+
 def _by_layer(positions: list[Position]) -> tuple[str, ...]:
-    if len(positions) > 1:
-        positions.sort(key=lambda position: (layer_number(position.layer), position.position_id))
-    return tuple(position.position_id for position in positions)
+    ordered = sorted([(layer_number(position.layer), position.position_id) for position in positions])
+    return tuple([position_id for _, position_id in ordered])
 
 
 def open_equity(portfolio: Portfolio) -> Decimal:

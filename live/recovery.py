@@ -37,6 +37,7 @@ from core.portfolio import Portfolio, portfolio_from_rows
 from core.postgres.journal_stream import JournalStream, journal_stream
 from core.postgres.reads import Row
 from core.settings import Settings
+from live.collector import collector_off
 from live.deliveries import Delivery
 
 ENTRIES_AT_ONCE = 500
@@ -74,12 +75,23 @@ def recover(
 
     Raises ConfigurationError, DatabaseAway, StateDiverged (a row that no portfolio can have).
     """
+    with collector_off():
+        return _recovered(manager, settings, capital, now, contracts or {}, followed)
+
+
+def _recovered(
+    manager: DatabaseStateManager,
+    settings: Settings,
+    capital: Decimal | None,
+    now: datetime,
+    contracts: dict[str, Any],
+    followed: Followed | None,
+) -> Recovered:
     term = manager.take_term()
     try:
         portfolio, loaded = _taken_over(manager, settings, followed) or _loaded(manager, settings)
     except (TypeError, ValueError, KeyError) as error:
         raise StateDiverged(f"a row of the database is no valid state: {error}") from error
-    contracts = contracts or {}
     require_fitting(loaded, settings, capital, contracts)
     broken = tuple(broken_invariants(portfolio)) if loaded.state is not None else ()
     inputs = _start_inputs(loaded, settings, contracts, capital)

@@ -17,26 +17,27 @@ from core.postgres.statements import statement
 from core.settings import Settings
 from live.engine import LiveTradingEngine
 
-SIZES = ((10, 5), (10_000, 10))  # positions, and how many of them an instrument has
+SIZES = ((10, 5), (1_000, 10), (100_000, 100))  # positions, and how many of them an instrument has
 _FETCH = (
     "import gc, sys, psycopg2; gc.disable(); cursor = psycopg2.connect(sys.argv[1]).cursor(); "
     "cursor.execute(sys.argv[2]); rows = cursor.fetchall(); print('ready', len(rows), flush=True)"
 )
-# A base and its pyramids an instrument; each risks 100 and moves by 100 a day.
+# A base and its pyramids an instrument, no two alike; each risks about 100 and moves by about 100 a day.
 _POSITIONS = """
 INSERT INTO portfolio_positions (
-    position_id, instrument, layer, side, status, entry_timestamp, entry_bar_time, entry_price, entry_lots, lots,
-    quantity, lot_size, point_value, initial_stop, current_stop, highest_close, atr, mark_price, mark_time,
-    limiter, risk_contribution, vol_contribution, is_base_position
+    position_id, instrument, layer, side, status, strategy_id, entry_timestamp, entry_bar_time, entry_price, entry_lots,
+    entry_costs, lots, quantity, lot_size, point_value, initial_stop, current_stop, highest_close, atr, mark_price, mark_time,
+    unrealized_pnl, costs, limiter, risk_contribution, vol_contribution, is_base_position
 )
 SELECT
     concat_ws('-', g.instrument, g.layer, substr(md5(g.number::TEXT), 1, 12)), g.instrument, g.layer, 'long', 'open',
-    '2026-01-14T06:15:00Z', '2026-01-14T06:00:00Z', g.entry, 10, 10, 10, 1, 1, g.entry - 10, g.entry - 10, g.entry + 2,
-    10, g.entry, '2026-01-14T06:15:00Z', 'volatility', 100, 100, g.layer = 'Long_1'
+    'breakout', g.at + INTERVAL '15 seconds', g.at, g.entry, 10, g.number * 0.0013, 10, 10, 1, 1, g.entry - 10,
+    g.entry - 8 + g.number * 0.00003, g.entry + 2 + g.number * 0.00007, 10 + g.number * 0.00011, g.entry + 1, g.at,
+    10, g.number * 0.0013, 'volatility', 100 + g.number * 0.0017, 100 + g.number * 0.0019, g.layer = 'Long_1'
 FROM (
     SELECT
-        number, 1000 + number %% 97 + 0.25 AS entry, 'R' || number / %(layers)s AS instrument,
-        'Long_' || number %% %(layers)s + 1 AS layer
+        number, 1000 + number * 0.0137 AS entry, TIMESTAMPTZ '2025-01-14T06:00:00Z' + number * INTERVAL '1 minute' AS at,
+        'R' || number / %(layers)s AS instrument, 'Long_' || number %% %(layers)s + 1 AS layer
     FROM generate_series(0, %(count)s - 1) AS number
 ) AS g
 """
@@ -53,7 +54,7 @@ UPDATE portfolio_state SET
 
 
 def restart(host: Host) -> Comparisons:
-    """10 and 10,000 open positions, on a server that runs; as many instruments are configured as the positions need."""
+    """10, 1,000 and 100,000 open positions, on a server that runs; as many instruments are configured as the positions need."""
     found = Comparisons("restart")
     for count, layers in SIZES:
         config = host.configuration([f"R{number}" for number in range(count // layers)])

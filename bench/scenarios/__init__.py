@@ -4,7 +4,19 @@ from collections.abc import Callable
 
 from bench.host import Host
 from bench.measure import Comparisons
-from bench.scenarios import engine, manager, orders, portfolios, post, reconcile, recovery, replay, restart, takeover
+from bench.scenarios import (
+    engine,
+    manager,
+    memory,
+    orders,
+    portfolios,
+    post,
+    reconcile,
+    recovery,
+    replay,
+    restart,
+    takeover,
+)
 
 Scenario = Callable[[Host], Comparisons]
 
@@ -13,6 +25,8 @@ SCENARIOS: dict[str, Scenario] = {
     "get_position": manager.get_position,
     "post": post.post,
     "restart": restart.restart,
+    "memory": memory.memory,
+    "soak": memory.soak,
     "engine": engine.engine,
     "orders": orders.orders,
     "reconcile": reconcile.reconcile,

@@ -17,6 +17,7 @@ from bench.host import INSTRUMENT as CONTRACT
 from bench.measure import Comparisons, in_turns, quantile, spread_of
 from bench.openalgo import BenchBroker
 from bench.report import as_json, busy, cells, number, show, write
+from bench.scenarios.memory import slope
 from bench.scenarios.orders import INSTRUMENTS as TRADED
 from bench.scenarios.orders import WAYS, Bare, bare_client, post
 from bench.scenarios.reconcile import holding, markets
@@ -230,3 +231,8 @@ def test_the_positions_that_are_reconciled_are_those_that_the_brokers_server_hol
         with OpenAlgoBroker(settings, lambda: datetime.now(UTC)) as broker:
             findings = compare(holding(3), broker.positions(), markets(3))
     assert [finding.kind for finding in findings] == [FindingKind.MATCHED] * 3
+
+
+def test_growth_is_the_slope_of_the_line_through_all_samples() -> None:
+    assert slope([(1000, 5_000_000), (2000, 5_003_000), (3000, 5_006_000)]) == pytest.approx(3)
+    assert slope([(1000, 7), (2000, 9), (3000, 7)]) == pytest.approx(0)

@@ -247,6 +247,7 @@ class Position(Struct, frozen=True, kw_only=True, gc=False):
     Prices, stops and ATR in points, money in the instrument's currency, `lots` and `quantity` what is open now.
     `unrealized_pnl` is before costs, `realized_pnl` net of them and with rolls; `costs` is what has been booked so far.
     `risk_contribution` and `vol_contribution` are money: max(0, s x (entry - stop)) x lots x pv and ATR x lots x pv.
+    It holds nothing that could hold it: the garbage collector is not told of it.
     """
 
     position_id: str

@@ -14,11 +14,11 @@ from bench.stories import INSTRUMENTS, Story
 
 FEW, MANY, QUICK_MANY = 10_000, 100_000, 30_000
 LAYERS = 100
-SIGNALS, QUICK_SIGNALS = 1_000_000, 40_000
+SIGNALS, QUICK_SIGNALS = 1_000_000, 80_000
 _ALERTS_SECONDS = 0.2
 _MEGABYTE = 1_000_000
-# So many parts of all signals fill caches, pools and the allocator.
-_WARM_AFTER = 0.25
+# So many signals fill the cache of closed positions, the pools and what the allocator keeps.
+_WARM_AFTER = 50_000
 
 
 def memory(host: Host) -> Comparisons:
@@ -46,12 +46,10 @@ def soak(host: Host) -> Comparisons:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     *samples, answers = done.stdout.splitlines()
     warm = [
-        (int(count), int(held))
-        for _, count, held in (line.split() for line in samples)
-        if int(count) >= signals * _WARM_AFTER
+        (int(count), int(held)) for _, count, held in (line.split() for line in samples) if int(count) >= _WARM_AFTER
     ]
     end, begin = warm[-1][1] / _MEGABYTE, warm[0][1] / _MEGABYTE
-    found.add(f"after {signals:,} signals", end, begin, unit="MB", limit="the same process after a quarter of them")
+    found.add(f"after {signals:,} signals", end, begin, unit="MB", limit=f"the same process after {warm[0][0]:,}")
     found.notes["bytes per 1,000 signals, once warm"] = round(slope(warm) * 1000)
     found.notes["answers"] = answers.removeprefix("answers ")
     return found

@@ -17,7 +17,7 @@ from core.config import default_settings
 from core.db_state_manager import DatabaseStateManager
 from core.errors import StateDiverged
 from core.models import Position, RolloverStatus
-from core.postgres import connections
+from core.postgres import connections, writer
 from core.postgres.connections import connect
 from core.postgres.open_positions import ROWS_AT_ONCE, copied_positions
 from core.postgres.rows import position_from_row, position_to_row
@@ -192,6 +192,19 @@ def test_a_column_that_is_gone_is_missed(dsn: str) -> None:
     rows(dsn, "ALTER TABLE portfolio_positions RENAME atr TO range")
     with closing(connect(dsn, "main", "test")) as connection, pytest.raises(Exception, match="atr"):
         copied_positions(connection)
+
+
+def test_a_load_may_take_longer_than_a_commit(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(dsn, [a_position()])
+
+    def slow(connection: Any) -> list[Position]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(1.5)")
+        return copied_positions(connection)
+
+    monkeypatch.setattr(writer, "copied_positions", slow)
+    with DatabaseStateManager(dsn, commit_limit=0.7) as manager:
+        assert len(manager.load().positions) == 1
 
 
 # --- counts, where time would tell how busy the machine is

@@ -130,7 +130,7 @@ class _Restart:
         gc.collect()
         gc.disable()
         try:
-            return _timed(lambda: (self._fetch(), self._commit(commits) if commits else None))
+            return _timed(self._fetch) + (_timed(lambda: self._commit(commits)) if commits else 0.0)
         finally:
             gc.enable()
 

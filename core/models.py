@@ -153,8 +153,8 @@ _columns_are_exact: ContextVar[bool] = ContextVar("columns_are_exact", default=F
 
 @contextmanager
 def exact_columns() -> Iterator[None]:
-    """A block that reads positions from columns which, by their types, hold no number that `require_exact` would refuse: it
-    is not asked of each again. Other threads ask as ever."""
+    """A block that reads positions from columns which, by their types, hold no number that `require_exact` would refuse, and
+    in UTC: neither is asked of each again. Other threads ask as ever."""
     before = _columns_are_exact.set(True)
     try:
         yield
@@ -305,10 +305,7 @@ class Position(Struct, frozen=True, kw_only=True, gc=False):
         if not _columns_are_exact.get():
             require_exact(self, POSITION_PRICES, PRICE_COLUMN)
             require_exact(self, POSITION_MONEY, MONEY_COLUMN)
-        for name in POSITION_TIMES:
-            value = getattr(self, name)
-            if value is not None and value.tzinfo is not UTC:
-                require_utc("Position", **{name: value})
+            require_utc("Position", **{name: getattr(self, name) for name in POSITION_TIMES})
         if self.entry_lots <= 0 or not 0 <= self.lots <= self.entry_lots:
             raise ValueError(
                 f"Position.lots must be 0..entry_lots and entry_lots above 0: {self.lots}/{self.entry_lots}"

@@ -221,9 +221,10 @@ def portfolio_from_rows(
     pyramiding: Iterable[PyramidingState],
     orders: Iterable[Order] = (),
     contracts: immutables.Map[str, ListedContracts] = NO_CONTRACTS,
+    by_id: immutables.Map[str, Position] | None = None,
 ) -> Portfolio:
-    """The portfolio that the rows of its tables are; equal to the one that wrote them. `positions` are open ones; `orders` are
-    in their order."""
+    """The portfolio that the rows of its tables are; equal to the one that wrote them. `positions` are open ones, `by_id` the
+    same where that is known already; `orders` are in their order."""
     portfolio = Portfolio(
         name=name,
         settings=settings,
@@ -231,20 +232,21 @@ def portfolio_from_rows(
         pyramiding=immutables.Map({row.instrument: row for row in pyramiding}),
         contracts=contracts,
     )
-    portfolio = _with_positions(portfolio, tuple(positions))
+    held = tuple(positions)
+    by_id = immutables.Map({position.position_id: position for position in held}) if by_id is None else by_id
+    portfolio = _with_positions(replace(portfolio, positions=by_id), held)
     for order in orders:
         portfolio = portfolio.with_order(order)
     return portfolio
 
 
 def _with_positions(portfolio: Portfolio, held: Sequence[Position]) -> Portfolio:
-    """What `with_position` of each would make of one without any, at once."""
+    """Indexes and sums, as `with_position` of each would have kept them up; all at once."""
     by_instrument: dict[str, list[Position]] = defaultdict(list)
     for position in held:
         by_instrument[position.instrument].append(position)
     return replace(
         portfolio,
-        positions=immutables.Map({position.position_id: position for position in held}),
         by_instrument=immutables.Map({instrument: _by_layer(own) for instrument, own in by_instrument.items()}),
         totals=Totals(
             unrealized=sum([position.unrealized_pnl for position in held], ZERO),

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import immutables
 import msgspec
 import structlog
 from msgspec import Struct
@@ -122,6 +123,7 @@ def _taken_over(
     settings_document, contracts_document = manager.last_documents()
     loaded = Loaded(
         positions=tuple(portfolio.positions.values()),
+        by_id=portfolio.positions,
         state=portfolio.state,
         pyramiding=tuple(portfolio.pyramiding.values()),
         settings=settings_document,
@@ -240,8 +242,10 @@ def load_one_moment(manager: DatabaseStateManager) -> tuple[Loaded, str]:
 def loaded_from(stream: JournalStream) -> tuple[Loaded, str]:
     """The same of a transaction that is open already."""
     last_seq, last_hash = stream.end()
+    positions = stream.open_positions()
     loaded = Loaded(
-        positions=tuple(stream.open_positions().values()),
+        positions=tuple(positions.values()),
+        by_id=immutables.Map(positions),
         state=stream.state(),
         pyramiding=tuple(stream.pyramiding().values()),
         settings=stream.settings(),
@@ -264,6 +268,7 @@ def portfolio_of(name: str, settings: Settings, loaded: Loaded) -> Portfolio:
         loaded.orders,
         # The ones in force, not the ones to come: these are set by their own entry, as `verify` does it.
         contracts_from(loaded.contracts),
+        by_id=loaded.by_id,
     )
 
 

@@ -89,11 +89,13 @@ def _escaped(found: re.Match[bytes]) -> bytes:
 
 
 def _are_exact(cursor: Cursor) -> bool:
-    """Whether the columns are of the types that numbers are checked by; one that is altered has each of its values checked.
+    """Whether the columns are of the types that numbers are checked by, and times are in UTC; else each value is checked.
 
     NaN, which every NUMERIC may hold, is written without quotes, and is no JSON.
     """
     cursor.execute(f"SELECT * FROM ({statement('load_positions')}) AS positions LIMIT 0")  # noqa: S608 - our own statement
+    if cursor.connection.info.parameter_status("TimeZone") != "UTC":
+        return False
     found = {column.name: (column.precision, column.scale) for column in cursor.description or ()}
     return all(found.get(name) == (numeric.digits, numeric.scale) for name, numeric in _COLUMNS.items())
 

@@ -25,6 +25,7 @@ SCENARIOS: dict[str, Scenario] = {
     "get_position": manager.get_position,
     "post": post.post,
     "restart": restart.restart,
+    "imports": restart.imports,
     "memory": memory.memory,
     "soak": memory.soak,
     "engine": engine.engine,

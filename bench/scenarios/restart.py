@@ -18,8 +18,10 @@ from core.settings import Settings
 from live.engine import LiveTradingEngine
 
 SIZES = ((10, 5), (1_000, 10), (100_000, 100))  # positions, and how many of them an instrument has
+# What a server with this interface imports, whoever writes it.
+_LIBRARIES = "click, flask, immutables, msgspec, psycopg2, pydantic_settings, structlog, tenacity, waitress"
 _FETCH = (
-    "import gc, sys, psycopg2; gc.disable(); cursor = psycopg2.connect(sys.argv[1]).cursor(); "
+    f"import gc, sys; gc.disable(); import {_LIBRARIES}; cursor = psycopg2.connect(sys.argv[1]).cursor(); "
     "cursor.execute(sys.argv[2]); rows = cursor.fetchall(); print('ready', len(rows), flush=True)"
 )
 # A base and its pyramids an instrument, no two alike; each risks about 100 and moves by about 100 a day.
@@ -62,6 +64,27 @@ def restart(host: Host) -> Comparisons:
     return found
 
 
+def imports(host: Host) -> Comparisons:
+    """What `live` imports before it serves, in a process that does no more; the libraries alone."""
+    found = Comparisons("imports")
+    served = "live.cli.live, live.bootstrap, live.app, live.server"
+    ours = f"from live.collector import collector_off\nwith collector_off(): import {served}"
+    for number in range(-1, host.rounds):
+        seconds: dict[str, float] = {}
+        in_turns(
+            number,
+            lambda seconds=seconds: seconds.update(ours=_imported(host, ours)),  # type: ignore[misc]
+            lambda seconds=seconds: seconds.update(raw=_imported(host, f"import {_LIBRARIES}")),  # type: ignore[misc]
+        )
+        if number >= 0:
+            found.add("of `live`", seconds["ours"] * 1000, seconds["raw"] * 1000, unit="ms", limit="libraries alone")
+    return found
+
+
+def _imported(host: Host, code: str) -> float:
+    return _until_ready(host, "-c", f"{code}\nprint('ready', flush=True)")
+
+
 def with_positions(host: Host, dsn: str, count: int, layers: int) -> Path:
     """Fill a database with open positions, `layers` of an instrument; the configuration that fits them."""
     config = host.configuration([f"R{number}" for number in range(count // layers)])
@@ -93,7 +116,9 @@ class _Restart:
             self._add(
                 found, f"{name}, engine", seconds["engine"], seconds["obliged"], "the same + a connect, two commits"
             )
-            self._add(found, f"{name}, process", seconds["process"], seconds["child"], "bare fetch, a whole process")
+            self._add(
+                found, f"{name}, process", seconds["process"], seconds["child"], "libraries and fetch, a whole process"
+            )
 
     def _round(self, number: int) -> dict[str, float]:
         seconds: dict[str, float] = {}
@@ -147,14 +172,7 @@ class _Restart:
                 connection.commit()
 
     def _started(self, *arguments: str) -> float:
-        """Seconds from the start of a Python process until it says that it is ready."""
-        begun = time.perf_counter()
-        child = Child(self._host.folder, *arguments)
-        try:
-            child.ready()
-            return time.perf_counter() - begun
-        finally:
-            child.stop()
+        return _until_ready(self._host, *arguments)
 
     def _live(self) -> list[str]:
         return [
@@ -165,6 +183,17 @@ class _Restart:
             *("--db-config", str(self._host.database_config(self._dsn)), "--db-env", "local"),
             *("--config", str(self._config)),
         ]
+
+
+def _until_ready(host: Host, *arguments: str) -> float:
+    """Seconds from the start of a Python process until it says that it is ready."""
+    begun = time.perf_counter()
+    child = Child(host.folder, *arguments)
+    try:
+        child.ready()
+        return time.perf_counter() - begun
+    finally:
+        child.stop()
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -53,9 +53,11 @@ _Result = TypeVar("_Result")
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
-    """What a start reads: O(open positions), whatever the history. `state` None: the journal is empty."""
+    """What a start reads: O(open positions), whatever the history. `state` None: the journal is empty; `by_id` are the same
+    positions."""
 
     positions: tuple[Position, ...]
+    by_id: immutables.Map[str, Position]
     state: PortfolioState | None
     pyramiding: tuple[PyramidingState, ...]
     settings: dict[str, Any] | None
@@ -178,8 +180,10 @@ class DatabaseStateManager:
         """Read the state anew and show it. Take the term first: a reader that is not the writer may read what is stale."""
         with self._writer.alone:
             last_seq, last_hash = self._journal_end()
+            positions = self._writer.read_positions()
             loaded = Loaded(
-                positions=tuple(map(position_from_row, self._writer.read("load_positions"))),
+                positions=tuple(positions),
+                by_id=immutables.Map({row.position_id: row for row in positions}),
                 state=self._read_state(),
                 pyramiding=tuple(map(pyramiding_from_row, self._writer.read("load_pyramiding"))),
                 settings=(self._one("last_settings") or {}).get("settings"),
@@ -191,7 +195,7 @@ class DatabaseStateManager:
             self._last_seq, self._last_hash = last_seq, last_hash
             self.cache.publish(
                 Committed(
-                    positions=immutables.Map({row.position_id: row for row in loaded.positions}),
+                    positions=loaded.by_id,
                     state=loaded.state,
                     pyramiding=immutables.Map({row.instrument: row for row in loaded.pyramiding}),
                 )
@@ -308,7 +312,7 @@ class DatabaseStateManager:
 
     def get_all_open_positions(self) -> dict[str, Position]:
         """Every open and partial position by its id, read anew from the database and shown."""
-        return {position.position_id: position for position in self.load().positions}
+        return dict(self.load().by_id)
 
     # --- the portfolio's row
 

@@ -1,17 +1,20 @@
 """What the kernel speaks of: signals, positions, the portfolio's row, pyramids. Frozen, exact, valid from birth."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import copy
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from core.numbers import MONEY_SCALE, PERCENT_SCALE, PRICE_SCALE, QUANTA, ZERO, fits
+from core.numbers import MONEY_SCALE, PERCENT_SCALE, PRICE_SCALE, ZERO, Numeric
 from core.numbers import price as canonical_price
 
 MONEY_LIMIT = Decimal(10) ** 16  # NUMERIC(20,4)
@@ -19,6 +22,10 @@ PRICE_LIMIT = Decimal(10) ** 10  # NUMERIC(18,8)
 PERCENT_LIMIT = Decimal(10) ** 6  # NUMERIC(12,6)
 QUANTITY_LIMIT = Decimal(10) ** 12  # NUMERIC(20,8)
 MOST_LOTS = 2**31 - 1  # INTEGER
+MONEY_COLUMN = Numeric(MONEY_SCALE, MONEY_LIMIT)
+PRICE_COLUMN = Numeric(PRICE_SCALE, PRICE_LIMIT)
+PERCENT_COLUMN = Numeric(PERCENT_SCALE, PERCENT_LIMIT)
+QUANTITY_COLUMN = Numeric(PRICE_SCALE, QUANTITY_LIMIT)
 
 
 class SignalType(StrEnum):
@@ -104,6 +111,7 @@ def layer_side(layer: str) -> Side:
     return Side.LONG if layer.startswith("Long_") else Side.SHORT
 
 
+@lru_cache(maxsize=1024)
 def layer_number(layer: str) -> int:
     """1 for the base, 2 and more for the pyramids: `Long_3` is 3."""
     return int(layer.rpartition("_")[2])
@@ -116,24 +124,43 @@ def require_utc(owner: str, **times: datetime | None) -> None:
             raise ValueError(f"{owner}.{name} must be an aware UTC datetime, not {value!r}")
 
 
-def require_exact(owner: Any, names: Iterable[str], scale: int, limit: Decimal) -> None:
-    """Refuse what is no finite Decimal below `limit` with at most `scale` decimals; the error names the field."""
-    lowest, quantum = limit.copy_negate(), QUANTA[scale]
+def require_exact(owner: Any, names: Iterable[str], column: Numeric) -> None:
+    """Refuse what is no Decimal that a column of this type holds exactly; the error names the field."""
+    quantize, quantum = column.quantize, column.quantum
     for name in names:
         value = getattr(owner, name)
-        # What is written with just as many decimals is nearly all there is: then nothing has to be computed.
-        if (
-            value is None
-            or value is ZERO
-            or (isinstance(value, Decimal) and value.same_quantum(quantum) and lowest < value < limit)
-        ):
+        if value is None or value is ZERO:
             continue
-        if not isinstance(value, Decimal):
-            raise TypeError(f"{type(owner).__name__}.{name} must be a Decimal, not {type(value).__name__}")
-        if not value.is_finite() or not lowest < value < limit:
-            raise ValueError(f"{type(owner).__name__}.{name} is out of range: {value}")
-        if not fits(value, quantum):
-            raise ValueError(f"{type(owner).__name__}.{name} has more than {scale} decimals: {value}")
+        # One call in C for the range and the decimals: this is asked of every number of every position, at each change.
+        try:
+            quantize(value, quantum)
+            if not value.is_finite():
+                _refuse(owner, name, column)
+        except (ArithmeticError, TypeError, AttributeError):
+            _refuse(owner, name, column)
+
+
+def _refuse(owner: Any, name: str, column: Numeric) -> None:
+    value = getattr(owner, name)
+    if not isinstance(value, Decimal):
+        raise TypeError(f"{type(owner).__name__}.{name} must be a Decimal, not {type(value).__name__}") from None
+    if not value.is_finite() or abs(value) >= column.limit:
+        raise ValueError(f"{type(owner).__name__}.{name} is out of range: {value}") from None
+    raise ValueError(f"{type(owner).__name__}.{name} has more than {column.scale} decimals: {value}") from None
+
+
+_columns_are_exact: ContextVar[bool] = ContextVar("columns_are_exact", default=False)
+
+
+@contextmanager
+def exact_columns() -> Iterator[None]:
+    """A block that reads positions from columns which, by their types, hold no number that `require_exact` would refuse, and
+    in UTC: neither is asked of each again. Other threads ask as ever."""
+    before = _columns_are_exact.set(True)
+    try:
+        yield
+    finally:
+        _columns_are_exact.reset(before)
 
 
 class Signal(Struct, frozen=True, kw_only=True):
@@ -163,7 +190,7 @@ class Signal(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         require_utc("Signal", timestamp=self.timestamp, bar_time=self.bar_time)
-        require_exact(self, SIGNAL_NUMBERS, PRICE_SCALE, PRICE_LIMIT)
+        require_exact(self, SIGNAL_NUMBERS, PRICE_COLUMN)
         if self.timestamp is None and self.bar_time is None:
             raise ValueError("Signal needs a timestamp or a bar_time: without either two alerts cannot be told apart")
         if self.price <= 0:
@@ -215,12 +242,13 @@ class Signal(Struct, frozen=True, kw_only=True):
 SIGNAL_NUMBERS = ("price", "stop", "atr", "er", "supertrend", "roc", "position_size")
 
 
-class Position(Struct, frozen=True, kw_only=True):
+class Position(Struct, frozen=True, kw_only=True, gc=False):
     """One layer from entry to close: the columns of `portfolio_positions` but its two wall-clock ones.
 
     Prices, stops and ATR in points, money in the instrument's currency, `lots` and `quantity` what is open now.
     `unrealized_pnl` is before costs, `realized_pnl` net of them and with rolls; `costs` is what has been booked so far.
     `risk_contribution` and `vol_contribution` are money: max(0, s x (entry - stop)) x lots x pv and ATR x lots x pv.
+    It holds nothing that could hold it: the garbage collector is not told of it.
     """
 
     position_id: str
@@ -275,16 +303,10 @@ class Position(Struct, frozen=True, kw_only=True):
     version: int = 0
 
     def __post_init__(self) -> None:
-        require_exact(self, POSITION_PRICES, PRICE_SCALE, PRICE_LIMIT)
-        require_exact(self, POSITION_MONEY, MONEY_SCALE, MONEY_LIMIT)
-        require_utc(
-            "Position",
-            entry_timestamp=self.entry_timestamp,
-            entry_bar_time=self.entry_bar_time,
-            mark_time=self.mark_time,
-            exit_timestamp=self.exit_timestamp,
-            rollover_timestamp=self.rollover_timestamp,
-        )
+        if not _columns_are_exact.get():
+            require_exact(self, POSITION_PRICES, PRICE_COLUMN)
+            require_exact(self, POSITION_MONEY, MONEY_COLUMN)
+            require_utc("Position", **{name: getattr(self, name) for name in POSITION_TIMES})
         if self.entry_lots <= 0 or not 0 <= self.lots <= self.entry_lots:
             raise ValueError(
                 f"Position.lots must be 0..entry_lots and entry_lots above 0: {self.lots}/{self.entry_lots}"
@@ -338,6 +360,7 @@ POSITION_MONEY = (
     "risk_contribution",
     "vol_contribution",
 )
+POSITION_TIMES = ("entry_timestamp", "entry_bar_time", "mark_time", "exit_timestamp", "rollover_timestamp")
 
 
 def status_of(lots: int, entry_lots: int) -> PositionStatus:
@@ -357,7 +380,7 @@ class Statistics(Struct, frozen=True, kw_only=True):
     costs: Decimal = ZERO
 
     def __post_init__(self) -> None:
-        require_exact(self, ("gross_profit", "gross_loss", "costs"), MONEY_SCALE, MONEY_LIMIT)
+        require_exact(self, ("gross_profit", "gross_loss", "costs"), MONEY_COLUMN)
 
 
 class PortfolioState(Struct, frozen=True, kw_only=True):
@@ -377,8 +400,8 @@ class PortfolioState(Struct, frozen=True, kw_only=True):
     version: int = 0
 
     def __post_init__(self) -> None:
-        require_exact(self, STATE_MONEY, MONEY_SCALE, MONEY_LIMIT)
-        require_exact(self, ("total_risk_percent",), PERCENT_SCALE, PERCENT_LIMIT)
+        require_exact(self, STATE_MONEY, MONEY_COLUMN)
+        require_exact(self, ("total_risk_percent",), PERCENT_COLUMN)
 
 
 STATE_MONEY = (
@@ -408,5 +431,5 @@ class PyramidingState(Struct, frozen=True, kw_only=True):
     last_alert_seq: int | None = None
 
     def __post_init__(self) -> None:
-        require_exact(self, ("last_pyramid_price",), PRICE_SCALE, PRICE_LIMIT)
-        require_exact(self, ("accepted_difference",), PRICE_SCALE, QUANTITY_LIMIT)
+        require_exact(self, ("last_pyramid_price",), PRICE_COLUMN)
+        require_exact(self, ("accepted_difference",), QUANTITY_COLUMN)

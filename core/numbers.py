@@ -36,6 +36,18 @@ _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 
+class Numeric:
+    """A column NUMERIC(digits, scale) holds what is finite, below `limit` (a power of ten) and has at most `scale` decimals."""
+
+    def __init__(self, scale: int, limit: Decimal) -> None:
+        self.digits = limit.adjusted() + scale
+        self.scale = scale
+        self.limit = limit
+        self.quantum = QUANTA[scale]
+        # Raises for what would need more digits than there are, or would lose decimals that are not 0. NaN it lets pass.
+        self.quantize = Context(prec=self.digits, traps=[InvalidOperation, Inexact]).quantize
+
+
 def exactly(work: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """Run `work` under a decimal context of 80 digits, whatever the thread's is: its sums and differences are exact."""
 
@@ -100,11 +112,6 @@ def decimals_of(value: Decimal) -> int:
     """How many decimals a finite number carries, trailing zeros aside (2 for 1.230)."""
     exponent = value.normalize(_EXACT).as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0
-
-
-def fits(value: Decimal, quantum: Decimal) -> bool:
-    """Whether a finite number carries no more decimals than `quantum`, trailing zeros aside."""
-    return _EXACT.quantize(value, quantum) == value
 
 
 def floor_to(value: Decimal, step: Decimal) -> Decimal:

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from core.models import MONEY_LIMIT, PRICE_LIMIT, Side, require_exact, require_utc
-from core.numbers import MONEY_SCALE, PRICE_SCALE, ZERO
+from core.models import MONEY_COLUMN, PRICE_COLUMN, Side, require_exact, require_utc
+from core.numbers import ZERO
 
 
 class OrderState(StrEnum):
@@ -91,7 +91,7 @@ class Fill(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         require_utc("Fill", filled_at=self.filled_at)
-        require_exact(self, ("price",), PRICE_SCALE, PRICE_LIMIT)
+        require_exact(self, ("price",), PRICE_COLUMN)
         if self.lots <= 0 or self.price <= 0:
             raise ValueError(f"Fill {self.fill_id}: {self.lots} lots at {self.price} are no fill")
 
@@ -120,7 +120,7 @@ class EntryPlan(Struct, frozen=True, kw_only=True):
             entry_bar_time=self.entry_bar_time,
             mark_time=self.mark_time,
         )
-        require_exact(self, ("stop", "atr", "strike"), PRICE_SCALE, PRICE_LIMIT)
+        require_exact(self, ("stop", "atr", "strike"), PRICE_COLUMN)
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -175,8 +175,8 @@ class Order(Struct, frozen=True, kw_only=True):
     version: int = 0
 
     def __post_init__(self) -> None:
-        require_exact(self, ORDER_PRICES, PRICE_SCALE, PRICE_LIMIT)
-        require_exact(self, ("risk_reserved", "vol_reserved"), MONEY_SCALE, MONEY_LIMIT)
+        require_exact(self, ORDER_PRICES, PRICE_COLUMN)
+        require_exact(self, ("risk_reserved", "vol_reserved"), MONEY_COLUMN)
         require_utc("Order", sent_at=self.sent_at)
         if self.lots <= 0 or not 0 <= self.filled_lots <= self.lots:
             raise ValueError(f"Order.filled_lots must be 0..lots and lots above 0: {self.filled_lots}/{self.lots}")

@@ -1,6 +1,7 @@
 """A portfolio in memory: its open positions, its row, its settings, and sums kept up as positions change."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import assert_never
 
@@ -145,7 +146,11 @@ class Portfolio(Struct, frozen=True, kw_only=True):
 
     def margin_of(self, position: Position) -> Decimal:
         """The planning margin of a position, in money; 0 for an instrument that is no longer configured."""
-        return product(self._margin_per_lot(position.instrument, position.contract_month), position.lots)
+        return self.margin_of_lots(position.instrument, position.contract_month, position.lots)
+
+    def margin_of_lots(self, instrument: str, contract_month: str | None, lots: int) -> Decimal:
+        """The planning margin of so many lots of an instrument, or of its contract, in money."""
+        return product(self._margin_per_lot(instrument, contract_month), lots)
 
     def margin_reserved(self, order: Order) -> Decimal:
         """The planning margin that the unfilled lots of a working entry hold, in money."""
@@ -216,8 +221,10 @@ def portfolio_from_rows(
     pyramiding: Iterable[PyramidingState],
     orders: Iterable[Order] = (),
     contracts: immutables.Map[str, ListedContracts] = NO_CONTRACTS,
+    by_id: immutables.Map[str, Position] | None = None,
 ) -> Portfolio:
-    """The portfolio that the rows of its tables are; equal to the one that wrote them. `orders` are in their order."""
+    """The portfolio that the rows of its tables are; equal to the one that wrote them. `positions` are open ones, `by_id` the
+    same where that is known already; `orders` are in their order."""
     portfolio = Portfolio(
         name=name,
         settings=settings,
@@ -225,11 +232,42 @@ def portfolio_from_rows(
         pyramiding=immutables.Map({row.instrument: row for row in pyramiding}),
         contracts=contracts,
     )
-    for position in positions:
-        portfolio = portfolio.with_position(position)
+    held = tuple(positions)
+    by_id = immutables.Map({position.position_id: position for position in held}) if by_id is None else by_id
+    portfolio = _with_positions(replace(portfolio, positions=by_id), held)
     for order in orders:
         portfolio = portfolio.with_order(order)
     return portfolio
+
+
+def _with_positions(portfolio: Portfolio, held: Sequence[Position]) -> Portfolio:
+    """Indexes and sums, as `with_position` of each would have kept them up; all at once."""
+    by_instrument: dict[str, list[Position]] = defaultdict(list)
+    for position in held:
+        by_instrument[position.instrument].append(position)
+    return replace(
+        portfolio,
+        by_instrument=immutables.Map({instrument: _by_layer(own) for instrument, own in by_instrument.items()}),
+        totals=Totals(
+            unrealized=sum([position.unrealized_pnl for position in held], ZERO),
+            risk=sum([position.risk_contribution for position in held], ZERO),
+            volatility=sum([position.vol_contribution for position in held], ZERO),
+            margin=sum([_margin_of_instrument(portfolio, own) for own in by_instrument.values()], ZERO),
+        ),
+    )
+
+
+def _margin_of_instrument(portfolio: Portfolio, positions: list[Position]) -> Decimal:
+    margin, instrument = ZERO, positions[0].instrument
+    for month in {position.contract_month for position in positions}:
+        lots = sum([position.lots for position in positions if position.contract_month == month])
+        margin += portfolio.margin_of_lots(instrument, month, lots)
+    return margin
+
+
+def _by_layer(positions: list[Position]) -> tuple[str, ...]:
+    ordered = sorted([(layer_number(position.layer), position.position_id) for position in positions])
+    return tuple([position_id for _, position_id in ordered])
 
 
 def open_equity(portfolio: Portfolio) -> Decimal:

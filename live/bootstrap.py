@@ -21,6 +21,7 @@ from core.errors import ConfigurationError, PortfolioError
 from core.postgres.embedded import EmbeddedServerError
 from core.postgres.listen import Listener
 from live.assembly import Configured, Shared, begin_life
+from live.collector import collector_off
 from live.database import database_to_be
 from live.engine import LiveTradingEngine
 from live.leadership import redis_client
@@ -167,9 +168,10 @@ def _server(
     services: dict[str, Service],
 ) -> "Server":
     # Flask and waitress are imported where something is served: the other commands start without them.
-    from live.app import create_app
-    from live.portfolios import Portfolios, Served
-    from live.server import Server
+    with collector_off():
+        from live.app import create_app
+        from live.portfolios import Portfolios, Served
+        from live.server import Server
 
     def engine_of(name: str) -> LiveTradingEngine:
         return services[name].engine

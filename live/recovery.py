@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import immutables
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
@@ -35,6 +36,7 @@ from core.portfolio import Portfolio, portfolio_from_rows
 from core.postgres.journal_stream import JournalStream, journal_stream
 from core.postgres.reads import Row
 from core.settings import Settings
+from live.collector import collector_off
 from live.deliveries import Delivery
 
 ENTRIES_AT_ONCE = 500
@@ -72,12 +74,23 @@ def recover(
 
     Raises ConfigurationError, DatabaseAway, StateDiverged (a row that no portfolio can have).
     """
+    with collector_off():
+        return _recovered(manager, settings, capital, now, contracts or {}, followed)
+
+
+def _recovered(
+    manager: DatabaseStateManager,
+    settings: Settings,
+    capital: Decimal | None,
+    now: datetime,
+    contracts: dict[str, Any],
+    followed: Followed | None,
+) -> Recovered:
     term = manager.take_term()
     try:
         portfolio, loaded = _taken_over(manager, settings, followed) or _loaded(manager, settings)
     except (TypeError, ValueError, KeyError) as error:
         raise StateDiverged(f"a row of the database is no valid state: {error}") from error
-    contracts = contracts or {}
     require_fitting(loaded, settings, capital, contracts)
     broken = tuple(broken_invariants(portfolio)) if loaded.state is not None else ()
     inputs = _start_inputs(loaded, settings, contracts, capital)
@@ -108,6 +121,7 @@ def _taken_over(
     settings_document, contracts_document = manager.last_documents()
     loaded = Loaded(
         positions=tuple(portfolio.positions.values()),
+        by_id=portfolio.positions,
         state=portfolio.state,
         pyramiding=tuple(portfolio.pyramiding.values()),
         settings=settings_document,
@@ -226,8 +240,10 @@ def load_one_moment(manager: DatabaseStateManager) -> tuple[Loaded, str]:
 def loaded_from(stream: JournalStream) -> tuple[Loaded, str]:
     """The same of a transaction that is open already."""
     last_seq, last_hash = stream.end()
+    positions = stream.open_positions()
     loaded = Loaded(
-        positions=tuple(stream.open_positions().values()),
+        positions=tuple(positions.values()),
+        by_id=immutables.Map(positions),
         state=stream.state(),
         pyramiding=tuple(stream.pyramiding().values()),
         settings=stream.settings(),
@@ -250,6 +266,7 @@ def portfolio_of(name: str, settings: Settings, loaded: Loaded) -> Portfolio:
         loaded.orders,
         # The ones in force, not the ones to come: these are set by their own entry, as `verify` does it.
         contracts_from(loaded.contracts),
+        by_id=loaded.by_id,
     )
 
 

@@ -9,6 +9,7 @@ import structlog
 
 from core.errors import DatabaseAway, LeadershipLost, LockHeld, Retryable
 from core.postgres.migrations import head, migrate
+from live.collector import set_aside
 from live.database import DatabaseInUse
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
@@ -81,6 +82,8 @@ class Start:
             if self._engine.database_away and not self._heartbeat.started:
                 self._database.revive()
         self._served_since = time.monotonic()
+        # A hundred thousand positions need not be looked through again and again while somebody waits for an answer.
+        set_aside()
         self._tell_ready()
 
     def _ends_within(self, ending: threading.Event, seconds: float) -> bool:

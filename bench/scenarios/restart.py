@@ -17,26 +17,29 @@ from core.postgres.statements import statement
 from core.settings import Settings
 from live.engine import LiveTradingEngine
 
-SIZES = ((10, 5), (10_000, 10))  # positions, and how many of them an instrument has
+SIZES = ((10, 5), (1_000, 10), (100_000, 100))  # positions, and how many of them an instrument has
+# What a server with this interface imports, whoever writes it.
+_LIBRARIES = "click, flask, immutables, msgspec, psycopg2, pydantic_settings, structlog, tenacity, waitress"
 _FETCH = (
-    "import gc, sys, psycopg2; gc.disable(); cursor = psycopg2.connect(sys.argv[1]).cursor(); "
+    f"import gc, sys; gc.disable(); import {_LIBRARIES}; cursor = psycopg2.connect(sys.argv[1]).cursor(); "
     "cursor.execute(sys.argv[2]); rows = cursor.fetchall(); print('ready', len(rows), flush=True)"
 )
-# A base and its pyramids an instrument; each risks 100 and moves by 100 a day.
+# A base and its pyramids an instrument, no two alike; each risks about 100 and moves by about 100 a day.
 _POSITIONS = """
 INSERT INTO portfolio_positions (
-    position_id, instrument, layer, side, status, entry_timestamp, entry_bar_time, entry_price, entry_lots, lots,
-    quantity, lot_size, point_value, initial_stop, current_stop, highest_close, atr, mark_price, mark_time,
-    limiter, risk_contribution, vol_contribution, is_base_position
+    position_id, instrument, layer, side, status, strategy_id, entry_timestamp, entry_bar_time, entry_price, entry_lots,
+    entry_costs, lots, quantity, lot_size, point_value, initial_stop, current_stop, highest_close, atr, mark_price, mark_time,
+    unrealized_pnl, costs, limiter, risk_contribution, vol_contribution, is_base_position
 )
 SELECT
     concat_ws('-', g.instrument, g.layer, substr(md5(g.number::TEXT), 1, 12)), g.instrument, g.layer, 'long', 'open',
-    '2026-01-14T06:15:00Z', '2026-01-14T06:00:00Z', g.entry, 10, 10, 10, 1, 1, g.entry - 10, g.entry - 10, g.entry + 2,
-    10, g.entry, '2026-01-14T06:15:00Z', 'volatility', 100, 100, g.layer = 'Long_1'
+    'breakout', g.at + INTERVAL '15 seconds', g.at, g.entry, 10, g.number * 0.0013, 10, 10, 1, 1, g.entry - 10,
+    g.entry - 8 + g.number * 0.00003, g.entry + 2 + g.number * 0.00007, 10 + g.number * 0.00011, g.entry + 1, g.at,
+    10, g.number * 0.0013, 'volatility', 100 + g.number * 0.0017, 100 + g.number * 0.0019, g.layer = 'Long_1'
 FROM (
     SELECT
-        number, 1000 + number %% 97 + 0.25 AS entry, 'R' || number / %(layers)s AS instrument,
-        'Long_' || number %% %(layers)s + 1 AS layer
+        number, 1000 + number * 0.0137 AS entry, TIMESTAMPTZ '2025-01-14T06:00:00Z' + number * INTERVAL '1 minute' AS at,
+        'R' || number / %(layers)s AS instrument, 'Long_' || number %% %(layers)s + 1 AS layer
     FROM generate_series(0, %(count)s - 1) AS number
 ) AS g
 """
@@ -53,12 +56,33 @@ UPDATE portfolio_state SET
 
 
 def restart(host: Host) -> Comparisons:
-    """10 and 10,000 open positions, on a server that runs; as many instruments are configured as the positions need."""
+    """10, 1,000 and 100,000 open positions, on a server that runs; as many instruments are configured as the positions need."""
     found = Comparisons("restart")
     for count, layers in SIZES:
         config = host.configuration([f"R{number}" for number in range(count // layers)])
         _Restart(host, host.database(), config, count, layers).measure(found)
     return found
+
+
+def imports(host: Host) -> Comparisons:
+    """What `live` imports before it serves, in a process that does no more; the libraries alone."""
+    found = Comparisons("imports")
+    served = "live.cli.live, live.bootstrap, live.app, live.server"
+    ours = f"from live.collector import collector_off\nwith collector_off(): import {served}"
+    for number in range(-1, host.rounds):
+        seconds: dict[str, float] = {}
+        in_turns(
+            number,
+            lambda seconds=seconds: seconds.update(ours=_imported(host, ours)),  # type: ignore[misc]
+            lambda seconds=seconds: seconds.update(raw=_imported(host, f"import {_LIBRARIES}")),  # type: ignore[misc]
+        )
+        if number >= 0:
+            found.add("of `live`", seconds["ours"] * 1000, seconds["raw"] * 1000, unit="ms", limit="libraries alone")
+    return found
+
+
+def _imported(host: Host, code: str) -> float:
+    return _until_ready(host, "-c", f"{code}\nprint('ready', flush=True)")
 
 
 def with_positions(host: Host, dsn: str, count: int, layers: int) -> Path:
@@ -89,7 +113,12 @@ class _Restart:
                 continue
             name = f"{self._count:,} positions"
             self._add(found, f"{name}, engine", seconds["engine"], seconds["fetch"], "bare connect + fetch to tuples")
-            self._add(found, f"{name}, process", seconds["process"], seconds["child"], "bare fetch, a whole process")
+            self._add(
+                found, f"{name}, engine", seconds["engine"], seconds["obliged"], "the same + a connect, two commits"
+            )
+            self._add(
+                found, f"{name}, process", seconds["process"], seconds["child"], "libraries and fetch, a whole process"
+            )
 
     def _round(self, number: int) -> dict[str, float]:
         seconds: dict[str, float] = {}
@@ -97,6 +126,7 @@ class _Restart:
             number,
             lambda: seconds.update(engine=self._started_engine(self._count)),
             lambda: seconds.update(fetch=self._fetched()),
+            lambda: seconds.update(obliged=self._fetched(commits=2)),
             lambda: seconds.update(process=self._started(*self._live())),
             lambda: seconds.update(child=self._started("-c", _FETCH, self._dsn, statement("load_positions"))),
         )
@@ -119,12 +149,13 @@ class _Restart:
             engine.stop()
         return seconds
 
-    def _fetched(self) -> float:
-        """Seconds of a connection and a fetch, the collector off."""
+    def _fetched(self, commits: int = 0) -> float:
+        """Seconds of a connection and a fetch, the collector off; and, as a start owes, of another one that commits: the term
+        that it takes, and the entry that says so."""
         gc.collect()
         gc.disable()
         try:
-            return _timed(self._fetch)
+            return _timed(self._fetch) + (_timed(lambda: self._commit(commits)) if commits else 0.0)
         finally:
             gc.enable()
 
@@ -134,15 +165,14 @@ class _Restart:
             if len(cursor.fetchall()) != self._count:
                 raise RuntimeError("not as many rows as were generated")
 
+    def _commit(self, times: int) -> None:
+        with closing(psycopg2.connect(self._dsn)) as connection, connection.cursor() as cursor:
+            for _ in range(times):
+                cursor.execute("SELECT pg_logical_emit_message(TRUE, 'bench', '')")
+                connection.commit()
+
     def _started(self, *arguments: str) -> float:
-        """Seconds from the start of a Python process until it says that it is ready."""
-        begun = time.perf_counter()
-        child = Child(self._host.folder, *arguments)
-        try:
-            child.ready()
-            return time.perf_counter() - begun
-        finally:
-            child.stop()
+        return _until_ready(self._host, *arguments)
 
     def _live(self) -> list[str]:
         return [
@@ -153,6 +183,17 @@ class _Restart:
             *("--db-config", str(self._host.database_config(self._dsn)), "--db-env", "local"),
             *("--config", str(self._config)),
         ]
+
+
+def _until_ready(host: Host, *arguments: str) -> float:
+    """Seconds from the start of a Python process until it says that it is ready."""
+    begun = time.perf_counter()
+    child = Child(host.folder, *arguments)
+    try:
+        child.ready()
+        return time.perf_counter() - begun
+    finally:
+        child.stop()
 
 
 def _timed(work: Callable[[], object]) -> float:

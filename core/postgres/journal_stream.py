@@ -9,6 +9,7 @@ from core.models import PortfolioState, Position, PyramidingState
 from core.orders import Order
 from core.postgres.connections import Connection, connect
 from core.postgres.errors import translated
+from core.postgres.open_positions import copied_positions
 from core.postgres.rows import order_from_row, position_from_row, pyramiding_from_row, state_from_row
 from core.postgres.statements import statement
 from core.postgres.watchdog import WATCHDOG
@@ -61,8 +62,7 @@ class JournalStream:
 
     def open_positions(self) -> dict[str, Position]:
         """The rows with lots left."""
-        positions = map(position_from_row, self._all("load_positions"))
-        return {position.position_id: position for position in positions}
+        return {position.position_id: position for position in copied_positions(self._connection)}
 
     def state(self) -> PortfolioState | None:
         """The portfolio's row."""

@@ -11,12 +11,16 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extras import RealDictCursor
 
 from core.errors import CommitUnknown, DatabaseAway, Retryable
+from core.models import Position
 from core.postgres.connections import NOT_REPLICATED, confirm, is_dead, lacks_its_standby
 from core.postgres.errors import ReadOnlyServer, as_ours, translated
+from core.postgres.open_positions import copied_positions
 from core.postgres.statements import prepared, statement
 from core.postgres.watchdog import WATCHDOG
 
 COMMIT_LIMIT_SECONDS = 3.0
+# A hundred thousand open positions take one, where nobody else is busy.
+LOAD_LIMIT_SECONDS = 30.0
 LOCK_TIMEOUT = "1s"
 # One long statement with one parameter: planned once a connection, never compiled. It is planned while tables may be
 # small, and lives on while they grow: every row is to be found by its index, whatever the statistics say meanwhile.
@@ -86,6 +90,15 @@ class Writer:
                 with translated(), connection.cursor(cursor_factory=RealDictCursor) as cursor:
                     cursor.execute(statement(name), parameters)
                     return list(cursor.fetchall())
+            finally:
+                self._roll_back(connection)
+
+    def read_positions(self) -> list[Position]:
+        """Every open position, read on this connection. Raises ValueError for a row that is none."""
+        connection = self._ready()
+        with WATCHDOG.over(connection, max(self._limit, LOAD_LIMIT_SECONDS)):
+            try:
+                return copied_positions(connection)
             finally:
                 self._roll_back(connection)
 

@@ -13,6 +13,7 @@ from live.cli.options import (
     db_env_option,
     portfolios_option,
 )
+from live.collector import collector_off
 from live.options import LiveOptions
 
 
@@ -66,7 +67,8 @@ def live(
       python portfolio_manager.py live --db-config database_config.json --db-env production
       python portfolio_manager.py live --portfolio alpha --portfolio beta --config portfolios.json
     """
-    from live.bootstrap import run_live
+    with collector_off():
+        from live.bootstrap import run_live
 
     if capital is not None and len(portfolios) > 1:
         raise click.UsageError(

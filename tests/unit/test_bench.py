@@ -35,6 +35,7 @@ from bench.plot import goodness, plot
 from bench.report import as_json, busy, cells, number, show, target_of, write
 from bench.scenarios import SCENARIOS
 from bench.scenarios.market_data import a_bar
+from bench.scenarios.memory import slope
 from bench.scenarios.orders import INSTRUMENTS as TRADED
 from bench.scenarios.orders import WAYS, Bare, bare_client, post
 from bench.scenarios.reconcile import holding, markets
@@ -455,3 +456,8 @@ def test_the_guide_explains_every_scenario():
         name for line in guide.splitlines() if line.startswith("| `") for name in line.split("|")[1].split(",")
     ]
     assert sorted(name.strip(" `") for name in explained) == sorted(SCENARIOS)
+
+
+def test_growth_is_the_slope_of_the_line_through_all_samples() -> None:
+    assert slope([(1000, 5_000_000), (2000, 5_003_000), (3000, 5_006_000)]) == pytest.approx(3)
+    assert slope([(1000, 7), (2000, 9), (3000, 7)]) == pytest.approx(0)

@@ -36,7 +36,7 @@ from core.events import (
     TradingResumed,
 )
 from core.listed_contracts import contracts_from
-from core.models import PortfolioState, Position, PositionStatus, PyramidingState, Statistics, at_version
+from core.models import PortfolioState, Position, PositionStatus, PyramidingState, Statistics, at_version, marked
 from core.numbers import ZERO, exactly
 from core.orders import Order, OrderState
 from core.portfolio import Portfolio
@@ -93,7 +93,7 @@ def _evolve_position(
         case PositionOpened() | PositionSaved():
             return portfolio.with_position(at_version(event.position, event.position.version + 1))
         case PositionMarked():
-            return portfolio.with_position(_marked(portfolio.positions[event.position_id], event))
+            return portfolio.with_position(marked(portfolio.positions[event.position_id], event))
         case PositionIncreased():
             return portfolio.with_position(_increased(portfolio.positions[event.position_id], event))
         case PositionExited():
@@ -129,21 +129,6 @@ def _evolve_roll(portfolio: Portfolio, event: RolloverMarked | PositionRolled) -
             return replace(portfolio.with_position(far), state=earned)
         case _:
             assert_never(event)
-
-
-def _marked(position: Position, event: PositionMarked) -> Position:
-    return replace(
-        position,
-        mark_price=event.mark_price,
-        mark_time=event.mark_time,
-        atr=event.atr,
-        highest_close=event.highest_close,
-        current_stop=event.current_stop,
-        unrealized_pnl=event.unrealized_pnl,
-        risk_contribution=event.risk_contribution,
-        vol_contribution=event.vol_contribution,
-        version=position.version + 1,
-    )
 
 
 def _increased(position: Position, event: PositionIncreased) -> Position:

@@ -334,6 +334,24 @@ def at_version(position: Position, version: int) -> Position:
     return after
 
 
+def marked(position: Position, mark: Any) -> Position:
+    """The same position with what a bar changes taken from `mark` (core.events.PositionMarked), at the next version.
+
+    Only that is checked: most of what ever happens to a position is a mark.
+    """
+    require_exact(mark, MARK_PRICES, PRICE_COLUMN)
+    require_exact(mark, MARK_MONEY, MONEY_COLUMN)
+    require_utc(type(mark).__name__, mark_time=mark.mark_time)
+    after = copy(position)
+    for name in MARK_PRICES + MARK_MONEY:
+        force_setattr(after, name, getattr(mark, name))
+    force_setattr(after, "mark_time", mark.mark_time)
+    force_setattr(after, "version", position.version + 1)
+    return after
+
+
+MARK_PRICES = ("mark_price", "atr", "highest_close", "current_stop")
+MARK_MONEY = ("unrealized_pnl", "risk_contribution", "vol_contribution")
 POSITION_PRICES = (
     "entry_price",
     "quantity",

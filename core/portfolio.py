@@ -86,20 +86,19 @@ class Portfolio(Struct, frozen=True, kw_only=True):
     def with_position(self, position: Position) -> "Portfolio":
         """This portfolio with that position as it now is: opened, changed or closed; indexes and sums follow."""
         before = self.positions.get(position.position_id)
-        totals = self._moved(before, -1, self.totals)
         if not position.is_open:
             return replace(
                 self,
                 positions=self.positions.delete(position.position_id) if before else self.positions,
                 by_instrument=self._index_without(before),
                 closed=self.closed.set(position.position_id, position),
-                totals=totals,
+                totals=self._moved(before, -1, self.totals),
             )
         return replace(
             self,
             positions=self.positions.set(position.position_id, position),
             by_instrument=self._index_with(position, before),
-            totals=self._moved(position, 1, totals),
+            totals=self._moved(position, 1, self.totals) if before is None else self._changed(before, position),
         )
 
     def with_order(self, order: Order) -> "Portfolio":
@@ -185,6 +184,21 @@ class Portfolio(Struct, frozen=True, kw_only=True):
             risk=totals.risk + sign * position.risk_contribution,
             volatility=totals.volatility + sign * position.vol_contribution,
             margin=totals.margin + sign * self.margin_of(position),
+        )
+
+    def _changed(self, before: Position, position: Position) -> Totals:
+        totals, margin = self.totals, self.totals.margin
+        if (before.lots, before.contract_month, before.instrument) != (
+            position.lots,
+            position.contract_month,
+            position.instrument,
+        ):
+            margin += self.margin_of(position) - self.margin_of(before)
+        return Totals(
+            unrealized=totals.unrealized + position.unrealized_pnl - before.unrealized_pnl,
+            risk=totals.risk + position.risk_contribution - before.risk_contribution,
+            volatility=totals.volatility + position.vol_contribution - before.vol_contribution,
+            margin=margin,
         )
 
     def _index_with(self, position: Position, before: Position | None) -> immutables.Map[str, tuple[str, ...]]:

@@ -276,7 +276,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             peer=channel.addr[0],
             read_body=request.read_body,
         )
-        request.begun = self.begin(posted, partial(self._tell, request))
+        try:
+            request.begun = self.begin(posted, partial(self._tell, request))
+        except Exception:
+            # Nobody would be answered any more without this thread; the application may say what is wrong with this one.
+            self.logger.exception("a request could not be begun with")
         if request.begun is None:
             return False
         self._under_way[request] = channel
@@ -318,10 +322,15 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         return most
 
     def _answer(self, request: Parser, channel: Channel) -> None:
-        if request.begun is not None and request.begun.answerable:
-            channel.service()
-        else:
+        if request.begun is None or not request.begun.answerable:
             super().add_task(channel)
+            return
+        try:
+            channel.service()
+        except Exception:
+            # As a worker does: it is this connection's end, not the server's.
+            self.logger.exception("a request that was begun with could not be answered")
+            channel.will_close = True
 
     def maintenance(self, now: float) -> None:
         """Close what has been idle for too long, and refuse what has been arriving for too long."""

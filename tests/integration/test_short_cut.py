@@ -1,5 +1,6 @@
 """Alerts that are begun with as they arrive and answered when they are decided, on a real socket; no thread waits for them."""
 
+import errno
 import json
 import socket
 import threading
@@ -226,3 +227,36 @@ def test_an_answer_that_cannot_be_written_down_is_a_503_and_no_end(engine: Begin
         with posted(server, engine) as again:
             engine.decide()
             assert reply_of(again)[0] == 200
+
+
+def test_what_cannot_be_begun_with_for_a_fault_of_ours_is_left_to_the_application(
+    engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(*_: Any) -> Delivery:
+        raise RuntimeError("a fault")
+
+    with serving(engine) as server, posted(server, engine, 2 * request(ALERT)) as connection:
+        monkeypatch.setattr(engine, "begin", faulty)
+        # The second one is looked at by the I/O thread when it has answered the first.
+        engine.decide(lots=1)
+        assert [reply_of(connection)[2]["lots"] for _ in range(2)] == [1, 2]
+        connection.sendall(request(ALERT))
+        assert reply_of(connection)[2]["lots"] == 2
+
+
+def test_a_connection_that_cannot_be_answered_is_closed_and_no_other(
+    engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(_: channel.Channel) -> None:
+        raise OSError(errno.EHOSTUNREACH, "no route to host")
+
+    # The next request waits to be told to continue: waitress does so when the one before it is answered.
+    next_one = b"POST /webhook HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+    with serving(engine) as server, posted(server, engine) as other:
+        with monkeypatch.context() as patched, posted(server, engine, request(ALERT) + next_one) as connection:
+            patched.setattr(channel.Channel, "send_continue", unreachable)
+            engine.decide(1)
+            assert reply_of(connection)[0] == 200
+            assert connection.recv(1) == b""
+        engine.decide(0)
+        assert reply_of(other)[0] == 200

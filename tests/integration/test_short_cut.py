@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from live import channel
+from live import channel, webhook
 from live.answers import Answer, AnswerKind
 from live.deliveries import Delivery
 from live.server import Server
@@ -99,6 +99,16 @@ def without_length(reply: Reply) -> Reply:
     return reply[0], {name: value for name, value in reply[1].items() if name != "Content-Length"}, reply[2]
 
 
+def test_what_was_begun_with_is_answered_as_such_whatever_routing_would_say(
+    engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "_is_routed", lambda _: True)
+    sent = request(ALERT, headers="Connection: upgrade\r\nUpgrade: websocket\r\n")
+    with serving(engine) as server, posted(server, engine, sent) as connection:
+        engine.begun[0].settle(Answer(kind=AnswerKind.DUPLICATE, outcome={"status": "executed"}))
+        assert (reply_of(connection)[0], engine.finished) == (200, 1)
+
+
 def test_what_takes_long_is_left_to_a_thread_and_answered_once(
     engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +151,7 @@ def test_any_other_answer_is_given_by_a_thread(engine: BeginningEngine, answer: 
     assert engine.finished == 1
 
 
+RIGHT = json.dumps({**BASE_ENTRY, "secret": "right"}).encode()
 ELSEWHERE = {
     "another address": request(ALERT, path="/webhooks"),
     "a portfolio's name with a slash": request(ALERT, path="/webhook/main/"),
@@ -153,6 +164,9 @@ ELSEWHERE = {
     "a wrong secret": request(json.dumps({**BASE_ENTRY, "secret": "wrong"}).encode()),
     "no secret": request(json.dumps(BASE_ENTRY).encode()),
     "another method": request(ALERT, method="PUT"),
+    "a host that is no name": request(RIGHT).replace(b"Host: x", b"Host: a..b"),
+    "a host with too long a name": request(RIGHT).replace(b"Host: x", b"Host: " + 64 * b"a"),
+    "a websocket": request(RIGHT, headers="Connection: upgrade\r\nUpgrade: websocket\r\n"),
 }
 
 
@@ -163,7 +177,7 @@ def test_nothing_is_begun_with_what_is_refused(engine: BeginningEngine, name: st
         assert reply_of(connection)[0] in (400, 401, 403, 404, 405)
         assert engine.begun == []
         # One that is right is begun with, on the same connection.
-        connection.sendall(request(json.dumps({**BASE_ENTRY, "secret": "right"}).encode(), path="/webhook/main"))
+        connection.sendall(request(RIGHT, path="/webhook/main"))
         wait_until(lambda: len(engine.begun) == 1)
         engine.decide()
         assert reply_of(connection)[0] == 200

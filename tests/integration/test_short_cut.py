@@ -183,6 +183,13 @@ def test_nothing_is_begun_with_what_is_refused(engine: BeginningEngine, name: st
         assert reply_of(connection)[0] == 200
 
 
+def test_a_body_that_takes_long_to_look_at_is_left_to_a_thread(engine: BeginningEngine) -> None:
+    with serving(engine) as server, connected(server) as connection:
+        connection.sendall(request(json.dumps({**BASE_ENTRY, "more": [0] * 20_000}).encode()))
+        assert reply_of(connection)[0] == 200
+        assert (engine.begun, len(engine.signals)) == ([], 1)
+
+
 def test_nothing_is_begun_with_for_an_address_that_is_not_allowed(engine: BeginningEngine) -> None:
     options: dict[str, Any] = {"allowed_addresses": ("52.89.214.238",), "trusted_proxies": ("127.0.0.1",)}
     with serving(engine, **options) as server, connected(server) as connection:

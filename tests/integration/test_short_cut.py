@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from waitress import wasyncore
 
 from live import channel, webhook
 from live.answers import Answer, AnswerKind
@@ -231,6 +232,31 @@ def test_a_server_that_ends_answers_what_it_has_begun_with(engine: BeginningEngi
         engine.decide()
         status, headers, _ = reply_of(connection)
     assert (status, headers["Connection"]) == (200, "close")
+
+
+def test_a_server_that_is_stopped_while_it_answers_does_not_sleep_on_it(
+    engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    sleep, body = wasyncore.loop, webhook.BegunAlert.body
+
+    def noted(timeout: float, **options: Any) -> None:
+        if server._stopping:
+            slept.append(timeout)
+        sleep(timeout=timeout, **options)
+
+    def stopped(begun: webhook.BegunAlert) -> bytes:
+        server.stop()  # as a signal handler does, where the main thread serves
+        return body(begun)
+
+    with serving(engine) as server, posted(server, engine) as connection:
+        monkeypatch.setattr(wasyncore, "loop", noted)
+        monkeypatch.setattr(webhook.BegunAlert, "body", stopped)
+        engine.decide()
+        assert reply_of(connection)[0] == 200
+        assert connection.recv(1) == b""
+    assert slept
+    assert max(slept) < 0.1
 
 
 def test_a_server_that_ends_waits_no_longer_than_its_bound(engine: BeginningEngine) -> None:

@@ -293,7 +293,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             self._woken = True
             self.pull_trigger()
 
-    def turn(self, until_late: float = CROWDED_SECONDS) -> None:
+    def turn(self) -> None:
         """Answer what was decided, and leave to the workers what takes long or cannot be answered here. Only for the I/O
         thread, whenever it has been woken."""
         self._io_thread = threading.get_ident()
@@ -310,7 +310,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             self._answering = False
         now = time.monotonic()
         for request, channel in list(self._under_way.items()):
-            if now - channel.queued_at < until_late:
+            if now - channel.queued_at < CROWDED_SECONDS:
                 break
             del self._under_way[request]
             super().add_task(channel)

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
-from flask import Flask
+from flask import Flask, request
+from flask.typing import ResponseReturnValue
 
 from core.postgres.patience import within
 from live.api import errors
@@ -14,7 +15,8 @@ from live.api.signals import signals_blueprint
 from live.api.status import health_blueprint, status_blueprint
 from live.portfolios import Portfolios
 from live.proxies import TrustedProxies, networks_of
-from live.webhook import Webhook
+from live.short_cut import BEGUN
+from live.webhook import BegunAlert, Webhook
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -32,6 +34,11 @@ class Application(Flask):
         """A request. Nothing is left to read once it is answered: bodies are whole."""
         with within(READ_WITHIN_SECONDS):
             return super().wsgi_app(environ, start_response)
+
+    def dispatch_request(self) -> ResponseReturnValue:
+        """The answer. What was begun with is past all that could be refused, by routing too."""
+        begun: BegunAlert | None = request.environ.get(BEGUN)
+        return super().dispatch_request() if begun is None else self.webhook.finish(begun)
 
 
 def create_app(

@@ -276,7 +276,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             peer=channel.addr[0],
             read_body=request.read_body,
         )
-        request.begun = self.begin(posted, partial(self._tell, request))
+        try:
+            request.begun = self.begin(posted, partial(self._tell, request))
+        except Exception:
+            # Nobody would be answered any more without this thread; the application may say what is wrong with this one.
+            self.logger.exception("a request could not be begun with")
         if request.begun is None:
             return False
         self._under_way[request] = channel
@@ -289,7 +293,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             self._woken = True
             self.pull_trigger()
 
-    def turn(self, until_late: float = CROWDED_SECONDS) -> None:
+    def turn(self) -> None:
         """Answer what was decided, and leave to the workers what takes long or cannot be answered here. Only for the I/O
         thread, whenever it has been woken."""
         self._io_thread = threading.get_ident()
@@ -306,7 +310,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             self._answering = False
         now = time.monotonic()
         for request, channel in list(self._under_way.items()):
-            if now - channel.queued_at < until_late:
+            if now - channel.queued_at < CROWDED_SECONDS:
                 break
             del self._under_way[request]
             super().add_task(channel)
@@ -318,10 +322,15 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         return most
 
     def _answer(self, request: Parser, channel: Channel) -> None:
-        if request.begun is not None and request.begun.answerable:
-            channel.service()
-        else:
+        if request.begun is None or not request.begun.answerable:
             super().add_task(channel)
+            return
+        try:
+            channel.service()
+        except Exception:
+            # As a worker does: it is this connection's end, not the server's.
+            self.logger.exception("a request that was begun with could not be answered")
+            channel.will_close = True
 
     def maintenance(self, now: float) -> None:
         """Close what has been idle for too long, and refuse what has been arriving for too long."""

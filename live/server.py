@@ -96,6 +96,8 @@ class Server:
         for listener in self._listeners:
             listener.turn()
             seconds = listener.seconds_until_late(seconds)
+        if self._stopping:  # this thread may have been told so while it answered, when it needs no waking
+            seconds = min(seconds, _MOMENT)
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._map, count=1)
 
     def _drain(self) -> None:

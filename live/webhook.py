@@ -1,7 +1,7 @@
 """POST /webhook: an alert in, what became of it out."""
 
 import hmac
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +20,13 @@ from live.deliveries import Delivery
 from live.portfolios import Portfolios, Served
 from live.ports import Engine
 from live.proxies import Networks, address_of, is_in, networks_of, sender
-from live.short_cut import BEGUN, Posted
+from live.short_cut import Posted
 
 log = structlog.get_logger("live.webhook")
 
 _PATH, _BELOW = "/webhook", "/webhook/"
+# An alert has a few hundred bytes. A body may be of 64 KiB and take 20 ms to look at, by the thread that serves everybody.
+_READ_AT_ONCE_BYTES = 4096
 _TOLD = ("position_id", "positions", "lots", "limiter", "reason", "sizing")
 
 
@@ -72,27 +74,32 @@ class Webhook:
 
     def begin(self, posted: Posted, when_done: Callable[[], None]) -> BegunAlert | None:
         """Have an alert decided without waiting for it, if nothing speaks against it: the short cut past all that
-        receive() does for other requests, which is told of it by BEGUN. None: it is for receive(), as if nothing had
+        receive() does for other requests; finish() is for what takes long. None: it is for receive(), as if nothing had
         been. Never blocks, never raises."""
         portfolio = _portfolio_of(posted.path)
-        if portfolio is None or posted.query:
+        if portfolio is None or posted.query or not _is_routed(posted.headers):
+            return None
+        body = posted.read_body()
+        if len(body) > _READ_AT_ONCE_BYTES:
             return None
         remote = sender(posted.peer, posted.headers.get("X_FORWARDED_FOR", ""), self._trusted)
         with suppress(BodyRefused, HttpRefused):
             _require_no_web_page(posted.headers.get("ORIGIN"), posted.headers.get("SEC_FETCH_SITE"))
             self._require_address(remote)
-            served, alert = self._read(posted.read_body(), [portfolio] if portfolio else [])
+            served, alert = self._read(body, [portfolio] if portfolio else [])
             engine = served.engine
             delivery = engine.begin(alert.signal, alert.payload, when_done)
             if delivery is not None:
                 return BegunAlert(engine=engine, alert=alert, delivery=delivery, remote=remote)
         return None
 
+    @staticmethod
+    def finish(begun: BegunAlert) -> Response:
+        """What became of an alert that was begun with: whatever its request says besides, it is not refused any more."""
+        return _response(begun.engine, begun.alert, begun.engine.finish(begun.delivery), begun.remote)
+
     def receive(self, portfolio: str | None = None) -> Response:
         """Take one alert and answer what became of it; refusals are logged, bodies never."""
-        begun: BegunAlert | None = request.environ.get(BEGUN)
-        if begun is not None:
-            return _response(begun.engine, begun.alert, begun.engine.finish(begun.delivery), begun.remote)
         try:
             served, alert = self._accepted(portfolio)
         except (BodyRefused, HttpRefused) as error:
@@ -139,6 +146,15 @@ def _portfolio_of(path: str) -> str | None:
         return ""
     name = path.removeprefix(_BELOW)
     return None if name == path or not name or "/" in name else name
+
+
+def _is_routed(headers: Mapping[str, str]) -> bool:
+    """Whether Flask leads a request with these headers to its view: it does not where the host is no name, nor a websocket's."""
+    try:
+        headers.get("HOST", "").encode("idna")
+    except UnicodeError:
+        return False
+    return "UPGRADE" not in headers
 
 
 def _require_secret(served: Served, alert: Alert) -> None:

@@ -1,5 +1,6 @@
 """Alerts that are begun with as they arrive and answered when they are decided, on a real socket; no thread waits for them."""
 
+import errno
 import json
 import socket
 import threading
@@ -9,8 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from waitress import wasyncore
 
-from live import channel
+from live import channel, webhook
 from live.answers import Answer, AnswerKind
 from live.deliveries import Delivery
 from live.server import Server
@@ -98,6 +100,16 @@ def without_length(reply: Reply) -> Reply:
     return reply[0], {name: value for name, value in reply[1].items() if name != "Content-Length"}, reply[2]
 
 
+def test_what_was_begun_with_is_answered_as_such_whatever_routing_would_say(
+    engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "_is_routed", lambda _: True)
+    sent = request(ALERT, headers="Connection: upgrade\r\nUpgrade: websocket\r\n")
+    with serving(engine) as server, posted(server, engine, sent) as connection:
+        engine.begun[0].settle(Answer(kind=AnswerKind.DUPLICATE, outcome={"status": "executed"}))
+        assert (reply_of(connection)[0], engine.finished) == (200, 1)
+
+
 def test_what_takes_long_is_left_to_a_thread_and_answered_once(
     engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +152,7 @@ def test_any_other_answer_is_given_by_a_thread(engine: BeginningEngine, answer: 
     assert engine.finished == 1
 
 
+RIGHT = json.dumps({**BASE_ENTRY, "secret": "right"}).encode()
 ELSEWHERE = {
     "another address": request(ALERT, path="/webhooks"),
     "a portfolio's name with a slash": request(ALERT, path="/webhook/main/"),
@@ -152,6 +165,9 @@ ELSEWHERE = {
     "a wrong secret": request(json.dumps({**BASE_ENTRY, "secret": "wrong"}).encode()),
     "no secret": request(json.dumps(BASE_ENTRY).encode()),
     "another method": request(ALERT, method="PUT"),
+    "a host that is no name": request(RIGHT).replace(b"Host: x", b"Host: a..b"),
+    "a host with too long a name": request(RIGHT).replace(b"Host: x", b"Host: " + 64 * b"a"),
+    "a websocket": request(RIGHT, headers="Connection: upgrade\r\nUpgrade: websocket\r\n"),
 }
 
 
@@ -162,10 +178,17 @@ def test_nothing_is_begun_with_what_is_refused(engine: BeginningEngine, name: st
         assert reply_of(connection)[0] in (400, 401, 403, 404, 405)
         assert engine.begun == []
         # One that is right is begun with, on the same connection.
-        connection.sendall(request(json.dumps({**BASE_ENTRY, "secret": "right"}).encode(), path="/webhook/main"))
+        connection.sendall(request(RIGHT, path="/webhook/main"))
         wait_until(lambda: len(engine.begun) == 1)
         engine.decide()
         assert reply_of(connection)[0] == 200
+
+
+def test_a_body_that_takes_long_to_look_at_is_left_to_a_thread(engine: BeginningEngine) -> None:
+    with serving(engine) as server, connected(server) as connection:
+        connection.sendall(request(json.dumps({**BASE_ENTRY, "more": [0] * 20_000}).encode()))
+        assert reply_of(connection)[0] == 200
+        assert (engine.begun, len(engine.signals)) == ([], 1)
 
 
 def test_nothing_is_begun_with_for_an_address_that_is_not_allowed(engine: BeginningEngine) -> None:
@@ -211,6 +234,31 @@ def test_a_server_that_ends_answers_what_it_has_begun_with(engine: BeginningEngi
     assert (status, headers["Connection"]) == (200, "close")
 
 
+def test_a_server_that_is_stopped_while_it_answers_does_not_sleep_on_it(
+    engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    sleep, body = wasyncore.loop, webhook.BegunAlert.body
+
+    def noted(timeout: float, **options: Any) -> None:
+        if server._stopping:
+            slept.append(timeout)
+        sleep(timeout=timeout, **options)
+
+    def stopped(begun: webhook.BegunAlert) -> bytes:
+        server.stop()  # as a signal handler does, where the main thread serves
+        return body(begun)
+
+    with serving(engine) as server, posted(server, engine) as connection:
+        monkeypatch.setattr(wasyncore, "loop", noted)
+        monkeypatch.setattr(webhook.BegunAlert, "body", stopped)
+        engine.decide()
+        assert reply_of(connection)[0] == 200
+        assert connection.recv(1) == b""
+    assert slept
+    assert max(slept) < 0.1
+
+
 def test_a_server_that_ends_waits_no_longer_than_its_bound(engine: BeginningEngine) -> None:
     with serving(engine, drain_seconds=0.3) as server, posted(server, engine) as connection:
         server.stop()
@@ -226,3 +274,36 @@ def test_an_answer_that_cannot_be_written_down_is_a_503_and_no_end(engine: Begin
         with posted(server, engine) as again:
             engine.decide()
             assert reply_of(again)[0] == 200
+
+
+def test_what_cannot_be_begun_with_for_a_fault_of_ours_is_left_to_the_application(
+    engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(*_: Any) -> Delivery:
+        raise RuntimeError("a fault")
+
+    with serving(engine) as server, posted(server, engine, 2 * request(ALERT)) as connection:
+        monkeypatch.setattr(engine, "begin", faulty)
+        # The second one is looked at by the I/O thread when it has answered the first.
+        engine.decide(lots=1)
+        assert [reply_of(connection)[2]["lots"] for _ in range(2)] == [1, 2]
+        connection.sendall(request(ALERT))
+        assert reply_of(connection)[2]["lots"] == 2
+
+
+def test_a_connection_that_cannot_be_answered_is_closed_and_no_other(
+    engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(_: channel.Channel) -> None:
+        raise OSError(errno.EHOSTUNREACH, "no route to host")
+
+    # The next request waits to be told to continue: waitress does so when the one before it is answered.
+    next_one = b"POST /webhook HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+    with serving(engine) as server, posted(server, engine) as other:
+        with monkeypatch.context() as patched, posted(server, engine, request(ALERT) + next_one) as connection:
+            patched.setattr(channel.Channel, "send_continue", unreachable)
+            engine.decide(1)
+            assert reply_of(connection)[0] == 200
+            assert connection.recv(1) == b""
+        engine.decide(0)
+        assert reply_of(other)[0] == 200

@@ -25,7 +25,7 @@ from live.collector import collector_off
 from live.database import database_to_be
 from live.engine import LiveTradingEngine
 from live.leadership import redis_client
-from live.logs import configure_logging
+from live.logs import configure_logging, in_background
 from live.options import LiveOptions
 from live.order_desk import require_accounts_apart
 from live.service import Service
@@ -49,11 +49,12 @@ def utc_now() -> datetime:
 def run_live(options: LiveOptions) -> int:
     """Serve portfolios until SIGTERM or SIGINT; the process' exit code, 1 with a sentence on stderr when it cannot."""
     configure_logging()
-    try:
-        return _serve(options, load_file_settings(options.config))
-    except (PortfolioError, EmbeddedServerError) as error:
-        log.error("cannot serve", reason=str(error))
-        return 1
+    with in_background():
+        try:
+            return _serve(options, load_file_settings(options.config))
+        except (PortfolioError, EmbeddedServerError) as error:
+            log.error("cannot serve", reason=str(error))
+            return 1
 
 
 class _Process:

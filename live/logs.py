@@ -1,22 +1,90 @@
 """Logging: one line an event, to stderr, without local variables in tracebacks (they may hold what must not be logged)."""
 
 import logging
+import queue
 import re
 import sys
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+MOST_LINES_WAITING = 10_000
+# Lines are written together: a thread that is woken for each of them would cost more than the line.
+TOGETHER_SECONDS = 0.02
+_DRAIN_SECONDS = 1.0
+
+
+def _write(text: str) -> None:
+    # A log that cannot be written (closed pipe, full disk) must not change what is done.
+    with suppress(OSError, ValueError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+_out: Callable[[str], None] = _write
+
+
+class _Background:
+    """A thread that writes the lines. It takes so many and no more; what it leaves out it counts, and says so."""
+
+    def __init__(self) -> None:
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._lost = 0
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Have a line written soon. Never blocks."""
+        if self._lines.qsize() < MOST_LINES_WAITING:
+            self._lines.put(line)
+        else:
+            self._lost += 1
+
+    def end(self) -> None:
+        """Write what waits, for a moment."""
+        self._lines.put(None)
+        self._thread.join(_DRAIN_SECONDS)
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            waiting = [self._lines.get()]
+            time.sleep(TOGETHER_SECONDS)
+            with suppress(queue.Empty):
+                while True:
+                    waiting.append(self._lines.get_nowait())
+            ended = None in waiting
+            lines = [line for line in waiting if line is not None]
+            if self._lost:
+                lines.append(f"{self._lost} lines of the log could not be written")
+                self._lost = 0
+            if lines:
+                _write("\n".join(lines))
+
+
+@contextmanager
+def in_background() -> Iterator[None]:
+    """Within the block a thread of its own writes the log: whoever reads stderr may stand still, and nobody waits for that."""
+    global _out
+    background = _Background()
+    _out = background.write
+    try:
+        yield
+    finally:
+        _out = _write
+        background.end()
+
 
 class _Stderr:
-    """Writes lines to stderr. A log that cannot be written (closed pipe, full disk) must not change what is done."""
+    """What structlog writes its lines to."""
 
     def msg(self, message: str) -> None:
         """Write one line, or leave it."""
-        with suppress(OSError, ValueError):
-            sys.stderr.write(message + "\n")
-            sys.stderr.flush()
+        _out(message)
 
     debug = info = warning = warn = error = critical = exception = fatal = log = failure = msg
 

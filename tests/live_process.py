@@ -109,6 +109,8 @@ class LiveProcess(Served):
 
     def log(self) -> str:
         """What it wrote to stderr."""
+        if self.process.poll() is None:
+            time.sleep(0.2)  # lines are written together, a moment later
         return self.log_file.read_text()
 
     def _ready_line(self) -> str:

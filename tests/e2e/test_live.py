@@ -250,6 +250,24 @@ def test_sigterm_drains_and_stops_cleanly_within_five_seconds(clean_folder):
     assert "Traceback" not in live.log()
 
 
+def test_a_log_that_nobody_reads_stops_nobody(clean_folder):
+    """stderr is a pipe whose reader stands still: a pipe holds 64 KiB, some 200 alerts' lines."""
+    os.mkfifo(clean_folder / "data.log")
+    reader = os.open(clean_folder / "data.log", os.O_RDONLY | os.O_NONBLOCK)
+    with LiveProcess(clean_folder / "data") as live:
+        live.post(an_alert(ago=700))
+        for number in range(600):
+            bar = an_alert("MARKET_DATA", "", ago=650 - number, price=58500)
+            assert live.post(bar)[0] == 200
+        assert live.get("/status")[1]["ready"] is True
+        live.process.terminate()
+        assert live.process.wait(10) == 0
+        told = os.read(reader, 1 << 20)
+    os.close(reader)
+    assert len(told) > 40_000
+    assert told.count(b"] signal ") < 600
+
+
 def test_a_second_portfolio_is_served_beside_the_first_from_a_schema_of_its_own(folder):
     with (
         LiveProcess(folder / "data") as main,

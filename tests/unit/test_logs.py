@@ -1,15 +1,18 @@
 """The log's lines are structlog's own, only made faster."""
 
 import math
+import threading
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live.logs import _Lines
+from live import logs
+from live.logs import _Lines, in_background
 
 CONSOLE = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback, pad_event_to=0)
 VALUES = st.one_of(
@@ -42,3 +45,36 @@ def test_a_traceback_is_written_as_the_console_writes_it() -> None:
     ours, console = both({"event": "failed", "exc_info": ValueError("wrong")})
     assert ours == console
     assert "ValueError: wrong" in ours
+
+
+def test_the_lines_of_a_block_are_written_in_their_order_and_whole_at_its_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = structlog.get_logger("test")
+    with in_background():
+        for number in range(500):
+            log.info("line", number=number)
+    log.info("after", number=500)
+    told = [line.rpartition("number=")[2] for line in capsys.readouterr().err.splitlines()]
+    assert told == [str(number) for number in range(501)]
+
+
+def test_a_log_that_nobody_reads_stops_nobody_and_says_what_it_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, written = threading.Event(), []
+
+    def stalled(text: str) -> None:
+        read.wait(10)
+        written.extend(text.splitlines())
+
+    monkeypatch.setattr(logs, "_write", stalled)
+    monkeypatch.setattr(logs, "MOST_LINES_WAITING", 50)
+    with in_background():
+        logs._out("first")
+        for number in range(1000):
+            logs._out(str(number))
+        read.set()
+    assert written[:2] == ["first", "0"]
+    (loss,) = [line for line in written if "could not be written" in line]
+    assert len(written) - 1 + int(loss.split()[0]) == 1001

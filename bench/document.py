@@ -1,4 +1,4 @@
-"""`python -m bench.document results.json`: what a run has measured, into docs/performance.md, its picture and its JSON."""
+"""`python -m bench.document results.json ...`: what runs have measured, into docs/performance.md, its picture and its JSON."""
 
 import argparse
 import json
@@ -60,13 +60,25 @@ def _table(rows: Sequence[Comparison]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def together(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several runs as one: of each scenario what the last run that measured it says; the machine is the first one's."""
+    first, *others = runs
+    rows: list[Any] = list(first["comparisons"])
+    notes = dict(first["notes"])
+    for run in others:
+        anew = {row["scenario"] for row in run["comparisons"]}
+        rows = [row for row in rows if row["scenario"] not in anew] + run["comparisons"]
+        notes.update(run["notes"])
+    return {**first, "comparisons": rows, "notes": notes}
+
+
 def main(given: Sequence[str] | None = None) -> int:
     """Write the three files."""
     parser = argparse.ArgumentParser(prog="python -m bench.document", description=__doc__)
-    parser.add_argument("results", type=Path, help="what `python -m bench --json FILE` has written")
+    parser.add_argument("results", type=Path, nargs="+", help="what `python -m bench --json FILE` has written")
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder with performance.md")
     options = parser.parse_args(given)
-    results = json.loads(options.results.read_text(encoding="utf-8"))
+    results = together([json.loads(file.read_text(encoding="utf-8")) for file in options.results])
     guide: Path = options.docs / GUIDE
     guide.write_text(document(guide.read_text(encoding="utf-8"), results), encoding="utf-8")
     (options.docs / PICTURE).write_text(plot(rows_of(results)), encoding="utf-8")

@@ -46,10 +46,14 @@ def rows_of(results: Mapping[str, Any]) -> list[Comparison]:
 def _machine(results: Mapping[str, Any]) -> str:
     on = results["machine"]
     versions = ", ".join(f"{name} {on[name]}" for name in _VERSIONS)
+    apart = "".join(
+        f" `{scenario}` is from a run of its own, load average {run['load_average_before']}."
+        for scenario, run in results.get("again", {}).items()
+    )
     return (
         f"Measured on {results['started'][:10]}, {results['rounds']} rounds, on {on['cores']} cores of {on['processor']} with "
         f"{on['memory_gib']} GiB, {on['kernel']}, {on['file_system']}; {versions}. The load average before the run was "
-        f"{on['load_average_before']}.\n"
+        f"{on['load_average_before']}.{apart}\n"
     )
 
 
@@ -61,15 +65,19 @@ def _table(rows: Sequence[Comparison]) -> str:
 
 
 def together(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several runs as one: of each scenario what the last run that measured it says; the machine is the first one's."""
+    """Several runs as one: of each scenario what the last run that measured it says; the machine is the first one's, and
+    `again` tells what was not measured with the others."""
     first, *others = runs
+    again: dict[str, Any] = dict(first.get("again", {}))
     rows: list[Any] = list(first["comparisons"])
     notes = dict(first["notes"])
     for run in others:
         anew = {row["scenario"] for row in run["comparisons"]}
         rows = [row for row in rows if row["scenario"] not in anew] + run["comparisons"]
         notes.update(run["notes"])
-    return {**first, "comparisons": rows, "notes": notes}
+        load = run["machine"]["load_average_before"]
+        again |= {scenario: {"load_average_before": load} for scenario in sorted(anew)}
+    return {**first, "comparisons": rows, "notes": notes, **({"again": again} if again else {})}
 
 
 def main(given: Sequence[str] | None = None) -> int:

@@ -428,8 +428,11 @@ def test_of_several_runs_each_scenario_is_the_last_ones_that_measured_it():
     again["comparisons"] = [{**row, "scenario": "engine"} for row in again["comparisons"][:1]]
     newest = some_results()
     newest["comparisons"] = [{**row, "figure": "another"} for row in newest["comparisons"][:1]]
-    told = [(row.scenario, row.figure) for row in rows_of(together([first, again, newest]))]
+    results = together([first, again, newest])
+    told = [(row.scenario, row.figure) for row in rows_of(results)]
     assert told == [("engine", "1 client p50"), ("post", "another")]
+    assert "`engine` is from a run of its own" in document(f"{BEGIN}{END}", results)
+    assert "of its own" not in document(f"{BEGIN}{END}", together([first]))
 
 
 def test_a_picture_shows_what_has_a_target_green_where_it_is_met():

@@ -5,7 +5,6 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -35,27 +34,27 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run what is asked for; 0 whatever the figures are."""
+    """Run what is asked for; 0 whatever the figures are. The JSON is written anew after each scenario: the whole takes long."""
     options, started, load = arguments(), datetime.now(UTC), os.getloadavg()[0]
     configure_logging()
     console = Console(width=None if sys.stdout.isatty() else 150)
     results: list[Comparisons] = []
-    on: dict[str, Any] = {}
+    file = RESULTS / f"{started:%Y%m%dT%H%M%SZ}.json" if options.json == RESULTS else options.json
     for name in options.only or SCENARIOS:
         print(f"measuring {name}, {options.rounds} rounds ...", file=sys.stderr, flush=True)
         try:
             with a_host(rounds=options.rounds, quick=options.quick) as host:
-                on = on or machine(host.folder, host.dsn)
+                on = {**machine(host.folder, host.dsn), "load_average_before": round(load, 2)}
                 results.append(SCENARIOS[name](host))
         except Exception as error:  # noqa: BLE001 - one scenario's trouble must not cost the others' figures
             console.print(f"{name} could not be measured: {type(error).__name__}: {error}", markup=False)
+        else:
+            if file is not None:
+                write(file, as_json(results, rounds=options.rounds, started=started, machine=on))
     show(console, results)
     if warning := busy(load, os.cpu_count() or 1):
         console.print(warning, markup=False)
-    if options.json is not None:
-        file = RESULTS / f"{started:%Y%m%dT%H%M%SZ}.json" if options.json == RESULTS else options.json
-        on["load_average_before"] = round(load, 2)
-        write(file, as_json(results, rounds=options.rounds, started=started, machine=on))
+    if file is not None and results:
         console.print(f"written to {file}", markup=False)
     return 0
 

@@ -1,4 +1,4 @@
-"""`python -m bench.document results.json`: what a run has measured, into docs/performance.md, its picture and its JSON."""
+"""`python -m bench.document results.json ...`: what runs have measured, into docs/performance.md, its picture and its JSON."""
 
 import argparse
 import json
@@ -46,10 +46,14 @@ def rows_of(results: Mapping[str, Any]) -> list[Comparison]:
 def _machine(results: Mapping[str, Any]) -> str:
     on = results["machine"]
     versions = ", ".join(f"{name} {on[name]}" for name in _VERSIONS)
+    apart = "".join(
+        f" `{scenario}` is from a run of its own, load average {run['load_average_before']}."
+        for scenario, run in results.get("again", {}).items()
+    )
     return (
         f"Measured on {results['started'][:10]}, {results['rounds']} rounds, on {on['cores']} cores of {on['processor']} with "
         f"{on['memory_gib']} GiB, {on['kernel']}, {on['file_system']}; {versions}. The load average before the run was "
-        f"{on['load_average_before']}.\n"
+        f"{on['load_average_before']}.{apart}\n"
     )
 
 
@@ -60,13 +64,29 @@ def _table(rows: Sequence[Comparison]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def together(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several runs as one: of each scenario what the last run that measured it says; the machine is the first one's, and
+    `again` tells what was not measured with the others."""
+    first, *others = runs
+    again: dict[str, Any] = dict(first.get("again", {}))
+    rows: list[Any] = list(first["comparisons"])
+    notes = dict(first["notes"])
+    for run in others:
+        anew = {row["scenario"] for row in run["comparisons"]}
+        rows = [row for row in rows if row["scenario"] not in anew] + run["comparisons"]
+        notes.update(run["notes"])
+        load = run["machine"]["load_average_before"]
+        again |= {scenario: {"load_average_before": load} for scenario in sorted(anew)}
+    return {**first, "comparisons": rows, "notes": notes, **({"again": again} if again else {})}
+
+
 def main(given: Sequence[str] | None = None) -> int:
     """Write the three files."""
     parser = argparse.ArgumentParser(prog="python -m bench.document", description=__doc__)
-    parser.add_argument("results", type=Path, help="what `python -m bench --json FILE` has written")
+    parser.add_argument("results", type=Path, nargs="+", help="what `python -m bench --json FILE` has written")
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder with performance.md")
     options = parser.parse_args(given)
-    results = json.loads(options.results.read_text(encoding="utf-8"))
+    results = together([json.loads(file.read_text(encoding="utf-8")) for file in options.results])
     guide: Path = options.docs / GUIDE
     guide.write_text(document(guide.read_text(encoding="utf-8"), results), encoding="utf-8")
     (options.docs / PICTURE).write_text(plot(rows_of(results)), encoding="utf-8")

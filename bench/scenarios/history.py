@@ -1,11 +1,12 @@
 """What 5,000,000 signals and journal entries of the past cost: each figure beside that of the same engine without them."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from http.client import HTTPConnection
 
 from bench.history import fill, tell_story
@@ -113,12 +114,14 @@ def _requests(host: Host, found: Comparisons, long: str, short: str) -> None:
         lives = [stack.enter_context(a_child(host.folder, *live_command(host, dsn))) for dsn in (long, short)]
         ports = [int(line.rpartition(":")[2]) for line in lives]
         bodies: list[Callable[[int], bytes]] = [Story(_LIVE_FROM).body for _ in ports]
+        refused: Counter[str] = Counter()
         for number in range(-1, host.rounds):
             told = found if number >= 0 else Comparisons("warm")
             for clients in _CLIENTS:
                 _posts(host, told, number, ports, bodies, clients)
             for path in PATHS:
-                _gets(host, told, number, ports, path)
+                _gets(host, told, number, ports, path, refused)
+    found.notes["answers that were no 200"] = dict(refused)
 
 
 def _posts(
@@ -145,23 +148,24 @@ def _load(load: Load, port: int, body: Callable[[int], bytes], clients: int, sec
     load.add(drive(port, clients, seconds, body))
 
 
-def _gets(host: Host, found: Comparisons, number: int, ports: list[int], path: str) -> None:
+def _gets(host: Host, found: Comparisons, number: int, ports: Sequence[int], path: str, refused: Counter[str]) -> None:
     with ExitStack() as stack:
         connections = [stack.enter_context(closing(HTTPConnection("127.0.0.1", port, timeout=30))) for port in ports]
         taken: list[list[float]] = [[] for _ in ports]
         turn, until = 0, time.perf_counter() + _GETS_SECONDS
         while turn < (_QUICK_GETS if host.quick else _GETS) and (turn < _GETS_AT_LEAST or time.perf_counter() < until):
-            in_turns(number + turn, *(partial(_get, *each, path) for each in zip(connections, taken, strict=True)))
+            asked = (partial(_get, *each, refused, path) for each in zip(connections, taken, strict=True))
+            in_turns(number + turn, *asked)
             turn += 1
     ours, raw = (quantile(seconds, 0.5) * 1000 for seconds in taken)
     found.add(f"GET {path.partition('?')[0]} p50", ours, raw, unit="ms", limit=_SHORT, target=_SLOWER)
 
 
-def _get(connection: HTTPConnection, seconds: list[float], path: str) -> None:
+def _get(connection: HTTPConnection, seconds: list[float], refused: Counter[str], path: str) -> None:
     begun = time.perf_counter()
     connection.request("GET", path)
     with connection.getresponse() as response:
         response.read()
         seconds.append(time.perf_counter() - begun)
-    if response.status != 200:
-        raise RuntimeError(f"GET {path} is answered {response.status}")
+    if response.status != HTTPStatus.OK:
+        refused[f"{path} {response.status}"] += 1

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from bench.__main__ import arguments
 from bench.commit_each import CommitEach
-from bench.document import BEGIN, DOCS, END, GUIDE, PICTURE, RESULTS, document, rows_of
+from bench.document import BEGIN, DOCS, END, GUIDE, PICTURE, RESULTS, document, rows_of, together
 from bench.echo import echo
 from bench.history import STORY_SIGNALS, fill, tell_story
 from bench.host import INSTRUMENT as CONTRACT
@@ -422,6 +422,18 @@ def test_results_are_put_between_the_marks_of_the_guide_and_replace_what_was_the
     assert document(once, some_results()) == once
     with pytest.raises(ValueError, match="no place"):
         document("a guide without marks", some_results())
+
+
+def test_of_several_runs_each_scenario_is_the_last_ones_that_measured_it():
+    first, again = some_results(), some_results()
+    again["comparisons"] = [{**row, "scenario": "engine"} for row in again["comparisons"][:1]]
+    newest = some_results()
+    newest["comparisons"] = [{**row, "figure": "another"} for row in newest["comparisons"][:1]]
+    results = together([first, again, newest])
+    told = [(row.scenario, row.figure) for row in rows_of(results)]
+    assert told == [("engine", "1 client p50"), ("post", "another")]
+    assert "`engine` is from a run of its own" in document(f"{BEGIN}{END}", results)
+    assert "of its own" not in document(f"{BEGIN}{END}", together([first]))
 
 
 def test_a_picture_shows_what_has_a_target_green_where_it_is_met():

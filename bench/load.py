@@ -22,7 +22,7 @@ _SEND_AGAIN = 503
 
 @dataclass(slots=True)
 class Load:
-    """What a load met: seconds per answer, seconds in all, answers by HTTP status."""
+    """What a load met: seconds per answer, seconds in all, answers by HTTP status. A 503 is counted there, and no answer."""
 
     latencies: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -48,14 +48,24 @@ class Load:
 class _Client:
     """One keep-alive connection; `number` says whose story it tells."""
 
-    __slots__ = ("connection", "number", "received", "sent_at")
+    __slots__ = ("connection", "number", "port", "received", "sent_at")
 
     def __init__(self, port: int, number: int) -> None:
-        self.connection = socket.create_connection(("127.0.0.1", port), timeout=_STUCK_SECONDS)
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.port = port
         self.number = number
         self.received = b""
         self.sent_at = 0.0
+        self.connection = self._connected()
+
+    def _connected(self) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=_STUCK_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def connect_again(self) -> None:
+        """Whoever is shed is also hung up on."""
+        self.connection.close()
+        self.connection = self._connected()
 
     def send(self, body: bytes) -> None:
         request = _HEAD % len(body) + body
@@ -154,6 +164,14 @@ class _Newcomer:
         return _status(self._answer)
 
 
+def _ready(poll: select.epoll) -> list[int]:
+    """The descriptors of the connections that have something to say."""
+    ready = poll.poll(_STUCK_SECONDS)
+    if not ready:
+        raise TimeoutError("answers did not come")
+    return [descriptor for descriptor, _ in ready]
+
+
 def _more(connection: socket.socket, received: bytes) -> bytes:
     arrived = connection.recv(65536)
     if not arrived:
@@ -197,17 +215,19 @@ def _driven(clients: list[_Client], seconds: float, body: Callable[[int], bytes]
         client.send(body(client.number))
     under_way = len(clients)
     while under_way:
-        ready = poll.poll(_STUCK_SECONDS)
-        if not ready:
-            raise TimeoutError(f"{under_way} answers did not come")
-        for descriptor, _ in ready:
+        for descriptor in _ready(poll):
             client = by_descriptor[descriptor]
             status = client.receive()
             if status is None:
                 continue
             now = time.perf_counter()
-            load.latencies.append(now - client.sent_at)
             load.statuses[status] += 1
+            if status == _SEND_AGAIN:
+                by_descriptor.pop(descriptor).connect_again()
+                by_descriptor[client.connection.fileno()] = client
+                poll.register(client.connection.fileno(), select.EPOLLIN)
+            else:
+                load.latencies.append(now - client.sent_at)
             if now < until:
                 client.send(body(client.number))
             else:

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 
 from core.decide.decision import Decision, rejected
 from core.inputs import SignalInput
@@ -25,6 +26,7 @@ def timing_refusal(portfolio: Portfolio, given: SignalInput, now: datetime) -> D
     return None
 
 
+@lru_cache(maxsize=64)
 def duration(seconds: Decimal) -> timedelta:
     """A setting in seconds as a duration, to the microsecond."""
     return timedelta(microseconds=int(seconds * 1_000_000))

@@ -113,9 +113,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     def read_body(self) -> bytes:
         """The whole body; it can be read again."""
-        stream = self.get_body_stream()
-        body: bytes = stream.read()
-        stream.seek(0)
+        body: bytes = b"" if self.body_rcv is None else self.body_rcv.getbuf().get()
         return body
 
     def parse_header(self, header_plus: bytes) -> None:
@@ -143,6 +141,10 @@ class _Bounded:
 
     def __len__(self) -> int:
         return len(self._buffer)
+
+    def get(self) -> bytes:
+        content: bytes = self._buffer.get(MAX_BODY_BYTES + 1)
+        return content
 
     def getfile(self) -> Any:
         return self._buffer.getfile()

@@ -53,6 +53,8 @@ _SESSION = (
     # The server notices a lost client as soon as the client a lost server: its locks go with it.
     "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2 -c tcp_user_timeout=3000"
 )
+# json.loads would make one for each value.
+_JSON = json.JSONDecoder(parse_float=Decimal)
 READ_LIMIT_SECONDS = 3.0
 POOL_WAIT_SECONDS = 2.0
 # The only trace that a server leaves of it.
@@ -125,7 +127,7 @@ def _connected(parameters: Mapping[str, Any], given: Mapping[str, str]) -> Conne
     with translated():
         connection: Connection = psycopg2.connect(**parameters)
     try:
-        extras.register_default_jsonb(connection, loads=partial(json.loads, parse_float=Decimal))
+        extras.register_default_jsonb(connection, loads=_JSON.decode)
         with WATCHDOG.over(connection, READ_LIMIT_SECONDS):
             _require_safe(connection)
             SERVERS.admit(connection, given)

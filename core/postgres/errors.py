@@ -1,8 +1,5 @@
 """psycopg2's errors in our words, translated once, by SQLSTATE."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import psycopg2
 
 from core.errors import DatabaseAway, DataRefused, Halt, PortfolioError
@@ -22,13 +19,16 @@ class ReadOnlyServer(DatabaseAway):
     """the server takes no writes, it is no primary any more: only a new connection finds the one that is"""
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+class translated:  # noqa: N801 - read as `with translated():`
     """Raise what psycopg2 raises as one of our errors; the original is its cause."""
-    try:
-        yield
-    except psycopg2.Error as error:
-        raise as_ours(error) from error
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Translate."""
+        if isinstance(error, psycopg2.Error):
+            raise as_ours(error) from error
 
 
 def as_ours(error: psycopg2.Error) -> PortfolioError:

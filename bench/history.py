@@ -13,6 +13,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from bench.host import BareWriter
 from bench.stories import INSTRUMENTS, STEPS, Recorder
+from core.postgres.statements import statement
 
 # In the order in which each is made of those that are still short.
 TABLES = ("signal_log", "decision_journal", "portfolio_positions", "orders", "fills")
@@ -65,6 +66,8 @@ def _fill(cursor: Cursor, copies: int) -> None:
         _rows(cursor, f"ALTER TABLE {table} ADD {name} {definition}")
     for _, definition in indexes:
         _rows(cursor, definition)
+    # As the leader does once a minute.
+    _rows(cursor, statement("count_signals"), {"settled_seconds": 0, "limit": copies * STORY_SIGNALS + STORY_SIGNALS})
     _rows(cursor, "VACUUM (FREEZE, ANALYZE)")
     _rows(cursor, "CHECKPOINT")
 

@@ -21,6 +21,10 @@ EVERY_SECONDS = 1.0
 # Of a lease, so many renewals may fail before it expires.
 RENEWALS = 5
 JOIN_SECONDS = 4.0
+# Signals are counted on when nobody can come before them any more: no transaction of ours takes so long.
+COUNT_EVERY_SECONDS = 60.0
+SETTLED_SECONDS = 600.0
+COUNTED_AT_ONCE = 200_000
 
 
 class Heartbeat:
@@ -54,6 +58,7 @@ class Heartbeat:
         self._shares = listener is not None
         self._on_lead_free = on_lead_free
         self._every = every
+        self._count_at = 0.0
 
     @property
     def started(self) -> bool:
@@ -151,6 +156,7 @@ class Heartbeat:
                 self._engine.look_into_spool()
                 self._engine.look_into_contracts()
                 self._engine.look_into_rolls()
+                self._count_signals(leads=is_leader)
         except LockHeld as error:
             self._on_lost(str(error))
         except (DatabaseAway, UnsafeServer) as error:
@@ -163,6 +169,21 @@ class Heartbeat:
                 log.info("the database is back")
             self._engine.database_away = False
             self._engine.database_seen = time.monotonic()
+
+    def _count_signals(self, *, leads: bool) -> None:
+        """Count on, so that nobody who asks how many there are has to wait for all of a long history to be counted."""
+        now = time.monotonic()
+        if not leads or now < self._count_at:
+            return
+        self._count_at = now + COUNT_EVERY_SECONDS
+        try:
+            counted = self._manager.reads.run("count_signals", settled_seconds=SETTLED_SECONDS, limit=COUNTED_AT_ONCE)
+        except PortfolioError as error:
+            # Whoever asks then waits longer; a beat must not fail by it.
+            log.warning("signals were not counted on", error=str(error))
+            return
+        if counted and counted[0]["more"]:
+            self._count_at = now
 
     def _keep_the_lead(self) -> None:
         self._leadership.keep()

@@ -619,7 +619,7 @@ def test_the_runtime_role_has_no_right_that_it_could_do_without(runtime_dsn: str
         "SELECT privilege_type, table_name FROM information_schema.role_table_grants WHERE grantee = 'pm_runtime'",
         **OWNER,
     )
-    assert len(grants) == 33
+    assert len(grants) == 36
     for privilege, table in grants:
         installed.run(f"REVOKE {privilege} ON {table} FROM pm_runtime", **OWNER)
         with pytest.raises(StatementFailed, match="permission denied"):
@@ -659,6 +659,7 @@ def _start_once(dsn: str) -> None:
             heartbeat.start(hostname="here", port=0, version="0")
             heartbeat.lead()
             heartbeat.stop()
+            engine.db_manager.reads.run("count_signals", settled_seconds=600, limit=1)
     finally:
         lock.release()
 

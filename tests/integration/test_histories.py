@@ -1,5 +1,6 @@
 """A long past costs nothing that is read all the time: each list and each start reads a page, counted in rows."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -36,6 +37,19 @@ def rows_read(plan: dict[str, Any]) -> int:
     return within + int(looked_at * plan["Actual Loops"])
 
 
+def count_on(dsn: str, limit: int = 1_000_000) -> list[tuple[Any, ...]]:
+    """Count all that is decided, however lately."""
+    return rows(dsn, statement("count_signals"), {"settled_seconds": 0, "limit": limit})
+
+
+def counted_anew(dsn: str) -> list[tuple[Any, ...]]:
+    return rows(
+        dsn,
+        "SELECT signal_type, processing_status, count(*), sum(deliveries - 1)::BIGINT FROM signal_log"
+        " GROUP BY 1, 2 ORDER BY 1, 2",
+    )
+
+
 @pytest.mark.parametrize(
     "name, parameters",
     [
@@ -53,6 +67,7 @@ def rows_read(plan: dict[str, Any]) -> int:
         ("list_signals", {"status": ["failed", "blocked"], "instrument": None, "before": None, "limit": PAGE}),
         ("list_signals", {"status": None, "instrument": "NEVER_HEARD_OF", "before": None, "limit": PAGE}),
         ("list_journal", {"before": None, "limit": PAGE}),
+        ("signal_counts", {}),
         ("list_orders", {"state": None, "instrument": None, "before": None, "limit": PAGE}),
         ("list_orders", {"state": ["filled"], "instrument": None, "before": None, "limit": PAGE}),
         ("list_orders", {"state": ["in_doubt"], "instrument": None, "before": None, "limit": PAGE}),
@@ -63,6 +78,7 @@ def rows_read(plan: dict[str, Any]) -> int:
 def test_what_is_read_of_a_long_history_is_a_page_of_it(dsn, name, parameters):
     tell_story(dsn)
     fill(dsn, COPIES * STORY_SIGNALS)
+    count_on(dsn)
     with explained(dsn) as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement(name)}", parameters)
         ((plan,),) = cursor.fetchone()
@@ -101,3 +117,47 @@ def test_most_changes_of_every_position_touch_no_index(dsn):
     ((_, _, elsewhere),) = rows(dsn, counted)
     # What somebody else, autovacuum say, looks at just then is not cleared away in time.
     assert elsewhere - elsewhere_before < SWEEPS * positions / 2
+
+
+def test_signals_are_as_many_as_there_are_however_far_they_were_counted(dsn):
+    tell_story(dsn)
+    last = -1
+    for _ in range(6):
+        assert rows(dsn, statement("signal_counts")) == counted_anew(dsn)
+        for up_to, more in count_on(dsn, limit=20):
+            assert up_to > last
+            last = up_to
+            assert more == (up_to % 20 == 0)
+    assert rows(dsn, "SELECT up_to_id = (SELECT max(id) FROM signal_log) FROM signal_totals") == [(True,)]
+    # What comes again is of a signal that was counted long ago.
+    rows(dsn, "UPDATE signal_log SET deliveries = deliveries + 2, is_duplicate = TRUE WHERE id = 7")
+    assert rows(dsn, statement("signal_counts")) == counted_anew(dsn)
+    assert sum(row[3] for row in counted_anew(dsn)) == 2
+
+
+def test_what_waits_to_be_decided_and_what_was_decided_just_now_is_not_counted_for_good(dsn):
+    tell_story(dsn)
+    ((middle,),) = rows(dsn, "SELECT max(id) / 2 FROM signal_log")
+    rows(dsn, "UPDATE signal_log SET processing_status = 'received' WHERE id = %s", [middle])
+    assert rows(dsn, statement("count_signals"), {"settled_seconds": 600, "limit": 1000}) == []
+    assert [up_to for up_to, _ in count_on(dsn)] == [middle - 1]
+    assert rows(dsn, statement("signal_counts")) == counted_anew(dsn)
+    rows(dsn, "UPDATE signal_log SET processing_status = 'executed' WHERE id = %s", [middle])
+    assert count_on(dsn) != []
+    assert rows(dsn, statement("signal_counts")) == counted_anew(dsn)
+
+
+def test_two_who_count_on_at_once_count_once(dsn):
+    tell_story(dsn)
+    assert count_on(dsn, limit=5) != []
+    told: list[Any] = []
+    with closing(psycopg2.connect(dsn)) as first, first.cursor() as cursor:
+        cursor.execute(statement("count_signals"), {"settled_seconds": 0, "limit": 1000})
+        assert cursor.fetchall() != []
+        second = threading.Thread(target=lambda: told.append(count_on(dsn)))
+        second.start()
+        assert eventually(lambda: rows(dsn, "SELECT count(*) FROM pg_locks WHERE NOT granted") == [(1,)])
+        first.commit()
+        second.join(5)
+    assert told == [[]]
+    assert rows(dsn, statement("signal_counts")) == counted_anew(dsn)

@@ -119,7 +119,7 @@ def test_every_table_and_index_that_was_promised_exists(dsn):
     assert tables == {
         *("portfolio_positions", "portfolio_state", "pyramiding_state", "signal_log", "instance_metadata"),
         *("leadership", "decision_journal", "capital_flows", "orders", "fills", "leader_lease", "alembic_version"),
-        "leadership_history",
+        *("leadership_history", "signal_totals"),
     }
     indexed = {
         (table, columns)

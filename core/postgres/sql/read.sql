@@ -357,13 +357,6 @@ WHERE (%(before)s::BIGINT IS NULL OR seq < %(before)s::BIGINT)
 ORDER BY seq DESC
 LIMIT %(limit)s;
 
--- name: signal_counts
--- Signals by type and outcome, with how often they came again.
-SELECT signal_type, processing_status, count(*) AS signals, sum(deliveries - 1) AS duplicates
-FROM signal_log
-GROUP BY signal_type, processing_status
-ORDER BY signal_type, processing_status;
-
 -- name: server_facts
 -- What /db/status tells of the server.
 SELECT

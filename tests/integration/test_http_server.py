@@ -29,7 +29,9 @@ Reply = tuple[int, dict[str, str], Any]
 def serving(engine: FakeEngine, application: Any = None, **options: Any) -> Iterator[Server]:
     """A server that answers, stopped behind the block."""
     application = application or an_app(engine)
-    server = Server(application, "127.0.0.1", 0, begin=application.webhook.begin, **{"threads": 4, **options})
+    webhook = getattr(application, "webhook", None)
+    begin = None if webhook is None else webhook.begin
+    server = Server(application, "127.0.0.1", 0, begin=begin, **{"threads": 4, **options})
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:

@@ -135,8 +135,9 @@ def test_a_stop_that_ended_with_its_day_is_placed_anew_the_next(dsn, tmp_path):
         assert eventually(lambda: at_rest(engine) and bool(waiting(broker)))
         (first,) = waiting(broker)
         shown = broker.orders
-        broker.cancel(first.broker_order_id)
+        # Out of sight first: that it was cancelled is not to be seen in between.
         broker.orders = lambda: [order for order in shown() if order.broker_order_id != first.broker_order_id]
+        broker.cancel(first.broker_order_id)
         clock.forward(hours=18)
         assert eventually(lambda: at_rest(engine) and [order.trigger_price for order in waiting(broker)] == [51300])
         assert waiting(broker)[0].client_order_id != first.client_order_id

@@ -21,6 +21,7 @@ from psycopg2.extras import RealDictCursor
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.migrations import migrate
 from core.postgres.statements import prepared
+from core.postgres.writer import PLANNING
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_WITHIN_SECONDS = 60.0
@@ -92,14 +93,6 @@ def a_host(*, rounds: int, quick: bool) -> Iterator[Host]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-# As the engine's own connection plans it.
-_PLANNING = """
-SET plan_cache_mode = force_generic_plan;
-SET jit = off;
-SET enable_seqscan = off;
-SET enable_hashjoin = off;
-SET enable_mergejoin = off
-"""
 _LEAD = """
 INSERT INTO leadership (id, term, instance_id) VALUES (1, 1, 'bench')
 ON CONFLICT (id) DO UPDATE SET term = 1
@@ -118,7 +111,7 @@ class BareWriter:
         self._connection: Connection = psycopg2.connect(dsn)
         self._connection.autocommit = True
         self._cursor = self._connection.cursor(cursor_factory=RealDictCursor)
-        self._cursor.execute(_PLANNING)
+        self._cursor.execute(PLANNING)
         self._cursor.execute(prepared("commit_batch", "JSONB"))
         self._cursor.execute(_LEAD)
 

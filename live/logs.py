@@ -70,12 +70,12 @@ class _Background:
 def in_background() -> Iterator[None]:
     """Within the block a thread of its own writes the log: whoever reads stderr may stand still, and nobody waits for that."""
     global _out
-    background = _Background()
+    background, before = _Background(), _out
     _out = background.write
     try:
         yield
     finally:
-        _out = _write
+        _out = before
         background.end()
 
 
@@ -105,7 +105,7 @@ class _Lines:
         if any(key in event for key in self._WITH_MORE_LINES):
             return str(self._console(logger, name, event))
         head = f"{event.pop('timestamp')} [{event.pop('level'):<9}] {event.pop('event')}"
-        return " ".join([head, *(f"{key}={self._shown(event[key])}" for key in sorted(event))])
+        return " ".join([head, *(f"{key}={self._shown(event[key])}" for key in sorted(event))]).rstrip(" ")
 
     def _shown(self, value: object) -> str:
         if isinstance(value, str):

@@ -105,24 +105,8 @@ class _Pair:
         return count / seconds
 
     def _delivered(self, signals: deque[Signal]) -> float:
-        """From the first thread's start to the last one's end. Each takes the next signal, so that bars stay in order."""
-        count, together = len(signals), threading.Barrier(self._under_way + 1)
-        told: deque[Answer] = deque()
-
-        def deliver() -> None:
-            together.wait()
-            with suppress(IndexError):
-                while True:
-                    told.append(self._running.deliver(signals.popleft()))
-
-        threads = [threading.Thread(target=deliver) for _ in range(self._under_way)]
-        for thread in threads:
-            thread.start()
-        together.wait()
-        begun = time.perf_counter()
-        for thread in threads:
-            thread.join()
-        seconds = time.perf_counter() - begun
+        count = len(signals)
+        seconds, told = delivered(self._running, signals, self._under_way)
         self._count(told)
         return count / seconds
 

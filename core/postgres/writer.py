@@ -24,7 +24,7 @@ LOAD_LIMIT_SECONDS = 30.0
 LOCK_TIMEOUT = "1s"
 # One long statement with one parameter: planned once a connection, never compiled. It is planned while tables may be
 # small, and lives on while they grow: every row is to be found by its index, whatever the statistics say meanwhile.
-_PLANNING = """
+PLANNING = """
 SET plan_cache_mode = force_generic_plan;
 SET jit = off;
 SET enable_seqscan = off;
@@ -145,7 +145,7 @@ class Writer:
             try:
                 with WATCHDOG.over(connection, self._limit), translated(), connection.cursor() as cursor:
                     cursor.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
-                    cursor.execute(_PLANNING)
+                    cursor.execute(PLANNING)
                     cursor.execute(prepared("commit_batch", "JSONB"))
                     connection.commit()
             except BaseException:

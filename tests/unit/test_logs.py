@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from live import logs
@@ -33,6 +33,7 @@ def both(event: dict[str, Any]) -> tuple[str, str]:
     return _Lines()(None, "info", dict(whole)), str(CONSOLE(None, "info", dict(whole)))
 
 
+@example({}, " ")
 @given(st.dictionaries(st.from_regex("[a-z_]{1,12}", fullmatch=True), VALUES), st.text(min_size=1))
 def test_a_line_is_what_the_console_would_write(fields: dict[str, Any], event: str) -> None:
     # What the renderer gives a meaning of its own is not a field.
@@ -62,7 +63,7 @@ def test_the_lines_of_a_block_are_written_in_their_order_and_whole_at_its_end(
 def test_a_log_that_nobody_reads_stops_nobody_and_says_what_it_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read, written = threading.Event(), []
+    read, written, before = threading.Event(), [], logs._out
 
     def stalled(text: str) -> None:
         read.wait(10)
@@ -78,3 +79,4 @@ def test_a_log_that_nobody_reads_stops_nobody_and_says_what_it_left_out(
     assert written[:2] == ["first", "0"]
     (loss,) = [line for line in written if "could not be written" in line]
     assert len(written) - 1 + int(loss.split()[0]) == 1001
+    assert logs._out is before

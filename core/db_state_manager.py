@@ -302,7 +302,7 @@ class DatabaseStateManager:
         found = self.cache.find(position_id)
         if found is not None:
             return found
-        row = self.reads.one("get_position", position_id=position_id)
+        row = self.reads.one("positions_by_id", position_ids=[position_id])
         if row is None:
             return None
         position = position_from_row(row)

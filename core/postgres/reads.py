@@ -82,7 +82,7 @@ class Reads:
 
     def order(self, client_order_id: str) -> Row | None:
         """One order as a row, settled or not, with its fills' ids."""
-        return self.one("get_order", client_order_id=client_order_id)
+        return self.one("orders_by_id", client_order_ids=[client_order_id])
 
     def signals(
         self, *, statuses: Sequence[str] | None, instrument: str | None, limit: int, before: int | None

@@ -3,11 +3,8 @@ lost by that."""
 
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg2
-import pytest
 
 from core.journal import Batch
 from core.models import Signal
@@ -22,19 +19,6 @@ from tests.queries import rows
 from tests.waiting import eventually
 
 NOW = minutes(20)
-
-
-@pytest.fixture
-def proxy(dsn: str) -> Iterator[Proxy]:
-    with Proxy(dsn) as made:
-        yield made
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Iterator[Spool]:
-    made = Spool(tmp_path / "main-1.sqlite")
-    yield made
-    made.close()
 
 
 def begun(engine: LiveTradingEngine, signal: Signal, done: threading.Event | None = None) -> Delivery:

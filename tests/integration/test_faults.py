@@ -5,7 +5,6 @@ import signal as signals
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,16 +23,9 @@ from live.engine import LiveTradingEngine
 from tests.builders import NOON, a_signal, minutes
 from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
 from tests.fake_engine import an_app
-from tests.proxy import Cut, Proxy, Way
+from tests.proxy import Cut, Way
 from tests.queries import rows
 from tests.waiting import eventually
-
-
-@pytest.fixture
-def proxy(dsn: str) -> Iterator[Proxy]:
-    with Proxy(dsn) as made:
-        yield made
-
 
 # --- the outcome of a cut COMMIT is found out
 

@@ -30,7 +30,6 @@ from live.spool import Spool, open_spool
 from live.start import Start
 from tests.builders import a_signal, minutes
 from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of, without_waiting
-from tests.proxy import Proxy
 from tests.queries import rows
 from tests.waiting import eventually
 
@@ -41,12 +40,6 @@ class Ticking(Clock):
     def __call__(self) -> datetime:
         self.forward(microseconds=1)
         return self.now
-
-
-@pytest.fixture
-def proxy(dsn: str) -> Iterator[Proxy]:
-    with Proxy(dsn) as made:
-        yield made
 
 
 GOLD: dict[str, Any] = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500, "atr": 500}

@@ -3,10 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC
 from decimal import Decimal
-from pathlib import Path
 
 import psycopg2
 import pytest
@@ -33,26 +31,13 @@ from live.start import Start
 from live.verify import verify
 from tests.builders import a_signal, minutes
 from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of, without_waiting
-from tests.proxy import Cut, Proxy, Way
+from tests.proxy import Cut, Way
 from tests.queries import rows
 from tests.waiting import eventually
 
 QUEUED = AnswerKind.QUEUED
 NOW = minutes(20)
 GOLD = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500, "atr": 500}
-
-
-@pytest.fixture
-def proxy(dsn: str) -> Iterator[Proxy]:
-    with Proxy(dsn) as made:
-        yield made
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Iterator[Spool]:
-    made = Spool(tmp_path / "main-1.sqlite")
-    yield made
-    made.close()
 
 
 def a_bar(minute: float, **fields: object) -> Signal:

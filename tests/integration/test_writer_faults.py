@@ -7,7 +7,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from decimal import Decimal
 from pathlib import Path
@@ -39,12 +38,6 @@ from tests.queries import rows
 from tests.waiting import eventually
 
 GOLD = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500, "atr": 500}
-
-
-@pytest.fixture
-def proxy(dsn: str) -> Iterator[Proxy]:
-    with Proxy(dsn) as made:
-        yield made
 
 
 def kept(dsn: str, instrument: str) -> int:

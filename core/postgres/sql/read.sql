@@ -12,19 +12,6 @@ FROM portfolio_positions
 WHERE status IN ('open', 'partial')
 ORDER BY position_id;
 
--- name: get_position
--- One position, open or closed.
-SELECT
-    position_id, instrument, layer, side, status, strategy_id, entry_timestamp, entry_bar_time, entry_price,
-    entry_lots, entry_costs, lots, quantity, lot_size, point_value, initial_stop, current_stop, highest_close,
-    atr, mark_price, mark_time, unrealized_pnl, realized_pnl, costs, exit_timestamp, exit_price, exit_reason,
-    rollover_status, original_expiry, original_strike, original_entry_price, rollover_timestamp, rollover_pnl,
-    rollover_count, strike, expiry, pe_symbol, ce_symbol, pe_order_id, ce_order_id, pe_entry_price,
-    ce_entry_price, contract_month, futures_symbol, futures_order_id, limiter, risk_contribution,
-    vol_contribution, is_base_position, version
-FROM portfolio_positions
-WHERE position_id = %(position_id)s;
-
 -- name: positions_by_id
 -- Some positions, open or closed.
 SELECT
@@ -75,21 +62,6 @@ FROM orders
 WHERE broker_order_id IS NOT NULL
 ORDER BY journal_seq DESC
 LIMIT 5000;
-
--- name: get_order
--- One order, settled or not, with its fills' ids.
-SELECT
-    client_order_id, journal_seq, position_id, instrument, layer, side, purpose, attempt, lots, lot_size, point_value,
-    reference_price, reason, plan, state, cancel_asked, filled_lots, average_price, broker_order_id, message,
-    risk_reserved, vol_reserved, settled, leg, symbol, order_type, limit_price, trigger_price, leg_price, strike, near_price,
-    roll_to, filled_before, try_over, sent_at, version,
-    array(
-        SELECT fills.fill_id FROM fills
-        WHERE fills.client_order_id = orders.client_order_id
-        ORDER BY fills.number
-    ) AS fill_ids
-FROM orders
-WHERE client_order_id = %(client_order_id)s;
 
 -- name: orders_by_id
 -- Some orders, settled or not, each with its fills' ids.

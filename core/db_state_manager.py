@@ -36,7 +36,6 @@ from core.postgres.connections import (
 from core.postgres.errors import translated
 from core.postgres.reads import Reads, Row
 from core.postgres.rows import (
-    batch_rows,
     order_from_row,
     position_from_row,
     position_to_row,
@@ -44,6 +43,7 @@ from core.postgres.rows import (
     state_from_row,
 )
 from core.postgres.writer import COMMIT_LIMIT_SECONDS, AlreadyClaimed, Writer
+from core.postgres.written import End, Written, written_down
 from core.settings import Settings
 
 CONNECT_FOR_SECONDS = 10.0
@@ -101,7 +101,7 @@ class DatabaseStateManager:
         self._term: int | None = None
         self._last_seq = 0
         self._last_hash = NO_HASH
-        self._in_doubt: tuple[int, Batch, str] | None = None
+        self._in_doubt: Written | None = None
         self._pool = ReaderPool(self.dsn, portfolio, f"portfolio-manager {portfolio} read", pool_size, shared)
         writer_name = f"portfolio-manager {portfolio} write {self.instance_id}"
         self._writer = Writer(partial(connect, self.dsn, portfolio, writer_name), commit_limit)
@@ -225,7 +225,14 @@ class DatabaseStateManager:
         """The journal's number that the next entry will have."""
         return self._last_seq + 1
 
-    def commit(self, batch: Batch) -> Kept:
+    def write_down(self, batch: Batch, behind: End | None = None) -> Written:
+        """The batch as commit() will send it: behind the journal's end, or behind that of a batch which is on its way.
+
+        Raises DataRefused.
+        """
+        return written_down(batch, behind or self._end(), self.instance_id)
+
+    def commit(self, batch: Batch | Written) -> Kept:
         """Keep a batch in one transaction, then show it.
 
         Raises AlreadyClaimed (some of its signals were decided before), StaleVersion (reload, decide again),
@@ -236,31 +243,25 @@ class DatabaseStateManager:
                 # What this batch was decided on may be what the other one has changed meanwhile.
                 self.settle()
                 raise StaleVersion("an earlier batch had to be found out first; decide again")
-            term = self._held_term()
-            first_seq = self._last_seq + 1
-            rows, document = self._written(batch, first_seq, term)
-            last_hash = rows["journal"][-1]["content_hash"]
+            written = self.write_down(batch) if isinstance(batch, Batch) else batch
+            if written.previous != self._end():
+                raise StaleVersion("the journal does not end where this batch was written down to follow")
             try:
-                result = self._writer.write(document, partial(require_effect, rows))
+                result = self._writer.write(written.document, partial(require_effect, written.rows))
             except CommitUnknown:
-                self._in_doubt = (first_seq, batch, last_hash)
+                self._in_doubt = written
                 raise
             except DataRefused as error:
                 if error.constraint == "pk_decision_journal":
                     raise StaleVersion("the journal has moved on since it was read; nothing was changed") from error
                 raise
-            self._show(first_seq, batch, last_hash)
-            return Kept(first_seq=first_seq, signal_ids=result["claimed"])
+            self._show(written)
+            return Kept(first_seq=written.first_seq, signal_ids=result["claimed"])
 
-    def _written(self, batch: Batch, first_seq: int, term: int) -> tuple[dict[str, Any], bytes]:
-        try:
-            rows = batch_rows(
-                batch, first_seq=first_seq, term=term, instance_id=self.instance_id, previous_hash=self._last_hash
-            )
-            return rows, msgspec.json.encode(rows)
-        except Exception as error:
-            # What cannot even be written down is some input's fault: it is found, and fails, as if PostgreSQL refused it.
-            raise DataRefused(f"{type(error).__name__}: {error}") from error
+    def _end(self) -> End:
+        # First: who takes the term learns where the journal ends.
+        term = self._held_term()
+        return End(seq=self._last_seq, content_hash=self._last_hash, term=term)
 
     def settle(self) -> Kept | None:
         """What became of the batch whose COMMIT was unknown; None if it never took place.
@@ -270,20 +271,20 @@ class DatabaseStateManager:
         with self._writer.alone:
             if self._in_doubt is None:
                 return None
-            first_seq, batch, last_hash = self._in_doubt
+            written = self._in_doubt
             try:
-                landed = self._writer.landed(first_seq + len(batch.entries) - 1, self._held_term())
+                landed = self._writer.landed(written.end.seq, self._held_term())
             except CommitUnknown as error:
                 raise DatabaseAway(str(error)) from error
             self._in_doubt = None
             if not landed:
                 return None
-            self._show(first_seq, batch, last_hash)
-            return Kept(first_seq=first_seq)
+            self._show(written)
+            return Kept(first_seq=written.first_seq)
 
-    def _show(self, first_seq: int, batch: Batch, last_hash: str) -> None:
-        self._last_seq, self._last_hash = first_seq + len(batch.entries) - 1, last_hash
-        after = batch.after
+    def _show(self, written: Written) -> None:
+        self._last_seq, self._last_hash = written.end.seq, written.end.content_hash
+        after = written.batch.after
         for position in after.closed.values():
             self.cache.keep_closed(position)
         self.show(after)
@@ -514,7 +515,7 @@ def require_effect(rows: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         raise AlreadyClaimed(unclaimed)
     wanted = {
         "opened": len(rows["opened"]),
-        "changed": len(rows["changed"]) + len(rows["marked"]),
+        "changed": len(rows["changed"]) + len(rows["marked"]["expected"]),
         "states": len(rows["state_started"]) + len(rows["state_changed"]),
         "pyramids": len(rows["pyramiding"]),
         "journalled": len(rows["journal"]),

@@ -123,6 +123,8 @@ class Waiting:
         self._numbers = count()
         self._condition = threading.Condition()
         self._closed = False
+        # So many make it worth waking who takes them.
+        self._wanted = 1
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -133,7 +135,8 @@ class Waiting:
             if self._closed:
                 return False
             self._push(delivery)
-            self._condition.notify()
+            if len(self._heap) >= self._wanted:
+                self._condition.notify()
             return True
 
     def put_back(self, deliveries: list[Delivery]) -> None:
@@ -147,8 +150,21 @@ class Waiting:
         with self._condition:
             if not self._heap and not self._closed:
                 self._condition.wait(timeout)
-            number = min(len(self._heap), MOST_AT_ONCE)
-            return [heapq.heappop(self._heap)[1] for _ in range(number)]
+            return self._taken()
+
+    def take_many(self, least: int, over: Callable[[], bool]) -> list[Delivery]:
+        """The same once `least` wait; empty once `over`, which is asked when look_again() was called, or when closed."""
+        with self._condition:
+            self._wanted = least
+            while not (enough := len(self._heap) >= least) and not self._closed and not over():
+                self._condition.wait()
+            self._wanted = 1
+            return self._taken() if enough else []
+
+    def look_again(self) -> None:
+        """Have whoever is in take_many() ask whether it is over."""
+        with self._condition:
+            self._condition.notify()
 
     def discard(self, delivery: Delivery) -> None:
         """Take a delivery back out, if the writer has not begun with it and nobody who waits with it wants it."""
@@ -180,6 +196,9 @@ class Waiting:
     def closed(self) -> bool:
         """Whether nothing more is taken."""
         return self._closed
+
+    def _taken(self) -> list[Delivery]:
+        return [heapq.heappop(self._heap)[1] for _ in range(min(len(self._heap), MOST_AT_ONCE))]
 
     def _push(self, delivery: Delivery) -> None:
         if delivery.number is None:

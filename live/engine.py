@@ -29,10 +29,11 @@ from core.settings import Settings
 from live.answers import Answer, AnswerKind
 from live.contracts_desk import DailyContracts
 from live.counting import DeliveryCounter
-from live.deliveries import CROWD, CROWDED_SECONDS, Delivery, Waiting, first_of_each, in_order
+from live.deliveries import CROWD, CROWDED_SECONDS, Delivery, Waiting
 from live.following import LOOK_SECONDS, Follower
 from live.freezes import tell_freezes
 from live.inbox import Inbox, hand_over
+from live.intake import Intake
 from live.keeping import NOT_KEPT, SILENT_FOR_SECONDS, Keeping
 from live.margin import tell_margin
 from live.order_log import tell_kept, tell_orders
@@ -281,7 +282,7 @@ class LiveTradingEngine:
         """How many inputs wait to be decided, and how many of them the spool holds; never raises."""
         writer = self._writer
         parked = 0 if writer is None else len(writer.parked)
-        return {"backlog": len(self._waiting) + len(self._in_hand) + parked, "spool": self._keeping.told()}
+        return {"backlog": len(self._waiting) + len(self._begun_with) + parked, "spool": self._keeping.told()}
 
     def database_status(self) -> dict[str, Any]:
         """What /db/status tells; DatabaseAway when it cannot be asked."""
@@ -335,7 +336,7 @@ class LiveTradingEngine:
         left = 0.0 if self._crowded else self._answer_within - (time.monotonic() - delivery.begun)
         answer = delivery.wait(max(0.0, left))
         if answer is None:
-            self._keeping.away(self._in_hand)
+            self._keeping.away(self._begun_with)
         return answer
 
     def _kept(self, delivery: Delivery, answer: Answer | None, *, kept_only: bool) -> Answer:
@@ -486,9 +487,14 @@ class LiveTradingEngine:
         return self.deliver(signal)
 
     @property
+    def _begun_with(self) -> list[Delivery]:
+        """What the writer has taken out of the queue and not yet answered, apart from what is parked."""
+        return [*self._in_hand, *([] if self._writer is None else self._writer.ahead)]
+
+    @property
     def _crowded(self) -> bool:
         """Whether so many wait that those behind them, who wait for a thread to be heard, had better be answered."""
-        return self.spool is not None and len(self._waiting) + len(self._in_hand) >= CROWD
+        return self.spool is not None and len(self._waiting) + len(self._begun_with) >= CROWD
 
     def _submit(self, delivery: Delivery, patience: float) -> Answer | None:
         takes = self.serving or (self.spool is not None and delivery.fingerprint is not None)
@@ -513,9 +519,15 @@ class LiveTradingEngine:
 
     def _run(self) -> None:
         writer = self._held_writer
+        intake = Intake(
+            self._waiting,
+            writer,
+            same_bar_seconds=self._settings.timing.same_bar_seconds,
+            stopping=self._stopping,
+        )
         try:
             while not self._done(writer):
-                self._turn(writer)
+                self._turn(writer, intake)
             self._answer_the_rest("the engine stops")
         except Halt as error:
             self.replaced = isinstance(error, LeadershipLost)
@@ -524,6 +536,8 @@ class LiveTradingEngine:
             failure = traceback.format_exc()
             self._give_up("the writer has failed; its log says why")
             log.critical("the writer has failed", failure=failure)
+        finally:
+            writer.close()
 
     def _give_up(self, reason: str) -> None:
         # First what must happen; a log that cannot be written must not keep it from happening.
@@ -535,26 +549,19 @@ class LiveTradingEngine:
         log.critical("the engine stops", reason=reason)
 
     def _answer_the_rest(self, reason: str) -> None:
-        rest = [] if self._writer is None else self._writer.parked.release_all()
+        rest = [] if self._writer is None else [*self._writer.ahead, *self._writer.parked.release_all()]
         while waiting := self._waiting.take(0):
             rest.extend(waiting)
         settle_all(rest, AnswerKind.NOT_TAKEN, reason)
 
     def _done(self, writer: PortfolioWriter) -> bool:
-        drained = not len(self._waiting) and not len(writer.parked)
-        return self._waiting.closed and (drained or self._stopping.is_set())
+        if not self._waiting.closed or writer.ahead:
+            return False
+        return self._stopping.is_set() or not (len(self._waiting) or len(writer.parked))
 
-    def _turn(self, writer: PortfolioWriter) -> None:
-        deadline = writer.parked.next_deadline()
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        arrived = [delivery for delivery in self._waiting.take(timeout) if not writer.parked.joined_by(delivery)]
-        if self._waiting.closed:
-            writer.parks = False
-            released = writer.parked.release_all()
-        else:
-            released = writer.parked.release(arrived, time.monotonic(), self._settings.timing.same_bar_seconds)
-        self._in_hand = in_order(first_of_each([*arrived, *released]))
-        writer.keep(self._in_hand)
+    def _turn(self, writer: PortfolioWriter, intake: Intake) -> None:
+        self._in_hand = writer.ahead or intake.next()
+        writer.keep(self._in_hand, intake)
         if not writer.failures:
             self._keeping.back()
         self._keeping.tidy(self._in_hand)
@@ -563,4 +570,4 @@ class LiveTradingEngine:
 
     def _failing(self) -> None:
         if self._held_writer.failures >= FAILURES_UNTIL_AWAY:
-            self._keeping.away(self._in_hand)
+            self._keeping.away(self._begun_with)

@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import structlog
+from msgspec import Struct
 from msgspec.structs import replace
 
 from core.db_state_manager import DatabaseStateManager, Kept
@@ -29,6 +32,8 @@ from core.journal import Batch, Entry
 from core.models import Status
 from core.portfolio import Portfolio
 from core.postgres.writer import AlreadyClaimed
+from core.postgres.written import Written
+from live.ahead import NOTHING, Committer, Upcoming
 from live.answers import Answer, AnswerKind
 from live.deliveries import Delivery, has_another_body
 from live.exit_wait import Parked, may_wait
@@ -39,6 +44,19 @@ log = structlog.get_logger(__name__)
 RETRY_EVERY_SECONDS = 0.1
 STALE_TRIES = 5
 REFUSED_IN_EVERY_FORM = "the database refuses this input, and that it failed"
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What becomes of some deliveries if `before` is what is committed then: `left` is it afterwards, `written` None where
+    nothing is to be committed."""
+
+    deliveries: list[Delivery]
+    before: Portfolio
+    left: Portfolio
+    decided: list[tuple[Delivery, Decision]]
+    parked: list[Delivery]
+    now: datetime
+    written: Written | None
 
 
 class PortfolioWriter:
@@ -69,17 +87,28 @@ class PortfolioWriter:
         self.failing = failing
         self._observe = observe
         self._stale_tries = 0
+        self.ahead: list[Delivery] = []
+        self._upcoming: Upcoming = NOTHING
+        self._planned: Plan | None = None
+        self._under_way: Future[Kept] | None = None
+        self._committer = Committer(manager)
 
-    def keep(self, deliveries: list[Delivery]) -> None:
+    def keep(self, deliveries: list[Delivery], upcoming: Upcoming = NOTHING) -> None:
         """Decide and commit until every delivery is answered, parked, given back, or no longer wanted by anybody.
 
-        Raises LeadershipLost, and StateDiverged where the rows stay different from what was just read of them.
+        What is `upcoming` while the batch is on its way is decided meanwhile, and is then `ahead`, to be kept next. Raises
+        LeadershipLost, and StateDiverged where the rows stay different from what was just read of them.
         """
+        self.ahead, self._upcoming = [], upcoming
         left, failure = self._tried(deliveries)
         if isinstance(failure, Halt) and len(left) > 1:
             left = self._one_by_one(left)
         if left and failure is not None:
             self._later(left, failure)
+
+    def close(self) -> None:
+        """End the thread that commits."""
+        self._committer.close()
 
     def _tried(self, deliveries: list[Delivery]) -> tuple[list[Delivery], PortfolioError | None]:
         """What could not be kept now, and why; whatever only needs to be decided again is."""
@@ -133,11 +162,23 @@ class PortfolioWriter:
         return [Delivery(one, kept=True) for one in given]
 
     def _keep_batch(self, deliveries: list[Delivery]) -> None:
-        now = self._clock()
-        before = after = self.portfolio
+        plan, self._planned = self._planned, None
+        # What was decided ahead is true only if what it was decided on was committed, and nothing else.
+        if plan is None or plan.before is not self.portfolio or plan.deliveries != deliveries:
+            assert self._under_way is None, "what is under way comes next"  # noqa: S101
+            plan = self._plan(deliveries, self.portfolio)
+        if plan.written is not None:
+            self._commit(plan, plan.written)
+        # Only now: a batch that is decided again may find one of them flat after all.
+        for delivery in plan.parked:
+            self.parked.put(delivery)
+
+    def _plan(self, deliveries: list[Delivery], before: Portfolio, behind: Written | None = None) -> Plan:
+        """Decide on what is committed, or on what a batch that is on its way leaves behind."""
+        now, after = self._clock(), before
         decided: list[tuple[Delivery, Decision]] = []
         parked = []
-        first_seq = self._manager.next_seq
+        first_seq = self._manager.next_seq if behind is None else behind.end.seq + 1
         for delivery in deliveries:
             decision = self._decide(replace(after, seq=first_seq + len(decided)), delivery, now)
             if self._has_to_wait(delivery, decision):
@@ -145,11 +186,30 @@ class PortfolioWriter:
                 continue
             decided.append((delivery, decision))
             after = decision.portfolio
-        if decided:
-            self._commit(before, after, decided, now)
-        # Only now: a batch that is decided again may find one of them flat after all.
-        for delivery in parked:
-            self.parked.put(delivery)
+        return Plan(
+            deliveries=deliveries,
+            before=before,
+            left=after.settled(),
+            decided=decided,
+            parked=parked,
+            now=now,
+            written=self._written_down(before, after, decided, now, behind) if decided else None,
+        )
+
+    def _written_down(
+        self,
+        before: Portfolio,
+        after: Portfolio,
+        decided: list[tuple[Delivery, Decision]],
+        now: datetime,
+        behind: Written | None,
+    ) -> Written:
+        entries = tuple(
+            Entry(given=delivery.given, decision=decision, decided_at=now, payload=delivery.payload)
+            for delivery, decision in decided
+        )
+        batch = Batch(before=before, after=after, entries=entries)
+        return self._manager.write_down(batch, None if behind is None else behind.end)
 
     def _decide(self, portfolio: Portfolio, delivery: Delivery, now: datetime) -> Decision:
         if delivery.failure is not None:
@@ -171,27 +231,50 @@ class PortfolioWriter:
             delivery.wait_until = time.monotonic() + float(self.portfolio.settings.timing.exit_wait_seconds)
         return time.monotonic() < delivery.wait_until
 
-    def _commit(
-        self, before: Portfolio, after: Portfolio, decided: list[tuple[Delivery, Decision]], now: datetime
-    ) -> None:
-        entries = tuple(
-            Entry(given=delivery.given, decision=decision, decided_at=now, payload=delivery.payload)
-            for delivery, decision in decided
-        )
-        batch = Batch(before=before, after=after, entries=entries)
+    def _commit(self, plan: Plan, written: Written) -> None:
         try:
-            kept = self._manager.commit(batch)
+            kept = self._sent(plan, written)
         except CommitUnknown:
             kept = self._find_out()
-        self.portfolio = after.settled()
-        self.last_signal_at = now
+        self.portfolio = plan.left
+        self.last_signal_at = plan.now
+        self._begin_with_the_next()
         try:
-            self._observe(batch)
+            self._observe(written.batch)
         except Exception:
             # It is committed: who looks on must not keep it from being answered.
             log.exception("an observer of commits failed")
-        for seq, (delivery, decision) in enumerate(decided, kept.first_seq):
+        for seq, (delivery, decision) in enumerate(plan.decided, kept.first_seq):
             self._answer(delivery, decision, seq, kept)
+
+    def _sent(self, plan: Plan, written: Written) -> Kept:
+        """Commit here, or where more waits in a thread of its own, and decide that meanwhile, as if this had succeeded."""
+        # Once only: what is tried again, perhaps in parts, must have nothing begun with behind it.
+        upcoming, self._upcoming = self._upcoming, NOTHING
+        under_way, self._under_way = self._under_way, None
+        if plan.parked:
+            # An EXIT that comes meanwhile must find the entry that waits for it.
+            upcoming = NOTHING
+        taken = [] if under_way else upcoming.more(_at_once)
+        if not taken and not under_way:
+            return self._manager.commit(written)
+        under_way = under_way or self._committer.begin(written)
+        try:
+            under_way.add_done_callback(lambda _: upcoming.look_again())
+            self.ahead = taken or upcoming.more(under_way.done)
+            # What it fails by is met again when its turn has come.
+            with suppress(PortfolioError):
+                self._planned = self._plan(self.ahead, plan.left, written) if self.ahead else None
+        finally:
+            wait([under_way])
+        return under_way.result()
+
+    def _begin_with_the_next(self) -> None:
+        """Commit what was decided meanwhile, while those who wait for this batch are answered. A command has to be looked for
+        first."""
+        plan = self._planned
+        if plan is not None and plan.written is not None and not any(map(_request_id, plan.deliveries)):
+            self._under_way = self._committer.begin(plan.written)
 
     def _find_out(self) -> Kept:
         """What became of a COMMIT whose answer was lost: asked until it is known, never guessed."""
@@ -243,7 +326,7 @@ class PortfolioWriter:
         """Answer the commands whose request id is in the journal; only the writer adds any, so looking first is enough."""
         others = []
         for delivery in deliveries:
-            request_id = getattr(delivery.given, "request_id", None)
+            request_id = _request_id(delivery)
             first = None if request_id is None else self._manager.find_request(request_id)
             if first is None:
                 others.append(delivery)
@@ -310,8 +393,10 @@ class PortfolioWriter:
         return left
 
     def _later(self, deliveries: list[Delivery], failure: PortfolioError) -> None:
-        """Nothing was kept: those whose caller was told so are dropped, the others are tried again in a moment."""
+        """Nothing was kept: those whose caller was told so are dropped, the others are tried again in a moment, and what was
+        begun with behind them too: nothing may overtake them."""
         self._failed("a batch could not be kept and is tried again", failure)
+        deliveries, self.ahead = [*deliveries, *self.ahead], []
         if self.pause(RETRY_EVERY_SECONDS):
             settle_all(deliveries, AnswerKind.NOT_TAKEN, str(failure))
             return
@@ -322,6 +407,14 @@ class PortfolioWriter:
             log.warning(what, error=str(failure))
         self.failures += 1
         self.failing()
+
+
+def _at_once() -> bool:
+    return True
+
+
+def _request_id(delivery: Delivery) -> str | None:
+    return getattr(delivery.given, "request_id", None)
 
 
 def _same_instrument(delivery: Delivery, other: Delivery) -> bool:

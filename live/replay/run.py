@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from contextlib import closing
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 
@@ -22,6 +23,7 @@ from live.writer import PortfolioWriter
 
 # Nobody waits for one of them: more in a transaction than live ever has.
 TOGETHER = 512
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
 class Replayed(Struct, frozen=True, kw_only=True):
@@ -46,58 +48,65 @@ def replay(
     `portfolio` is the name that fingerprints are made with, whatever the scratch one is called. Every input's own time is
     the clock when it is decided. Raises BadFile where there is nothing to replay, DatabaseAway.
     """
-    inputs = iter(recorded)
-    batch = list(islice(inputs, TOGETHER))
-    if not batch:
+    feed = _Feed(recorded, portfolio)
+    in_hand = feed.more()
+    if not in_hand:
         raise BadFile("there is nothing to replay: no input in the files, or none between --from and --to")
-    clock = _InputClock(batch[0].signal.time)
-    started = clock.now
+    started = feed.first_time
     collector, signals = Collector(), 0
-    recovered = recover(manager, settings, capital, clock.now)
+    recovered = recover(manager, settings, capital, started)
     again: list[Delivery] = []
     writer = PortfolioWriter(
         manager,
         recovered.portfolio,
-        clock=clock,
+        clock=lambda: feed.now,
         pause=threading.Event().wait,
         give_back=again.extend,
         observe=collector.observe,
     )
-    while batch:
-        deliveries = [_delivery(one, portfolio) for one in batch]
-        clock.now = max(clock.now, *(one.signal.time for one in batch))
-        writer.keep(first_of_each(deliveries))
-        while again:
-            left, again[:] = list(again), []
-            writer.keep(left)
-        if any(delivery.answer is None for delivery in deliveries):
-            raise DatabaseAway("the database went away during the replay")
-        collector.outcomes["duplicate"] += sum(
-            d.answer is not None and d.answer.kind == "duplicate" for d in deliveries
-        )
-        signals += len(batch)
-        progress(len(batch))
-        batch = list(islice(inputs, TOGETHER))
+    with closing(writer):
+        while in_hand:
+            writer.keep(in_hand, feed)
+            answers = [one.answer for delivery in in_hand for one in delivery.everybody if one.answer is not None]
+            collector.outcomes["duplicate"] += sum(answer.kind == "duplicate" for answer in answers)
+            signals += len(answers)
+            progress(len(answers))
+            in_hand, again[:] = list(again) or writer.ahead or feed.more(), []
+    if signals != feed.count:
+        raise DatabaseAway("the database went away during the replay")
     result = ReplayResult(
         capital=capital,
         trades=tuple(collector.trades),
         open_trades=collector.open_trades(dict(marks or {})),
         started_at=started,
-        ended_at=clock.now,
+        ended_at=feed.now,
         signals=signals,
         outcomes={status: count for status, count in sorted(collector.outcomes.items()) if count},
     )
     return Replayed(result=result, portfolio=writer.portfolio)
 
 
-class _InputClock:
-    """The time of the batch's latest input."""
+class _Feed:
+    """What is decided next, so many at once; `now` is the time of the latest of them, `first_time` that of the first."""
 
-    def __init__(self, now: datetime) -> None:
-        self.now = now
+    def __init__(self, recorded: Iterable[Recorded], portfolio: str) -> None:
+        self._inputs, self._portfolio = iter(recorded), portfolio
+        self.count = 0
+        self.first_time = self.now = _BEFORE_ALL
 
-    def __call__(self) -> datetime:
-        return self.now
+    def more(self, _over: Callable[[], bool] | None = None) -> list[Delivery]:
+        """The next of them; empty at the end."""
+        inputs = list(islice(self._inputs, TOGETHER))
+        if not inputs:
+            return []
+        if not self.count:
+            self.first_time = inputs[0].signal.time
+        self.count += len(inputs)
+        self.now = max(self.now, *(one.signal.time for one in inputs))
+        return first_of_each([_delivery(one, self._portfolio) for one in inputs])
+
+    def look_again(self) -> None:
+        """It never waits."""
 
 
 def _delivery(one: Recorded, portfolio: str) -> Delivery:

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from structlog.testing import capture_logs
 
-import core.db_state_manager
+import core.postgres.written
 import live.writer
 from core.alert import parse_alert
 from core.db_state_manager import DatabaseStateManager
@@ -489,11 +489,11 @@ def test_a_statement_refused_for_one_input_is_told_from_one_refused_for_all(dsn,
     with an_engine(dsn, spool=spool, clock=Clock(NOW)) as engine:
         real, broken_for = engine.db_manager.commit, {"COPPER", "GOLD_MINI", "BANK_NIFTY"}
 
-        def commit(batch):
-            for entry in batch.entries:
+        def commit(written):
+            for entry in written.batch.entries:
                 if getattr(entry.given, "signal", None) and entry.given.signal.instrument in broken_for:
                     raise StatementFailed("54001: statement too complex")
-            return real(batch)
+            return real(written)
 
         monkeypatch.setattr(engine.db_manager, "commit", commit)
         for fields in ({"instrument": "COPPER", "price": 800, "stop": 790}, GOLD, {}):
@@ -509,13 +509,13 @@ def refusing(engine, monkeypatch, refuses) -> list[list[str]]:
     """Let the commit of batches raise what `refuses(batch's signals, number of the commit)` gives."""
     real, seen = engine.db_manager.commit, []
 
-    def commit(batch):
-        signals = [entry.given.signal for entry in batch.entries if hasattr(entry.given, "signal")]
+    def commit(written):
+        signals = [entry.given.signal for entry in written.batch.entries if hasattr(entry.given, "signal")]
         seen.append([f"{signal.type.value} {signal.instrument}" for signal in signals])
         failure = refuses(signals, len(seen))
         if failure is not None:
             raise failure
-        return real(batch)
+        return real(written)
 
     monkeypatch.setattr(engine.db_manager, "commit", commit)
     return seen
@@ -567,14 +567,14 @@ def test_the_servers_own_trouble_is_nobodys_fault(sqlstate):
 
 
 def test_what_cannot_even_be_written_down_fails_alone_and_ends_nothing(dsn, spool, monkeypatch):
-    real = core.db_state_manager.batch_rows
+    real = core.postgres.written.batch_rows
 
     def rows_of(batch, **given):
         if any(getattr(getattr(e.given, "signal", None), "instrument", "") == "COPPER" for e in batch.entries):
             raise ValueError("a mistake of ours")
         return real(batch, **given)
 
-    monkeypatch.setattr(core.db_state_manager, "batch_rows", rows_of)
+    monkeypatch.setattr(core.postgres.written, "batch_rows", rows_of)
     fatal: list[str] = []
     with an_engine(dsn, spool=spool, clock=Clock(NOW), on_fatal=fatal.append) as engine:
         copper = a_signal(instrument="COPPER", price=800, stop=790, timestamp=minutes(16))

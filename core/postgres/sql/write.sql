@@ -136,7 +136,7 @@ changed AS (
     RETURNING portfolio_positions.position_id
 ),
 
--- What only a bar has touched. Each row brings the version that it is expected at.
+-- What only a bar has touched, by columns. Each row brings the version that it is expected at.
 marked AS (
     UPDATE portfolio_positions
     SET
@@ -152,18 +152,26 @@ marked AS (
         updated_at = now()
     FROM
         kept,
-        jsonb_to_recordset(kept.doc -> 'marked') AS m (
-            position_id VARCHAR,
-            mark_price NUMERIC,
-            mark_time TIMESTAMPTZ,
-            atr NUMERIC,
-            highest_close NUMERIC,
-            current_stop NUMERIC,
-            unrealized_pnl NUMERIC,
-            risk_contribution NUMERIC,
-            vol_contribution NUMERIC,
-            version INTEGER,
-            expected INTEGER
+        jsonb_to_record(kept.doc -> 'marked') AS columns (
+            position_id VARCHAR[],
+            mark_price NUMERIC[],
+            mark_time TIMESTAMPTZ[],
+            atr NUMERIC[],
+            highest_close NUMERIC[],
+            current_stop NUMERIC[],
+            unrealized_pnl NUMERIC[],
+            risk_contribution NUMERIC[],
+            vol_contribution NUMERIC[],
+            version INTEGER[],
+            expected INTEGER[]
+        ),
+        unnest(
+            columns.position_id, columns.mark_price, columns.mark_time, columns.atr, columns.highest_close,
+            columns.current_stop, columns.unrealized_pnl, columns.risk_contribution, columns.vol_contribution,
+            columns.version, columns.expected
+        ) AS m (
+            position_id, mark_price, mark_time, atr, highest_close, current_stop, unrealized_pnl,
+            risk_contribution, vol_contribution, version, expected
         )
     WHERE portfolio_positions.position_id = m.position_id AND portfolio_positions.version = m.expected
     RETURNING portfolio_positions.position_id

@@ -1,0 +1,53 @@
+"""A batch as it goes to PostgreSQL: encoded before it is sent, and perhaps while the batch before it is on its way."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from core.errors import DataRefused
+from core.journal import Batch
+from core.postgres.rows import batch_rows
+
+
+class End(Struct, frozen=True, kw_only=True):
+    """Where the journal ends, in which term: what is written next follows it."""
+
+    seq: int
+    content_hash: str
+    term: int
+
+
+class Written(Struct, frozen=True, kw_only=True):
+    """The one parameter of `commit_batch`: true only behind `previous`, and then the journal's end is `end`."""
+
+    batch: Batch
+    previous: End
+    end: End
+    rows: dict[str, Any]
+    document: bytes
+
+    @property
+    def first_seq(self) -> int:
+        """The journal's number of its first entry."""
+        return self.previous.seq + 1
+
+
+def written_down(batch: Batch, previous: End, instance_id: str) -> Written:
+    """The batch behind that end. Raises DataRefused for what cannot even be written down: some input's fault, to be found as
+    if PostgreSQL had refused it."""
+    try:
+        rows = batch_rows(
+            batch,
+            first_seq=previous.seq + 1,
+            term=previous.term,
+            instance_id=instance_id,
+            previous_hash=previous.content_hash,
+        )
+        document = msgspec.json.encode(rows)
+    except Exception as error:
+        raise DataRefused(f"{type(error).__name__}: {error}") from error
+    end = End(
+        seq=previous.seq + len(batch.entries), content_hash=rows["journal"][-1]["content_hash"], term=previous.term
+    )
+    return Written(batch=batch, previous=previous, end=end, rows=rows, document=document)

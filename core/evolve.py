@@ -36,7 +36,16 @@ from core.events import (
     TradingResumed,
 )
 from core.listed_contracts import contracts_from
-from core.models import PortfolioState, Position, PositionStatus, PyramidingState, Statistics, at_version, marked
+from core.models import (
+    PortfolioState,
+    Position,
+    PositionStatus,
+    PyramidingState,
+    Statistics,
+    at_version,
+    changed,
+    marked,
+)
 from core.numbers import ZERO, exactly
 from core.orders import Order, OrderState
 from core.portfolio import Portfolio
@@ -51,13 +60,19 @@ _PyramidingEvent = (
 @exactly
 def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
     """The portfolio after `event`. Each row that it touches rises by one version."""
+    # What comes most comes first: they are asked in this order.
     match event:
         case PositionOpened() | PositionMarked() | PositionExited() | PositionIncreased() | PositionSaved():
             return _evolve_position(portfolio, event)
-        case RolloverMarked() | PositionRolled():
-            return _evolve_roll(portfolio, event)
-        case OrderIntended() | OrderReported() | OrderSent() | OrderTryEnded() | OrderMoved() | OrderCancelAsked():
-            return portfolio.with_order(_evolve_order(portfolio, event))
+        case (
+            PortfolioMeasured()
+            | PortfolioStarted()
+            | CapitalMoved()
+            | TradingHalted()
+            | TradingResumed()
+            | StateSaved()
+        ):
+            return replace(portfolio, state=_evolve_state(portfolio.state, event))
         case (
             PyramidingChanged()
             | EntriesFrozen()
@@ -68,19 +83,14 @@ def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
         ):
             row = _evolve_pyramiding(portfolio.pyramiding_of(_instrument_of(event)), event)
             return replace(portfolio, pyramiding=portfolio.pyramiding.set(row.instrument, row))
+        case RolloverMarked() | PositionRolled():
+            return _evolve_roll(portfolio, event)
+        case OrderIntended() | OrderReported() | OrderSent() | OrderTryEnded() | OrderMoved() | OrderCancelAsked():
+            return portfolio.with_order(_evolve_order(portfolio, event))
         case SettingsChanged():
             return portfolio.with_settings(Settings.model_validate(event.settings))
         case ContractsSet():
             return portfolio.with_contracts(contracts_from(event.contracts))
-        case (
-            PortfolioStarted()
-            | CapitalMoved()
-            | TradingHalted()
-            | TradingResumed()
-            | PortfolioMeasured()
-            | StateSaved()
-        ):
-            return replace(portfolio, state=_evolve_state(portfolio.state, event))
         case _:
             assert_never(event)
 
@@ -108,7 +118,7 @@ def _evolve_roll(portfolio: Portfolio, event: RolloverMarked | PositionRolled) -
     version = position.version + 1
     match event:
         case RolloverMarked():
-            return portfolio.with_position(replace(position, rollover_status=event.status, version=version))
+            return portfolio.with_position(changed(position, rollover_status=event.status, version=version))
         case PositionRolled():
             state = portfolio.state
             costs = event.fields.costs - position.costs
@@ -119,11 +129,11 @@ def _evolve_roll(portfolio: Portfolio, event: RolloverMarked | PositionRolled) -
                 pe_symbol=event.pe_symbol,
                 version=version,
             )
-            earned = replace(
+            earned = changed(
                 state,
                 closed_equity=state.closed_equity + event.pnl,
                 realized_total=state.realized_total + event.pnl,
-                statistics=replace(state.statistics, costs=state.statistics.costs + costs),
+                statistics=changed(state.statistics, costs=state.statistics.costs + costs),
                 version=state.version + 1,
             )
             return replace(portfolio.with_position(far), state=earned)
@@ -132,7 +142,7 @@ def _evolve_roll(portfolio: Portfolio, event: RolloverMarked | PositionRolled) -
 
 
 def _increased(position: Position, event: PositionIncreased) -> Position:
-    return replace(
+    return changed(
         position,
         entry_price=event.entry_price,
         entry_lots=event.entry_lots,
@@ -190,7 +200,7 @@ def _evolve_order(portfolio: Portfolio, event: OrderIntended | OrderChange) -> O
 
 
 def _exited(position: Position, event: PositionExited) -> Position:
-    return replace(
+    return changed(
         position,
         status=event.status,
         lots=event.lots,
@@ -209,7 +219,7 @@ def _exited(position: Position, event: PositionExited) -> Position:
 
 
 def _realized(state: PortfolioState, position: Position, event: PositionExited) -> PortfolioState:
-    return replace(
+    return changed(
         state,
         closed_equity=state.closed_equity + event.pnl,
         realized_total=state.realized_total + event.pnl,
@@ -221,7 +231,7 @@ def _realized(state: PortfolioState, position: Position, event: PositionExited) 
 def _counted(statistics: Statistics, position: Position, event: PositionExited) -> Statistics:
     costs = statistics.costs + event.costs
     if event.status is not PositionStatus.CLOSED:
-        return replace(statistics, costs=costs)
+        return changed(statistics, costs=costs)
     earned = position.realized_pnl
     return Statistics(
         trades_closed=statistics.trades_closed + 1,
@@ -239,15 +249,15 @@ def _instrument_of(event: _PyramidingEvent) -> str:
 def _evolve_pyramiding(row: PyramidingState, event: _PyramidingEvent) -> PyramidingState:
     match event:
         case PyramidingChanged():
-            return replace(row, last_pyramid_price=event.last_pyramid_price, base_position_id=event.base_position_id)
+            return changed(row, last_pyramid_price=event.last_pyramid_price, base_position_id=event.base_position_id)
         case EntriesFrozen():
-            return replace(row, frozen_reason=event.reason)
+            return changed(row, frozen_reason=event.reason)
         case EntriesUnfrozen():
-            return replace(row, frozen_reason=None)
+            return changed(row, frozen_reason=None)
         case DifferenceAccepted():
-            return replace(row, accepted_difference=event.difference)
+            return changed(row, accepted_difference=event.difference)
         case AlertSeen():
-            return replace(row, last_alert_seq=event.seq)
+            return changed(row, last_alert_seq=event.seq)
         case PyramidingSaved():
             return event.pyramiding
         case _:
@@ -264,7 +274,7 @@ def _evolve_state(
             capital = event.initial_capital
             return PortfolioState(initial_capital=capital, closed_equity=capital, equity_high=capital, version=version)
         case CapitalMoved():
-            return replace(
+            return changed(
                 state,
                 closed_equity=state.closed_equity + event.amount,
                 equity_high=state.equity_high + event.amount,
@@ -272,11 +282,11 @@ def _evolve_state(
                 version=version,
             )
         case TradingHalted():
-            return replace(state, halted=True, version=version)
+            return changed(state, halted=True, version=version)
         case TradingResumed():
-            return replace(state, halted=False, version=version)
+            return changed(state, halted=False, version=version)
         case PortfolioMeasured():
-            return replace(
+            return changed(
                 state,
                 equity_high=event.equity_high,
                 total_risk_amount=event.total_risk_amount,

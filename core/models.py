@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -126,22 +126,20 @@ def require_utc(owner: str, **times: datetime | None) -> None:
 
 def require_exact(owner: Any, names: Iterable[str], column: Numeric) -> None:
     """Refuse what is no Decimal that a column of this type holds exactly; the error names the field."""
-    quantize, quantum = column.quantize, column.quantum
     for name in names:
         value = getattr(owner, name)
-        if value is None or value is ZERO:
-            continue
-        # One call in C for the range and the decimals: this is asked of every number of every position, at each change.
-        try:
-            quantize(value, quantum)
-            if not value.is_finite():
-                _refuse(owner, name, column)
-        except (ArithmeticError, TypeError, AttributeError):
-            _refuse(owner, name, column)
+        if value is not None and value is not ZERO:
+            _require_held(owner, name, value, column)
 
 
-def _refuse(owner: Any, name: str, column: Numeric) -> None:
-    value = getattr(owner, name)
+def _require_held(owner: Any, name: str, value: Any, column: Numeric) -> None:
+    # One call in C for the range and the decimals: this is asked of every number that changes.
+    try:
+        column.quantize(value, column.quantum)
+        if value.is_finite():
+            return
+    except (ArithmeticError, TypeError, AttributeError):
+        pass
     if not isinstance(value, Decimal):
         raise TypeError(f"{type(owner).__name__}.{name} must be a Decimal, not {type(value).__name__}") from None
     if not value.is_finite() or abs(value) >= column.limit:
@@ -307,6 +305,10 @@ class Position(Struct, frozen=True, kw_only=True, gc=False):
             require_exact(self, POSITION_PRICES, PRICE_COLUMN)
             require_exact(self, POSITION_MONEY, MONEY_COLUMN)
             require_utc("Position", **{name: getattr(self, name) for name in POSITION_TIMES})
+        self.require_fitting()
+
+    def require_fitting(self) -> None:
+        """ValueError unless status and quantity are those of the lots."""
         if self.entry_lots <= 0 or not 0 <= self.lots <= self.entry_lots:
             raise ValueError(
                 f"Position.lots must be 0..entry_lots and entry_lots above 0: {self.lots}/{self.entry_lots}"
@@ -398,7 +400,10 @@ class Statistics(Struct, frozen=True, kw_only=True):
     costs: Decimal = ZERO
 
     def __post_init__(self) -> None:
-        require_exact(self, ("gross_profit", "gross_loss", "costs"), MONEY_COLUMN)
+        require_exact(self, STATISTICS_MONEY, MONEY_COLUMN)
+
+
+STATISTICS_MONEY = ("gross_profit", "gross_loss", "costs")
 
 
 class PortfolioState(Struct, frozen=True, kw_only=True):
@@ -451,3 +456,27 @@ class PyramidingState(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         require_exact(self, ("last_pyramid_price",), PRICE_COLUMN)
         require_exact(self, ("accepted_difference",), QUANTITY_COLUMN)
+
+
+_COLUMNS: dict[type, dict[str, Numeric]] = {
+    Position: {**dict.fromkeys(POSITION_PRICES, PRICE_COLUMN), **dict.fromkeys(POSITION_MONEY, MONEY_COLUMN)},
+    PortfolioState: {**dict.fromkeys(STATE_MONEY, MONEY_COLUMN), "total_risk_percent": PERCENT_COLUMN},
+    Statistics: dict.fromkeys(STATISTICS_MONEY, MONEY_COLUMN),
+    PyramidingState: {"last_pyramid_price": PRICE_COLUMN, "accepted_difference": QUANTITY_COLUMN},
+}
+_Row = TypeVar("_Row", Position, PortfolioState, Statistics, PyramidingState)
+
+
+def changed(row: _Row, **changes: Any) -> _Row:
+    """The same row with these columns changed, as valid as a new one; what has not changed is not checked again."""
+    after, columns = copy(row), _COLUMNS[type(row)]
+    for name, value in changes.items():
+        force_setattr(after, name, value)
+        column = columns.get(name)
+        if column is not None and value is not None:
+            _require_held(after, name, value, column)
+        elif isinstance(value, datetime):
+            require_utc(type(row).__name__, **{name: value})
+    if isinstance(after, Position):
+        after.require_fitting()
+    return after

@@ -13,7 +13,7 @@ from decimal import (
     setcontext,
 )
 from fractions import Fraction
-from functools import reduce, wraps
+from functools import wraps
 from typing import ParamSpec, TypeVar
 
 MONEY_SCALE = 4
@@ -23,12 +23,12 @@ FIGURE_SCALE = 6
 DEFAULT_CAPITAL = Decimal(5_000_000)
 HIGHEST_PERCENT = Decimal("999999.999999")
 ZERO = Decimal(0)
-_ONE = Decimal(1)
 
 # A context of our own: the thread's default of 28 digits would round a product of price, lots and point value.
 _EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
 # Products alone are never rounded: sizes are compared by them.
 _UNROUNDED = Context(prec=1000, traps=[InvalidOperation, Overflow, Inexact])
+_multiply = _UNROUNDED.multiply
 QUANTA = {scale: Decimal(1).scaleb(-scale) for scale in (MONEY_SCALE, PRICE_SCALE, PERCENT_SCALE)}
 _MONEY, _PRICE, _PERCENT = QUANTA.values()
 
@@ -65,9 +65,12 @@ def exactly(work: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Resu
     return in_context
 
 
-def product(*factors: Decimal | int) -> Decimal:
+def product(first: Decimal | int, second: Decimal | int, *others: Decimal | int) -> Decimal:
     """The exact product, whatever the thread's decimal context is."""
-    return reduce(_UNROUNDED.multiply, factors, _ONE)
+    result = _multiply(first, second)
+    for factor in others:
+        result = _multiply(result, factor)
+    return result
 
 
 def quotient(dividend: Decimal, divisor: Decimal | int) -> Decimal:

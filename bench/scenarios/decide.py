@@ -22,6 +22,8 @@ from core.settings import Settings
 OPEN = 100
 HISTORY, QUICK_HISTORY = 50_000, 5_000
 TARGET_MICROSECONDS = 30.0
+FLAT_WITHIN = 1.2
+_BARS_OF_A_TRADE = 8
 # The last two are flat: entries are decided on one, what comes before on the other.
 INSTRUMENTS = tuple(f"DECIDED_{number}" for number in range(OPEN + 2))
 FLAT, BUSY = INSTRUMENTS[-2:]
@@ -31,18 +33,27 @@ _EACH, _TRIES = 500, 5
 
 
 def decide(host: Host) -> Comparisons:
-    """Of each kind of signal: microseconds beside the target, and beside the same without the history."""
+    """Of each kind of signal, and of an entry, eight bars and an exit on average: microseconds beside the target; and beside
+    the same without the history."""
     found, signals = Comparisons("decide"), QUICK_HISTORY if host.quick else HISTORY
     short = holding_a_hundred()
     long = after_trades(short, signals)
     for number in range(-1, host.rounds):
-        for name, given in kinds(long).items():
-            took = _round(number, {"short": short, "long": long}, given)
-            if number >= 0:
-                found.add(name, took["short"], TARGET_MICROSECONDS, unit="us", limit="the target")
-                found.add(name, took["long"], took["short"], unit="us", limit=f"the same, {signals:,} signals earlier")
+        took = {name: _round(number, {"short": short, "long": long}, given) for name, given in kinds(long).items()}
+        if number >= 0:
+            _tell(found, took, signals)
     found.notes["open positions"] = len(long.positions)
     return found
+
+
+def _tell(found: Comparisons, took: Mapping[str, Mapping[str, float]], signals: int) -> None:
+    shares = {"an entry": 1, "a bar": _BARS_OF_A_TRADE, "an exit": 1}
+    each = sum(took[name]["short"] * share for name, share in shares.items()) / sum(shares.values())
+    found.add("each of a trade's", each, TARGET_MICROSECONDS, unit="us", limit="the target", target=1.0)
+    for name, of_kind in took.items():
+        found.add(name, of_kind["short"], TARGET_MICROSECONDS, unit="us", limit="the target", target=1.0)
+        earlier = f"the same, {signals:,} signals earlier"
+        found.add(name, of_kind["long"], of_kind["short"], unit="us", limit=earlier, target=FLAT_WITHIN)
 
 
 def holding_a_hundred() -> Portfolio:
@@ -63,7 +74,7 @@ def holding_a_hundred() -> Portfolio:
 def after_trades(portfolio: Portfolio, signals: int) -> Portfolio:
     """The portfolio after so many signals that open, move and close one position after another."""
     for number in range(signals):
-        step = (an_entry, *[_a_bar] * 8, _an_exit)[number % 10]
+        step = (an_entry, *[_a_bar] * _BARS_OF_A_TRADE, _an_exit)[number % 10]
         portfolio = _after(portfolio, step(BUSY, _START + timedelta(hours=1, seconds=number)))
     return portfolio
 

@@ -1,6 +1,7 @@
 """A decision: its outcome as answered and kept, its events, and the portfolio after them."""
 
 from decimal import Decimal
+from operator import attrgetter
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,6 +29,8 @@ from core.numbers import figure, percent_of
 from core.orders import OrderPurpose
 from core.portfolio import Portfolio, sizing_equity
 from core.position_sizer import Figures
+
+_MEASURED = attrgetter(*PortfolioMeasured.__struct_fields__)
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -101,7 +104,7 @@ class Draft:
             total_vol_amount=totals.volatility,
             margin_used=totals.margin,
         )
-        if any(getattr(state, name) != getattr(measured, name) for name in measured.__struct_fields__):
+        if _MEASURED(state) != _MEASURED(measured):
             self.apply(measured)
 
     def _percent_base(self, closed_equity: Decimal) -> Decimal:

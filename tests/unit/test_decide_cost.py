@@ -94,5 +94,5 @@ def test_an_entry_is_decided_in_a_few_hundred_calls(one_open):
 def test_a_bar_checks_what_it_changes_of_the_position_once_and_nothing_else(one_open):
     """A decision marks one position, and makes one row of the portfolio; it does neither twice."""
     counted = calls(one_open, KINDS["a bar"])
-    assert counted["Position.__post_init__"] == 0
-    assert (counted["marked"], counted["PortfolioState.__post_init__"]) == (1, 1)
+    assert counted["Position.__post_init__"] == counted["PortfolioState.__post_init__"] == 0
+    assert (counted["marked"], counted["changed"]) == (1, 1)

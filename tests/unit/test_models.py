@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from core.models import (
     POSITION_MONEY,
     POSITION_PRICES,
+    POSITION_TIMES,
     STATE_MONEY,
     MarketPosition,
     PortfolioState,
@@ -20,6 +21,8 @@ from core.models import (
     PositionStatus,
     PyramidingState,
     Side,
+    Statistics,
+    changed,
     layer_number,
     layer_side,
     require_utc,
@@ -235,3 +238,64 @@ def test_a_time_read_back_from_json_is_utc() -> None:
     decoded = msgspec.json.decode(msgspec.json.encode(position), type=Position)
     assert decoded == position
     assert decoded.entry_timestamp.tzinfo is UTC
+
+
+# --- a change of a row ---------------------------------------------------------------------------------------------
+
+NUMBERS_BESIDES = {
+    "total_risk_percent",
+    "gross_profit",
+    "gross_loss",
+    "costs",
+    "last_pyramid_price",
+    "accepted_difference",
+}
+ROWS = {
+    "a position": a_position(),
+    "the portfolio": a_portfolio().state,
+    "statistics": Statistics(),
+    "an instrument": PyramidingState(instrument="BANK_NIFTY"),
+}
+ANY_NUMBERS = st.one_of(
+    st.none(),
+    st.decimals(allow_nan=True, allow_infinity=True),
+    st.decimals(-(10**7), 10**7, places=4),
+    st.sampled_from([1, 1.5, "1"]),
+)
+ANY_TIMES = st.sampled_from([None, NOON, NAIVE, KOLKATA])
+ANY_COUNTS = {
+    "status": st.sampled_from(PositionStatus),
+    **dict.fromkeys(["lots", "entry_lots", "version", "trades_closed"], st.integers(-2, 20)),
+}
+
+
+def new_values(row: Any) -> dict[str, st.SearchStrategy[Any]]:
+    """For each column that holds numbers, times or counts: values of any kind."""
+    numbers = {*POSITION_PRICES, *POSITION_MONEY, *STATE_MONEY, *NUMBERS_BESIDES}
+    found = {name: ANY_NUMBERS for name in row.__struct_fields__ if name in numbers}
+    found |= {name: ANY_TIMES for name in row.__struct_fields__ if name in POSITION_TIMES}
+    return found | {name: values for name, values in ANY_COUNTS.items() if name in row.__struct_fields__}
+
+
+def outcome_of(change: Any, row: Any, **changes: Any) -> object:
+    try:
+        return change(row, **changes)
+    except (TypeError, ValueError) as error:
+        return type(error), str(error)
+
+
+@pytest.mark.parametrize("name", ROWS)
+@given(data=st.data())
+@settings(max_examples=300)
+def test_a_row_that_is_changed_is_what_a_new_one_with_these_columns_would_be(name: str, data: st.DataObject) -> None:
+    row = ROWS[name]
+    values = new_values(row)
+    column = data.draw(st.sampled_from(sorted(values)))
+    changes = {column: data.draw(values[column])}
+    assert outcome_of(changed, row, **changes) == outcome_of(replace, row, **changes)
+
+
+def test_what_has_not_changed_is_not_looked_at_again() -> None:
+    position = a_position()
+    assert changed(position, mark_price=Decimal(51000)) == replace(position, mark_price=Decimal(51000))
+    assert position.mark_price != Decimal(51000)

@@ -31,8 +31,8 @@ def test_a_product_is_exact(a: Decimal, b: Decimal, lots: int, c: Decimal) -> No
     assert Fraction(product(a, b, lots, c)) == Fraction(a) * Fraction(b) * lots * Fraction(c)
 
 
-def test_a_product_of_nothing_is_one() -> None:
-    assert product() == 1
+def test_a_product_of_whole_numbers_is_a_decimal() -> None:
+    assert isinstance(product(2, 3), Decimal)
 
 
 @settings(deadline=None)

@@ -36,11 +36,13 @@ NOTHING = Nothing()
 
 
 class Committer:
-    """A thread that commits one batch after the other; it begins with the first of them."""
+    """A thread that commits one batch after the other."""
 
     def __init__(self, manager: DatabaseStateManager) -> None:
         self._manager = manager
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"commit-{manager.portfolio}")
+        # It is there from now on: where no thread can be had, that is better known before there is anything to commit.
+        self._thread.submit(bool)
 
     def begin(self, written: Written) -> Future[Kept]:
         """Commit a batch: its result is what the manager's commit() gives or raises."""

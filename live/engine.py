@@ -158,7 +158,7 @@ class LiveTradingEngine:
         writer = PortfolioWriter(
             self.db_manager,
             recovered.portfolio,
-            clock=self._clock,
+            clock=lambda _: self._clock(),
             pause=self._ending.wait,
             give_back=self._waiting.put_back,
             failing=self._failing,
@@ -536,8 +536,6 @@ class LiveTradingEngine:
             failure = traceback.format_exc()
             self._give_up("the writer has failed; its log says why")
             log.critical("the writer has failed", failure=failure)
-        finally:
-            writer.close()
 
     def _give_up(self, reason: str) -> None:
         # First what must happen; a log that cannot be written must not keep it from happening.
@@ -549,15 +547,18 @@ class LiveTradingEngine:
         log.critical("the engine stops", reason=reason)
 
     def _answer_the_rest(self, reason: str) -> None:
-        rest = [] if self._writer is None else [*self._writer.ahead, *self._writer.parked.release_all()]
+        rest: list[Delivery] = []
+        if self._writer is not None:
+            self._writer.close(reason)
+            rest += self._writer.parked.release_all()
         while waiting := self._waiting.take(0):
             rest.extend(waiting)
         settle_all(rest, AnswerKind.NOT_TAKEN, reason)
 
     def _done(self, writer: PortfolioWriter) -> bool:
-        if not self._waiting.closed or writer.ahead:
+        if not self._waiting.closed or writer.sending:
             return False
-        return self._stopping.is_set() or not (len(self._waiting) or len(writer.parked))
+        return self._stopping.is_set() or not (len(self._waiting) or len(writer.parked) or writer.ahead)
 
     def _turn(self, writer: PortfolioWriter, intake: Intake) -> None:
         self._in_hand = writer.ahead or intake.next()

@@ -61,15 +61,15 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 class PortfolioWriter:
     """One thread's: nobody else decides. `portfolio` is the committed one, `failures` how often in a row nothing could be
-    kept. `pause` waits so many seconds before the database is tried again, and is true when it is not to be tried any
-    more; `failing` is told each time, `give_back` takes what is to be tried again."""
+    kept. `clock` tells when deliveries are decided. `pause` waits so many seconds before the database is tried again, and is
+    true when it is not to be tried any more; `failing` is told each time, `give_back` takes what is to be tried again."""
 
     def __init__(
         self,
         manager: DatabaseStateManager,
         portfolio: Portfolio,
         *,
-        clock: Callable[[], datetime],
+        clock: Callable[[list[Delivery]], datetime],
         pause: Callable[[float], bool],
         give_back: Callable[[list[Delivery]], None],
         failing: Callable[[], None] = lambda: None,
@@ -88,7 +88,6 @@ class PortfolioWriter:
         self._observe = observe
         self._stale_tries = 0
         self.ahead: list[Delivery] = []
-        self._upcoming: Upcoming = NOTHING
         self._planned: Plan | None = None
         self._under_way: Future[Kept] | None = None
         self._committer = Committer(manager)
@@ -99,29 +98,43 @@ class PortfolioWriter:
         What is `upcoming` while the batch is on its way is decided meanwhile, and is then `ahead`, to be kept next. Raises
         LeadershipLost, and StateDiverged where the rows stay different from what was just read of them.
         """
-        self.ahead, self._upcoming = [], upcoming
-        left, failure = self._tried(deliveries)
+        self.ahead = []
+        left, failure = self._tried(deliveries, upcoming)
         if isinstance(failure, Halt) and len(left) > 1:
             left = self._one_by_one(left)
         if left and failure is not None:
             self._later(left, failure)
 
-    def close(self) -> None:
-        """End the thread that commits."""
+    @property
+    def sending(self) -> bool:
+        """Whether what is `ahead` is on its way already."""
+        return self._under_way is not None
+
+    def close(self, reason: str) -> None:
+        """Decide nothing more: what was begun with is not taken, but for what is on its way: of that nobody asks any more."""
+        kind = AnswerKind.NOT_TAKEN
+        if self._under_way is not None:
+            wait([self._under_way])
+            kind, reason = AnswerKind.UNKNOWN, "unknown, send again"
+        settle_all(self.ahead, kind, reason)
+        self.ahead = []
         self._committer.close()
 
-    def _tried(self, deliveries: list[Delivery]) -> tuple[list[Delivery], PortfolioError | None]:
-        """What could not be kept now, and why; whatever only needs to be decided again is."""
+    def _tried(
+        self, deliveries: list[Delivery], upcoming: Upcoming = NOTHING
+    ) -> tuple[list[Delivery], PortfolioError | None]:
+        """What could not be kept now, and why; whatever only needs to be decided again is. Only at the first try anything is
+        begun with behind it: what is tried again is perhaps tried in parts."""
         failure: PortfolioError | None = None
         while deliveries:
             try:
                 if failure is None:
                     deliveries = self._without_known_requests(deliveries)
-                    self._keep_batch(deliveries)
+                    self._keep_batch(deliveries, upcoming)
                     self._stale_tries = self.failures = 0
                     return [], None
                 # In here too: what a failure asks for may itself fail, for want of the database.
-                after, failure = failure, None
+                after, failure, upcoming = failure, None, NOTHING
                 deliveries = self._after(after, deliveries)
             except (LeadershipLost, StateDiverged) as error:
                 settle_all(deliveries, AnswerKind.NOT_TAKEN, f"{error}; send again")
@@ -161,21 +174,29 @@ class PortfolioWriter:
         # Nobody waits for them, and none of them may be dropped.
         return [Delivery(one, kept=True) for one in given]
 
-    def _keep_batch(self, deliveries: list[Delivery]) -> None:
+    def _keep_batch(self, deliveries: list[Delivery], upcoming: Upcoming) -> None:
         plan, self._planned = self._planned, None
         # What was decided ahead is true only if what it was decided on was committed, and nothing else.
         if plan is None or plan.before is not self.portfolio or plan.deliveries != deliveries:
             assert self._under_way is None, "what is under way comes next"  # noqa: S101
             plan = self._plan(deliveries, self.portfolio)
         if plan.written is not None:
-            self._commit(plan, plan.written)
+            # An EXIT that comes meanwhile must find the entry that waits for it.
+            self._commit(plan, plan.written, NOTHING if plan.parked else upcoming)
         # Only now: a batch that is decided again may find one of them flat after all.
         for delivery in plan.parked:
             self.parked.put(delivery)
+        if plan.parked and self.ahead:
+            # Its EXIT may be among what was taken before it had to wait.
+            self._give_back_ahead()
+
+    def _give_back_ahead(self) -> None:
+        ahead, self.ahead = self.ahead, []
+        self.give_back([delivery for delivery in ahead if delivery.wanted])
 
     def _plan(self, deliveries: list[Delivery], before: Portfolio, behind: Written | None = None) -> Plan:
         """Decide on what is committed, or on what a batch that is on its way leaves behind."""
-        now, after = self._clock(), before
+        now, after = self._clock(deliveries), before
         decided: list[tuple[Delivery, Decision]] = []
         parked = []
         first_seq = self._manager.next_seq if behind is None else behind.end.seq + 1
@@ -231,9 +252,9 @@ class PortfolioWriter:
             delivery.wait_until = time.monotonic() + float(self.portfolio.settings.timing.exit_wait_seconds)
         return time.monotonic() < delivery.wait_until
 
-    def _commit(self, plan: Plan, written: Written) -> None:
+    def _commit(self, plan: Plan, written: Written, upcoming: Upcoming) -> None:
         try:
-            kept = self._sent(plan, written)
+            kept = self._sent(plan, written, upcoming)
         except CommitUnknown:
             kept = self._find_out()
         self.portfolio = plan.left
@@ -247,27 +268,27 @@ class PortfolioWriter:
         for seq, (delivery, decision) in enumerate(plan.decided, kept.first_seq):
             self._answer(delivery, decision, seq, kept)
 
-    def _sent(self, plan: Plan, written: Written) -> Kept:
+    def _sent(self, plan: Plan, written: Written, upcoming: Upcoming) -> Kept:
         """Commit here, or where more waits in a thread of its own, and decide that meanwhile, as if this had succeeded."""
-        # Once only: what is tried again, perhaps in parts, must have nothing begun with behind it.
-        upcoming, self._upcoming = self._upcoming, NOTHING
         under_way, self._under_way = self._under_way, None
-        if plan.parked:
-            # An EXIT that comes meanwhile must find the entry that waits for it.
-            upcoming = NOTHING
-        taken = [] if under_way else upcoming.more(_at_once)
-        if not taken and not under_way:
-            return self._manager.commit(written)
-        under_way = under_way or self._committer.begin(written)
+        if under_way is None:
+            self.ahead = self.ahead or upcoming.more(_at_once)
+            if not self.ahead or upcoming is NOTHING:
+                return self._manager.commit(written)
+            under_way = self._committer.begin(written)
         try:
-            under_way.add_done_callback(lambda _: upcoming.look_again())
-            self.ahead = taken or upcoming.more(under_way.done)
-            # What it fails by is met again when its turn has come.
-            with suppress(PortfolioError):
-                self._planned = self._plan(self.ahead, plan.left, written) if self.ahead else None
+            self._plan_ahead(plan, written, upcoming, under_way)
         finally:
             wait([under_way])
         return under_way.result()
+
+    def _plan_ahead(self, plan: Plan, written: Written, upcoming: Upcoming, under_way: Future[Kept]) -> None:
+        if not self.ahead:
+            under_way.add_done_callback(lambda _: upcoming.look_again())
+            self.ahead = upcoming.more(under_way.done)
+        # Whatever it fails by, it fails again when its turn has come: first this batch has to be answered.
+        with suppress(Exception):
+            self._planned = self._plan(self.ahead, plan.left, written) if self.ahead else None
 
     def _begin_with_the_next(self) -> None:
         """Commit what was decided meanwhile, while those who wait for this batch are answered. A command has to be looked for

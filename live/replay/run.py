@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
@@ -59,19 +58,19 @@ def replay(
     writer = PortfolioWriter(
         manager,
         recovered.portfolio,
-        clock=lambda: feed.now,
+        clock=feed.time_of,
         pause=threading.Event().wait,
         give_back=again.extend,
         observe=collector.observe,
     )
-    with closing(writer):
-        while in_hand:
-            writer.keep(in_hand, feed)
-            answers = [one.answer for delivery in in_hand for one in delivery.everybody if one.answer is not None]
-            collector.outcomes["duplicate"] += sum(answer.kind == "duplicate" for answer in answers)
-            signals += len(answers)
-            progress(len(answers))
-            in_hand, again[:] = list(again) or writer.ahead or feed.more(), []
+    while in_hand:
+        writer.keep(in_hand, feed)
+        answers = [one.answer for delivery in in_hand for one in delivery.everybody if one.answer is not None]
+        collector.outcomes["duplicate"] += sum(answer.kind == "duplicate" for answer in answers)
+        signals += len(answers)
+        progress(len(answers))
+        in_hand, again[:] = list(again) or writer.ahead or feed.more(), []
+    writer.close("the replay is over")
     if signals != feed.count:
         raise DatabaseAway("the database went away during the replay")
     result = ReplayResult(
@@ -79,7 +78,7 @@ def replay(
         trades=tuple(collector.trades),
         open_trades=collector.open_trades(dict(marks or {})),
         started_at=started,
-        ended_at=feed.now,
+        ended_at=feed.last_time,
         signals=signals,
         outcomes={status: count for status, count in sorted(collector.outcomes.items()) if count},
     )
@@ -87,12 +86,14 @@ def replay(
 
 
 class _Feed:
-    """What is decided next, so many at once; `now` is the time of the latest of them, `first_time` that of the first."""
+    """What is decided next, so many at once; each as of the latest signal that was decided with it the first time."""
 
     def __init__(self, recorded: Iterable[Recorded], portfolio: str) -> None:
         self._inputs, self._portfolio = iter(recorded), portfolio
         self.count = 0
-        self.first_time = self.now = _BEFORE_ALL
+        self.first_time = self.last_time = _BEFORE_ALL
+        # Of the last two batches: one may be decided again while the other is ahead.
+        self._times: list[dict[Delivery, datetime]] = []
 
     def more(self, _over: Callable[[], bool] | None = None) -> list[Delivery]:
         """The next of them; empty at the end."""
@@ -102,8 +103,14 @@ class _Feed:
         if not self.count:
             self.first_time = inputs[0].signal.time
         self.count += len(inputs)
-        self.now = max(self.now, *(one.signal.time for one in inputs))
-        return first_of_each([_delivery(one, self._portfolio) for one in inputs])
+        self.last_time = max(self.last_time, *(one.signal.time for one in inputs))
+        deliveries = first_of_each([_delivery(one, self._portfolio) for one in inputs])
+        self._times = [*self._times[-1:], dict.fromkeys(deliveries, self.last_time)]
+        return deliveries
+
+    def time_of(self, deliveries: list[Delivery]) -> datetime:
+        """When these are decided."""
+        return max(times[one] for one in deliveries for times in self._times if one in times)
 
     def look_again(self) -> None:
         """It never waits."""

@@ -38,7 +38,12 @@ def listened_to(dsn: str) -> Iterator[tuple[PortfolioWriter, ListeningProxy]]:
     """The writer of a portfolio, and the proxy through which it asks."""
     with ListeningProxy(dsn) as proxy, DatabaseStateManager(proxy.dsn) as manager:
         portfolio = recover(manager, story_settings(), None, clock()).portfolio
-        yield PortfolioWriter(manager, portfolio, clock=clock, pause=lambda _: True, give_back=lambda _: None), proxy
+        yield (
+            PortfolioWriter(
+                manager, portfolio, clock=lambda _: clock(), pause=lambda _: True, give_back=lambda _: None
+            ),
+            proxy,
+        )
 
 
 def delivery(story: Story, client: int) -> Delivery:

@@ -123,8 +123,8 @@ class PortfolioWriter:
     def _tried(
         self, deliveries: list[Delivery], upcoming: Upcoming = NOTHING
     ) -> tuple[list[Delivery], PortfolioError | None]:
-        """What could not be kept now, and why; whatever only needs to be decided again is. Only at the first try anything is
-        begun with behind it: what is tried again is perhaps tried in parts."""
+        """What could not be kept now, and why; whatever only needs to be decided again is. Behind a part of a batch nothing is
+        begun with: the other parts come first."""
         failure: PortfolioError | None = None
         while deliveries:
             try:
@@ -134,7 +134,7 @@ class PortfolioWriter:
                     self._stale_tries = self.failures = 0
                     return [], None
                 # In here too: what a failure asks for may itself fail, for want of the database.
-                after, failure, upcoming = failure, None, NOTHING
+                after, failure = failure, None
                 deliveries = self._after(after, deliveries)
             except (LeadershipLost, StateDiverged) as error:
                 settle_all(deliveries, AnswerKind.NOT_TAKEN, f"{error}; send again")

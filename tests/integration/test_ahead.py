@@ -528,10 +528,10 @@ def gated(dsn: str, monkeypatch: pytest.MonkeyPatch, batches_of: Callable[[int],
 
 def test_the_engine_decides_ahead_and_goes_on_with_what_comes_alone_then(gated, batches_of):
     engine, gate, deliveries = gated
+    batches_of(2)
     gate.step()
     gate.open()
     assert eventually(lambda: deliveries[2].answer is not None)
-    batches_of(2)
     # One alone is decided at once, although two would be wanted to be ahead.
     (last,) = begun(engine, leave())
     assert eventually(lambda: last.answer is not None)
@@ -559,14 +559,32 @@ def test_an_engine_that_stops_finishes_what_it_has_begun_with(dsn, gated):
 
 def test_an_engine_that_has_to_stop_now_finishes_only_what_is_on_its_way(dsn, gated):
     engine, gate, deliveries = gated
+    others = begun(engine, bar(18), leave())
     engine._waiting.close()
     engine._stopping.set()
     gate.open()
-    assert eventually(lambda: all(one.answer is not None for one in deliveries))
-    taken = [status for (status,) in told(*([one] for one in deliveries))]
-    # The last one was decided already: sent at once, or not at all.
-    assert taken[:2] == ["executed", "executed"]
-    assert len(statuses(dsn)) == taken.count("executed")
+    assert eventually(lambda: all(one.answer is not None for one in others))
+    # What was decided is sent at once behind what is on its way; nothing more is taken.
+    assert told(deliveries, others) == [["executed"] * 3, ["not_taken"] * 2]
+    assert len(statuses(dsn)) == 3
+
+
+def test_an_engine_that_stops_finishes_a_command_that_it_has_begun_with(dsn, monkeypatch, batches_of):
+    """A command is not sent before its turn."""
+    with an_engine(dsn, clock=Clock(NOW)) as engine:
+        gate = Gate(engine.db_manager, monkeypatch)
+        first = begun(engine, bar(15))
+        gate.wait()
+        command = Delivery(MoveCapital(amount=Decimal(1000), note="more", request_id="r-1"))
+        engine._waiting.put(command)
+        others = begun(engine, bar(16))
+        # The bar's commit is on its way; the command comes first of what waits, and the other bar behind it.
+        gate.step()
+        assert eventually(lambda: engine._writer is not None and len(engine._writer.ahead) == 1)
+        engine._waiting.close()
+        gate.open()
+        assert eventually(lambda: all(one.answer is not None for one in others))
+        assert told(first, [command], others) == [["executed"], ["executed"], ["executed"]]
 
 
 def test_an_engine_that_is_replaced_answers_what_it_had_begun_with(dsn, gated):

@@ -13,6 +13,7 @@ from live.api.orders import orders_blueprint
 from live.api.positions import positions_blueprint
 from live.api.signals import signals_blueprint
 from live.api.status import health_blueprint, status_blueprint
+from live.metrics import Metrics
 from live.portfolios import Portfolios
 from live.proxies import TrustedProxies, networks_of
 from live.short_cut import BEGUN
@@ -60,12 +61,13 @@ def create_app(
     if trusted:
         app.wsgi_app = TrustedProxies(app.wsgi_app, trusted)  # type: ignore[method-assign]  # Flask's own way
     errors.install(app)
-    app.webhook = Webhook(portfolios, allowed_addresses=allowed_addresses, trusted_proxies=trusted)
+    metrics = Metrics(portfolios)
+    app.webhook = Webhook(portfolios, metrics, allowed_addresses=allowed_addresses, trusted_proxies=trusted)
     app.register_blueprint(app.webhook.blueprint())
     app.register_blueprint(positions_blueprint(portfolios))
     app.register_blueprint(orders_blueprint(portfolios))
     app.register_blueprint(signals_blueprint(portfolios))
     app.register_blueprint(status_blueprint(portfolios))
-    app.register_blueprint(health_blueprint(portfolios))
+    app.register_blueprint(health_blueprint(portfolios, metrics))
     app.register_blueprint(Operator(portfolios, operator_token).blueprint())
     return app

@@ -21,7 +21,7 @@ from core.strict_json import MAX_BODY_BYTES
 from live.api.encoding import JSON, encode
 from live.api.errors import error_body
 from live.deliveries import CROWDED_SECONDS
-from live.short_cut import BEGUN, Begin, Begun, Posted
+from live.short_cut import ARRIVED, BEGUN, Begin, Begun, Posted
 
 # TradingView hangs up after 3 s: what has not arrived after 5 is nobody's any more. A byte now and then does not help.
 ARRIVAL_SECONDS = 5.0
@@ -91,6 +91,7 @@ class Task(WSGITask):  # type: ignore[misc]
     def get_environment(self) -> dict[str, Any]:
         """The request as WSGI has it."""
         environment: dict[str, Any] = super().get_environment()
+        environment[ARRIVED] = self.channel.queued_at
         if self.request.begun is not None:
             environment[BEGUN] = self.request.begun
         return environment

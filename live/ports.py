@@ -1,7 +1,7 @@
 """What the HTTP shell needs of the engine."""
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -29,6 +29,10 @@ class Engine(Protocol):
     @property
     def ready(self) -> bool:
         """Whether recovery has ended and signals can be kept."""
+
+    @property
+    def last_signal_at(self) -> datetime | None:
+        """When this instance committed last; None where it has not."""
 
     @property
     def role(self) -> str:

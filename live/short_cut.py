@@ -9,6 +9,8 @@ from typing import Protocol
 
 # Where the application finds, in a request's WSGI environment, what was begun with.
 BEGUN = "live.begun"
+# And when the request had arrived whole, on the monotonic clock.
+ARRIVED = "live.arrived"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

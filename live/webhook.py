@@ -1,6 +1,7 @@
 """POST /webhook: an alert in, what became of it out."""
 
 import hmac
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from live.api.encoding import encode, respond
 from live.api.errors import HttpRefused, status_of
 from live.api.told import told
 from live.deliveries import Delivery
+from live.metrics import Metrics
 from live.portfolios import Portfolios, Served
 from live.ports import Engine
 from live.proxies import Networks, address_of, is_in, networks_of, sender
-from live.short_cut import Posted
+from live.short_cut import ARRIVED, Posted
 
 log = structlog.get_logger("live.webhook")
 
@@ -38,6 +40,7 @@ class BegunAlert:
     alert: Alert
     delivery: Delivery
     remote: str
+    metrics: Metrics
 
     @property
     def answerable(self) -> bool:
@@ -48,7 +51,11 @@ class BegunAlert:
     def body(self) -> bytes:
         """The body of the 200."""
         assert self.delivery.answer is not None  # noqa: S101 - it is answerable
-        return encode(_told(self.engine, self.alert, self.delivery.answer, self.remote))
+        return encode(self.told(self.delivery.answer))
+
+    def told(self, answer: Answer) -> dict[str, Any]:
+        """The answer's body, logged and counted as well."""
+        return _told(self.engine, self.alert, answer, self.remote, self.metrics, self.delivery.begun)
 
 
 class Webhook:
@@ -57,11 +64,13 @@ class Webhook:
     def __init__(
         self,
         portfolios: Portfolios,
+        metrics: Metrics,
         *,
         allowed_addresses: Collection[str] = (),
         trusted_proxies: Networks = (),
     ) -> None:
         self._portfolios = portfolios
+        self._metrics = metrics
         self._allowed = networks_of(allowed_addresses, "allowed_addresses")
         self._trusted = trusted_proxies
 
@@ -90,13 +99,14 @@ class Webhook:
             engine = served.engine
             delivery = engine.begin(alert.signal, alert.payload, when_done)
             if delivery is not None:
-                return BegunAlert(engine=engine, alert=alert, delivery=delivery, remote=remote)
+                return BegunAlert(engine=engine, alert=alert, delivery=delivery, remote=remote, metrics=self._metrics)
         return None
 
     @staticmethod
     def finish(begun: BegunAlert) -> Response:
         """What became of an alert that was begun with: whatever its request says besides, it is not refused any more."""
-        return _response(begun.engine, begun.alert, begun.engine.finish(begun.delivery), begun.remote)
+        answer = begun.engine.finish(begun.delivery)
+        return _response(begun.told(answer), answer)
 
     def receive(self, portfolio: str | None = None) -> Response:
         """Take one alert and answer what became of it; refusals are logged, bodies never."""
@@ -104,6 +114,7 @@ class Webhook:
             served, alert = self._accepted(portfolio)
         except (BodyRefused, HttpRefused) as error:
             status = status_of(error) if isinstance(error, BodyRefused) else error.status
+            self._metrics.refused(error.code)
             log.warning(
                 "alert refused",
                 status=status,
@@ -113,8 +124,10 @@ class Webhook:
                 remote=request.remote_addr,
             )
             raise HttpRefused(status, error.code, str(error), field=error.field) from None
+        arrived = request.environ.get(ARRIVED) or time.monotonic()
         engine = served.engine
-        return _response(engine, alert, engine.deliver(alert.signal, alert.payload), request.remote_addr)
+        answer = engine.deliver(alert.signal, alert.payload)
+        return _response(_told(engine, alert, answer, request.remote_addr, self._metrics, arrived), answer)
 
     def _accepted(self, portfolio: str | None) -> tuple[Served, Alert]:
         _require_no_web_page(request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site"))
@@ -172,12 +185,14 @@ def _require_no_web_page(origin: str | None, site: str | None) -> None:
         raise HttpRefused(403, "web_page", "alerts are not taken from a web page")
 
 
-def _response(engine: Engine, alert: Alert, answer: Answer, remote: str | None) -> Response:
-    return respond(_told(engine, alert, answer, remote), 202 if answer.kind is AnswerKind.QUEUED else 200)
+def _response(body: dict[str, Any], answer: Answer) -> Response:
+    return respond(body, 202 if answer.kind is AnswerKind.QUEUED else 200)
 
 
-def _told(engine: Engine, alert: Alert, answer: Answer, remote: str | None) -> dict[str, Any]:
-    """The answer's body, logged as well."""
+def _told(
+    engine: Engine, alert: Alert, answer: Answer, remote: str | None, metrics: Metrics, arrived: float
+) -> dict[str, Any]:
+    metrics.answered(engine.portfolio_name, alert.signal.type, answer, time.monotonic() - arrived)
     _log_outcome(engine.portfolio_name, alert, answer, remote)
     identity = {
         "signal_id": answer.signal_id,

@@ -98,6 +98,7 @@ class FakeEngine:
         self.ready = True
         self.role = "leader"
         self.followed = True
+        self.last_signal_at: datetime | None = NOON
         self.reads = self.lists = FakeReads()
         self.signals: list[tuple[Signal, dict[str, Any]]] = []
         self.commands: list[Command] = []

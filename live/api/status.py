@@ -8,6 +8,7 @@ from core.errors import DatabaseAway
 from live.api.encoding import respond
 from live.api.errors import error_body
 from live.api.queries import Query
+from live.metrics import Metrics
 from live.portfolios import Portfolios
 from live.ports import Engine
 
@@ -47,8 +48,8 @@ def status_blueprint(portfolios: Portfolios) -> Blueprint:
     return blueprint
 
 
-def health_blueprint(portfolios: Portfolios) -> Blueprint:
-    """What supervisors and load balancers ask."""
+def health_blueprint(portfolios: Portfolios, metrics: Metrics) -> Blueprint:
+    """What supervisors, load balancers and Prometheus ask."""
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/health")
@@ -62,6 +63,12 @@ def health_blueprint(portfolios: Portfolios) -> Blueprint:
         if query.portfolio is not None:
             return _readiness([query.engine])
         return _readiness([served.engine for served in portfolios])
+
+    @blueprint.get("/metrics")
+    def show_metrics() -> Response:
+        Query(portfolios)
+        text, content_type = metrics.text()
+        return Response(text, content_type=content_type)
 
     return blueprint
 

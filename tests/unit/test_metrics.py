@@ -1,11 +1,13 @@
 """What Prometheus reads is what was answered, and how the portfolios stand."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -16,7 +18,10 @@ from live.metrics import PREFIX
 from tests.builders import NOON
 from tests.fake_engine import BASE_ENTRY, FakeEngine, an_app, decided
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "monitoring.md"
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = ROOT / "docs" / "monitoring.md"
+RULES = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))
+BOARD = json.loads((ROOT / "deploy" / "grafana" / "dashboard.json").read_text(encoding="utf-8"))
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -164,3 +169,44 @@ def test_every_metric_is_explained_and_every_explanation_is_of_one(client: Flask
     families = {re.sub("_(total|bucket|count|sum|created)$", "", name) for name in names}
     explained = set(re.findall(rf"^\| `{PREFIX}(\w+)`", GUIDE.read_text(encoding="utf-8"), re.MULTILINE))
     assert {re.sub("_total$", "", name) for name in explained} == families
+
+
+# --- the rules and the dashboard beside it
+
+ALERTS = [rule for group in RULES["groups"] for rule in group["rules"]]
+QUERIES = [target["expr"] for panel in BOARD["panels"] for target in panel["targets"]]
+ASKED = [*(rule["expr"] for rule in ALERTS), *QUERIES, BOARD["templating"]["list"][1]["query"]]
+
+
+def test_what_rules_and_dashboard_ask_for_is_there_with_the_labels_they_name(client: FlaskClient) -> None:
+    client.post("/webhook", json=BASE_ENTRY)
+    client.post("/webhook", data=b"hello")
+    labels: dict[str, set[str]] = {}
+    for name, of_sample in scraped(client):
+        labels.setdefault(f"{PREFIX}{name}", {"instance", "job"}).update(label for label, _ in of_sample)
+    for query in ASKED:
+        asked = set(re.findall(rf"{PREFIX}[a-z_]+", query))
+        assert asked <= labels.keys(), query
+        known = set.union(*(labels[name] for name in asked)) if asked else {"job"}
+        named = re.findall(r"[{,]\s*(\w+)\s*=", query)
+        named += [name for part in re.findall(r"by \(([^)]*)\)", query) for name in part.split(", ")]
+        assert set(named) <= known, query
+
+
+def test_every_alert_says_how_urgent_it_is_and_what_is_wrong() -> None:
+    assert len({rule["alert"] for rule in ALERTS}) == len(ALERTS)
+    for rule in ALERTS:
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert len(rule["annotations"]["summary"]) > 20
+
+
+def test_the_dashboards_panels_lie_beside_each_other() -> None:
+    cells = [
+        (place["x"] + across, place["y"] + down)
+        for place in (panel["gridPos"] for panel in BOARD["panels"])
+        for across in range(place["w"])
+        for down in range(place["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(across for across, _ in cells) < 24
+    assert len({panel["id"] for panel in BOARD["panels"]}) == len(BOARD["panels"])

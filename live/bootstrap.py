@@ -48,7 +48,7 @@ def utc_now() -> datetime:
 
 def run_live(options: LiveOptions) -> int:
     """Serve portfolios until SIGTERM or SIGINT; the process' exit code, 1 with a sentence on stderr when it cannot."""
-    configure_logging()
+    configure_logging(json_lines=options.log == "json")
     with in_background():
         try:
             return _serve(options, load_file_settings(options.config))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
@@ -113,11 +114,16 @@ class _Lines:
         return repr(value)
 
 
+def _as_json(event: EventDict, **_: object) -> str:
+    # Decimals as text, as everywhere; what has no JSON of its own as it shows itself.
+    return msgspec.json.encode(event, enc_hook=repr).decode()
+
+
 def configure_logging(*, json_lines: bool = False) -> None:
     """Set structlog up for the process; waitress' own loggers say only what is wrong."""
     renderer: structlog.types.Processor
     if json_lines:
-        renderer = structlog.processors.JSONRenderer()
+        renderer = structlog.processors.JSONRenderer(serializer=_as_json)
     elif sys.stderr.isatty():
         renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback, pad_event_to=0)
     else:

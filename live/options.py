@@ -18,3 +18,4 @@ class LiveOptions:
     config: Path | None = None
     broker: str = "paper"
     capital: Decimal | None = None
+    log: str = "text"

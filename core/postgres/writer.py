@@ -87,6 +87,8 @@ class Writer:
         connection = self._ready()
         with WATCHDOG.over(connection, self._limit):
             try:
+                # One statement needs no transaction around it, and no answer to BEGIN and ROLLBACK.
+                connection.autocommit = True
                 with translated(), connection.cursor(cursor_factory=RealDictCursor) as cursor:
                     cursor.execute(statement(name), parameters)
                     return list(cursor.fetchall())

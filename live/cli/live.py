@@ -43,6 +43,13 @@ from live.options import LiveOptions
     type=Money(positive=True),
     help="What a new portfolio starts from. [default: of --config, else 5,000,000]",
 )
+@click.option(
+    "--log",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How lines of the log are written to stderr; json: an object each.",
+)
 def live(
     *,
     host: str,
@@ -54,6 +61,7 @@ def live(
     config: Path | None,
     broker: str,
     capital: Decimal | None,
+    log: str,
 ) -> None:
     """Serve a portfolio, or several, until SIGTERM or Ctrl-C.
 
@@ -84,5 +92,6 @@ def live(
         config=config,
         broker=broker,
         capital=capital,
+        log=log,
     )
     raise click.exceptions.Exit(run_live(options))

@@ -251,6 +251,18 @@ def test_sigterm_drains_and_stops_cleanly_within_five_seconds(clean_folder):
     assert "Traceback" not in live.log()
 
 
+def test_every_line_of_the_log_can_be_an_object(clean_folder):
+    with LiveProcess(clean_folder / "data", "--log", "json") as live:
+        answered = live.post(an_alert())[1]
+        refused = live.post({"type": "BASE_ENTRY"})[0]
+        assert refused == 400
+    lines = [json.loads(line) for line in live.log().splitlines()]
+    assert all({"event", "level", "timestamp"} <= line.keys() for line in lines)
+    (signal_line,) = [line for line in lines if line["event"] == "signal"]
+    # By this a signal is found in the log, in signal_log and in the journal.
+    assert signal_line["fingerprint"] == answered["fingerprint"]
+
+
 def test_a_log_that_nobody_reads_stops_nobody(clean_folder):
     """stderr is a pipe whose reader stands still: a pipe holds 64 KiB, some 200 alerts' lines."""
     os.mkfifo(clean_folder / "data.log")

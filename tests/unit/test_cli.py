@@ -131,6 +131,7 @@ def test_live_passes_on_what_it_was_asked_for(started: list[LiveOptions], tmp_pa
     file.write_text("{}")
     arguments = ["--host", "::1", "--port", "0", "--data-dir", str(tmp_path), "--db-config", str(file)]
     arguments += ["--db-env", "production", "--portfolio", "alpha", "--config", str(file), "--capital", "1000.25"]
+    arguments += ["--log", "json"]
     assert run("live", *arguments).exit_code == 0
     assert started == [
         LiveOptions(
@@ -143,6 +144,7 @@ def test_live_passes_on_what_it_was_asked_for(started: list[LiveOptions], tmp_pa
             config=file,
             broker="paper",
             capital=Decimal("1000.25"),
+            log="json",
         )
     ]
 
@@ -157,7 +159,7 @@ def test_a_capital_that_cannot_be_is_wrong_usage(capital: str, started: list[Liv
     assert started == []
 
 
-@pytest.mark.parametrize("arguments", [("--port", "65536"), ("--broker", "real"), ("--capital",)])
+@pytest.mark.parametrize("arguments", [("--port", "65536"), ("--broker", "real"), ("--capital",), ("--log", "xml")])
 def test_wrong_options_of_live_are_wrong_usage(arguments: tuple[str, ...], started: list[LiveOptions]) -> None:
     assert run("live", *arguments).exit_code == 2
     assert started == []

@@ -1,7 +1,9 @@
 """The log's lines are structlog's own, only made faster."""
 
+import json
 import math
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -80,3 +82,34 @@ def test_a_log_that_nobody_reads_stops_nobody_and_says_what_it_left_out(
     (loss,) = [line for line in written if "could not be written" in line]
     assert len(written) - 1 + int(loss.split()[0]) == 1001
     assert logs._out is before
+
+
+@pytest.fixture
+def json_lines() -> Iterator[None]:
+    logs.configure_logging(json_lines=True)
+    yield
+    logs.configure_logging()
+
+
+@pytest.mark.usefixtures("json_lines")
+def test_a_line_can_be_an_object(capsys: pytest.CaptureFixture[str]) -> None:
+    log = structlog.get_logger("test")
+    log.info(
+        "signal", lots=2, price=Decimal("52000.50"), at=datetime(2026, 1, 14, tzinfo=UTC), reason="a\nb", other=math
+    )
+    try:
+        int("wrong")
+    except ValueError:
+        log.exception("failed")
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    told = {
+        "event": "signal",
+        "level": "info",
+        "lots": 2,
+        "price": "52000.50",
+        "at": "2026-01-14T00:00:00Z",
+        "reason": "a\nb",
+    }
+    assert told.items() <= first.items()
+    assert "module 'math'" in first["other"]
+    assert "ValueError: invalid literal" in second["exception"]

@@ -99,6 +99,10 @@ class Comparisons:
             self.found[figure, limit] = known
         known.add(ours, raw)
 
+    def add_rate(self, figure: str, ours: float, wanted: float) -> None:
+        """Note one round of a figure that is to be so many a second."""
+        self.add(figure, ours, wanted, unit="/s", limit="the target", better="higher", target=1.0)
+
     def add_latencies(
         self,
         figure: str,

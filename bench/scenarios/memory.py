@@ -14,6 +14,8 @@ from bench.stories import INSTRUMENTS, Story
 
 FEW, MANY, QUICK_MANY = 10_000, 100_000, 30_000
 LAYERS = 100
+# 4.5 KB a position, 120 MB for a process with few of them.
+POSITION_TARGET_BYTES, AT_REST_TARGET_MB = 4_500.0, 120.0
 SIGNALS, QUICK_SIGNALS = 1_000_000, 80_000
 _ALERTS_SECONDS = 0.2
 _MEGABYTE = 1_000_000
@@ -34,7 +36,9 @@ def memory(host: Host) -> Comparisons:
             lambda held=held: held.update(live=_at_rest(host, *_live(host))),  # type: ignore[misc]
             lambda held=held: held.update(bare=_at_rest(host, "-m", "bench.bare_server", host.dsn)),  # type: ignore[misc]
         )
+        found.add("an open position", held["ours"], POSITION_TARGET_BYTES, unit="B", limit="the target", target=1.0)
         found.add("an open position", held["ours"], held["raw"], unit="B", limit="the row as psycopg2's tuple")
+        found.add("at rest", held["live"], AT_REST_TARGET_MB, unit="MB", limit="the target", target=1.0)
         found.add("at rest", held["live"], held["bare"], unit="MB", limit="bare Flask, waitress, psycopg2")
     return found
 

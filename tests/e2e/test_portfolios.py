@@ -72,13 +72,14 @@ def test_each_portfolio_has_its_own_capital_secret_limits_and_tables(folder: Pat
 
 
 def test_an_alert_says_by_path_query_or_body_for_which_portfolio_it_is(folder: Path) -> None:
+    now, earlier = an_alert(), an_alert(ago=1)
     with LiveProcess(folder / "data", *named("alpha", "beta")) as live:
-        by_body = live.post({**an_alert(), "portfolio": "alpha"})
-        by_query = live.post(an_alert(ago=1), "/webhook?portfolio=beta")
+        by_body = live.post({**now, "portfolio": "alpha"})
+        by_query = live.post(earlier, "/webhook?portfolio=beta")
         assert [answer[1]["status"] for answer in (by_body, by_query)] == ["executed", "executed"]
         assert [answer[1]["journal_seq"] for answer in (by_body, by_query)] == [4, 4]
         # The same alert for another portfolio is another signal.
-        assert live.post({**an_alert(ago=1), "portfolio": "alpha"})[1]["status"] != "duplicate"
+        assert live.post({**earlier, "portfolio": "alpha"})[1]["status"] != "duplicate"
         for body, path, status, code in (
             (an_alert(), "/webhook", 400, "malformed"),
             (an_alert(), "/webhook/gamma", 404, "unknown_portfolio"),

@@ -176,6 +176,12 @@ class DatabaseStateManager:
             self._last_seq, self._last_hash = self._journal_end()
             return self._term
 
+    def warm_up(self) -> None:
+        """Have the writer's connection made and what it runs planned, for one who may have to take the term soon. Changes
+        nothing. Raises Retryable."""
+        with self._writer.alone:
+            self._writer.warm_up()
+
     def load(self) -> Loaded:
         """Read the state anew and show it. Take the term first: a reader that is not the writer may read what is stale."""
         with self._writer.alone:

@@ -185,6 +185,8 @@ def _assembled(
         port=shared.port,
         say_ready=partial(shared.say_ready, configured.name),
         follow_every=FOLLOW_SECONDS * shared.pace,
+        # With many, connections are what a server has too few of.
+        keep_warm=shared.pace == 1,
         woken=over.woken,
         not_before=HOLD_BACK_SECONDS if gave_away else 0.0,
     )

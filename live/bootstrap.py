@@ -21,7 +21,7 @@ from core.errors import ConfigurationError, PortfolioError
 from core.postgres.embedded import EmbeddedServerError
 from core.postgres.listen import Listener
 from live.assembly import Configured, Shared, begin_life
-from live.collector import collector_off
+from live.collector import collector_off, set_aside
 from live.database import database_to_be
 from live.engine import LiveTradingEngine
 from live.leadership import redis_client
@@ -197,6 +197,8 @@ def _server(
 
 
 def _say_ready(host: str, port: int) -> None:
+    # What was made until now stays: nobody who waits for an answer is to wait for the collector to look through it.
+    set_aside()
     shown = f"[{host}]" if ":" in host else host
     os.write(1, f"ready on http://{shown}:{port}\n".encode())
     tell_service_manager(READY)

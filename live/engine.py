@@ -30,7 +30,7 @@ from live.answers import Answer, AnswerKind
 from live.contracts_desk import DailyContracts
 from live.counting import DeliveryCounter
 from live.deliveries import CROWD, CROWDED_SECONDS, Delivery, Waiting
-from live.following import LOOK_SECONDS, Follower
+from live.following import LOOK_SECONDS, Follower, News
 from live.freezes import tell_freezes
 from live.inbox import Inbox, hand_over
 from live.intake import Intake
@@ -106,6 +106,7 @@ class LiveTradingEngine:
         self._in_hand: list[Delivery] = []
         self._keeping = Keeping(spool, self._waiting)
         self._follower: Follower | None = None
+        self._news = News()
 
     # --- lifecycle
 
@@ -118,6 +119,7 @@ class LiveTradingEngine:
                 require_fitting=self._require_fitting,
                 on_fatal=self._on_fatal,
                 every=self._follow_every,
+                news=self._news,
             )
             follower.start()
             self._follower = follower
@@ -512,6 +514,7 @@ class LiveTradingEngine:
     # --- the writer
 
     def _committed(self, batch: Batch) -> None:
+        self._news.tell()
         tell_margin(batch)
         tell_freezes(batch)
         self.on_commit(batch)

@@ -34,10 +34,29 @@ LOOK_UP_SECONDS = 0.05
 AGAIN_SECONDS = 1.0
 
 
+class News:
+    """That something was committed here: who waits for it looks at once."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.told = 0
+
+    def tell(self) -> None:
+        """Something was."""
+        with self._changed:
+            self.told += 1
+            self._changed.notify_all()
+
+    def wait(self, seconds: float, known: int) -> None:
+        """Until more was than is `known`, for so long at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.told != known, seconds)
+
+
 class Follower:
     """A follower's state and its waiting requests, kept up by a thread of its own. `require_fitting` raises where this
     instance could not lead from what is there; `on_fatal` is told where the journal cannot be followed; while nobody waits
-    it is looked into `every` so many seconds."""
+    it is looked into `every` so many seconds. `news` tells what this instance commits, once it leads."""
 
     def __init__(
         self,
@@ -47,8 +66,10 @@ class Follower:
         require_fitting: Callable[[Loaded], None] = lambda _: None,
         on_fatal: Callable[[str], None],
         every: float = LOOK_SECONDS,
+        news: News | None = None,
     ) -> None:
         self._manager = manager
+        self._news = news or News()
         self._settings = settings
         self._require_fitting = require_fitting
         self._on_fatal = on_fatal
@@ -158,12 +179,13 @@ class Follower:
     def _looked_up(self, delivery: Delivery, until: float) -> Answer | None:
         """What the journal says of a signal that is waited for, once it is no longer followed."""
         while self._stopping.is_set():
+            known = self._news.told
             with suppress(PortfolioError):
                 for row in self._manager.reads.confirmed("decided_signal", fingerprint=delivery.fingerprint):
                     return _answer(delivery, row)
             if time.monotonic() >= until:
                 break
-            time.sleep(LOOK_UP_SECONDS)
+            self._news.wait(min(LOOK_UP_SECONDS, until - time.monotonic()), known)
         return None
 
     @contextmanager

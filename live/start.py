@@ -9,7 +9,6 @@ import structlog
 
 from core.errors import DatabaseAway, LeadershipLost, LockHeld, Retryable
 from core.postgres.migrations import head, migrate
-from live.collector import set_aside
 from live.database import DatabaseInUse
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
@@ -45,6 +44,7 @@ class Start:
         port: int,
         say_ready: Callable[[], None],
         follow_every: float = FOLLOW_SECONDS,
+        keep_warm: bool = True,
         woken: threading.Event | None = None,
         not_before: float = 0.0,
     ) -> None:
@@ -60,6 +60,7 @@ class Start:
         self._refused_at: float | None = time.monotonic() - PATIENCE_SECONDS if not_before else None
         self._follow_every = follow_every
         self._pause = follow_every
+        self._keep_warm = keep_warm
         self._woken = woken
         # Whose turn it is when the leader goes, as far as is known.
         self._is_first = True
@@ -82,8 +83,6 @@ class Start:
             if self._engine.database_away and not self._heartbeat.started:
                 self._database.revive()
         self._served_since = time.monotonic()
-        # A hundred thousand positions need not be looked through again and again while somebody waits for an answer.
-        set_aside()
         self._tell_ready()
 
     def _ends_within(self, ending: threading.Event, seconds: float) -> bool:
@@ -194,6 +193,9 @@ class Start:
         followers = {row["instance_id"] for row in manager.reads.all("followers")} | {manager.instance_id}
         self._is_first = precedence(manager.portfolio, followers)[0] == manager.instance_id
         self._pause = min(MOST_SECONDS, self._follow_every) * (1 if self._is_first else LATER)
+        if self._keep_warm:
+            # Dropped where it was lost, and planned anew where a table has changed: before the leader goes, not after.
+            manager.warm_up()
 
     def _register(self) -> None:
         if not self._heartbeat.started:

@@ -21,6 +21,8 @@ COUNT, LAYERS = 1_000, 10
 LEASE_SECONDS = 1
 BARS = 9  # a client of the story that sends nothing else
 ASK_SECONDS = 0.05
+# Of which no takeover is to take longer; a lease that has to run out comes before.
+WANTED_SECONDS = {"killed": 1.5, "asked to end": 0.1}
 HOW = {"killed": signal.SIGKILL, "asked to end": signal.SIGTERM, "paused": signal.SIGSTOP}
 _HOLD = (
     "import psycopg2, sys, time; connection = psycopg2.connect(sys.argv[1]); "
@@ -33,13 +35,18 @@ def takeover(host: Host) -> Comparisons:
     found = Comparisons("takeover")
     dsn = host.database()
     config = with_positions(host, dsn, COUNT, LAYERS)
+    slowest = dict.fromkeys(WANTED_SECONDS, 0.0)
     with _Instances(host, dsn, config).running() as instances:
         for number in range(-1, host.rounds):
             for name, how in HOW.items():
                 ours, raw = instances.taken_over(how) * 1000, _bare(host, dsn) * 1000
                 if number >= 0:
+                    slowest[name] = max(slowest.get(name, 0.0), ours / 1000)
                     limit = "a bare lock and a commit, its holder killed"
                     found.add(f"{name}, first decision", ours, raw, unit="ms", limit=limit)
+    for name, wanted in WANTED_SECONDS.items():
+        figure = f"{name}, the slowest"
+        found.add(figure, slowest[name] * 1000, wanted * 1000, unit="ms", limit="the target", target=1.0)
     found.notes["lease_seconds"] = LEASE_SECONDS
     found.notes["slowest answer of the one that ends, ms"] = round(max(instances.last_answers) * 1000, 1)
     return found
@@ -78,9 +85,9 @@ class _Instances:
                 self.last_answers.append(time.perf_counter() - asked)
         while True:
             self._decided(follower_url)
+            seconds = time.perf_counter() - begun
             if self._leads(follower_url):
                 break
-        seconds = time.perf_counter() - begun
         if how is signal.SIGSTOP:
             os.kill(leader.process.pid, signal.SIGCONT)
         leader.process.wait(30)

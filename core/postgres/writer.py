@@ -133,6 +133,18 @@ class Writer:
             self._commit(connection)
         return int(term)
 
+    def warm_up(self) -> None:
+        """Connect, and have the server plan what write() runs: the first batch need not wait for either. Raises Retryable."""
+        connection = self._ready()
+        with WATCHDOG.over(connection, self._limit):
+            try:
+                connection.autocommit = True
+                with translated(), connection.cursor() as cursor:
+                    # Plans it as EXECUTE would, and keeps the plan; nothing is run.
+                    cursor.execute("EXPLAIN (COSTS off) EXECUTE commit_batch ('{}')")
+            finally:
+                self._roll_back(connection)
+
     def close(self) -> None:
         """Close the connection; it is not opened again."""
         self._closed = True

@@ -48,7 +48,8 @@ GOLD: dict[str, Any] = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500
 @contextmanager
 def a_follower(dsn: str, **given: Any) -> Iterator[LiveTradingEngine]:
     with DatabaseStateManager(dsn, instance_id="follower") as manager:
-        engine = LiveTradingEngine(manager, without_waiting(), clock=Ticking(minutes(3)), answer_within=1.8, **given)
+        given = {"answer_within": 1.8, **given}
+        engine = LiveTradingEngine(manager, without_waiting(), clock=Ticking(minutes(3)), **given)
         engine.follow()
         try:
             yield engine
@@ -229,6 +230,25 @@ def test_what_waits_for_an_answer_gets_it_from_the_instance_that_takes_over(dsn)
         assert status_of(answers[0]) == "executed"
 
 
+def test_who_waits_for_the_instance_that_takes_over_hears_as_soon_as_it_has_decided(dsn, monkeypatch):
+    # Nobody looks again by himself before the test is over.
+    monkeypatch.setattr(following, "LOOK_UP_SECONDS", 60)
+    with an_engine(dsn):
+        pass
+    with a_follower(dsn, answer_within=60) as follower:
+        told: list[Any] = []
+        client = threading.Thread(target=lambda: told.append(follower.deliver(a_signal(timestamp=minutes(2)))))
+        client.start()
+        assert eventually(lambda: rows(dsn, "SELECT count(*) FROM signal_log") == [(1,)])
+        has_looked = threading.Event()
+        wait, look = following.News.wait, follower._inbox.look
+        monkeypatch.setattr(following.News, "wait", lambda *given: (has_looked.set(), wait(*given)))
+        monkeypatch.setattr(follower._inbox, "look", lambda: has_looked.wait(20) and look())
+        follower.start()
+        client.join(20)
+        assert [status_of(answer) for answer in told] == ["executed"]
+
+
 @contextmanager
 def starting(engine: LiveTradingEngine, dsn: str) -> Iterator[threading.Event]:
     """The engine's start, tried again and again beside the test until it leads or the event is set."""
@@ -246,6 +266,27 @@ def starting(engine: LiveTradingEngine, dsn: str) -> Iterator[threading.Event]:
         engine.stop()
         beat.stop()
         leads.release()
+
+
+def test_who_follows_has_the_connection_that_it_will_write_on_before_it_leads(dsn):
+    session = (
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'portfolio-manager main write follower'"
+        " AND datname = current_database()"
+    )
+    with an_engine(dsn, clock=Clock(minutes(3))) as leader, a_follower(dsn) as follower:
+        lock = PortfolioLock(dsn, "main", "the leader")
+        assert lock.try_to_hold()
+        with starting(follower, dsn):
+            assert eventually(lambda: len(rows(dsn, session)) == 1)
+            first = rows(dsn, session)
+            rows(dsn, f"SELECT pg_terminate_backend({first[0][0]})")
+            assert eventually(lambda: len(rows(dsn, session)) == 1 and rows(dsn, session) != first)
+            warm = rows(dsn, session)
+            leader.stop()
+            lock.give_up()
+            assert eventually(lambda: follower.serving)
+            assert status_of(follower.process_signal(a_signal(timestamp=minutes(2)))) == "executed"
+            assert rows(dsn, session) == warm
 
 
 def test_a_follower_that_is_stopped_leaves_no_thread_behind(dsn):

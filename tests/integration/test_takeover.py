@@ -164,6 +164,23 @@ def test_a_journal_of_a_newer_program_is_not_led_and_its_leader_not_disturbed(ds
     assert rows(dsn, "SELECT term FROM leadership") == term
 
 
+def test_warming_up_has_the_batch_planned_and_changes_nothing(dsn: str) -> None:
+    with an_engine(dsn, clock=Clock(minutes(3))) as leader, DatabaseStateManager(dsn, instance_id="other") as manager:
+        a_story(leader)
+        entries = rows(dsn, "SELECT count(*), max(term) FROM decision_journal")
+        manager.warm_up()
+        manager.warm_up()
+        connection = manager._writer._connection
+        assert connection is not None
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name, generic_plans, custom_plans FROM pg_prepared_statements")
+            assert cursor.fetchall() == [("commit_batch", 2, 0)]
+        assert rows(dsn, "SELECT count(*), max(term) FROM decision_journal") == entries
+        # The leader leads.
+        leader.command(MoveCapital(amount=Decimal(1000), request_id="twice"))
+        assert leader.serving
+
+
 def test_who_led_is_remembered_term_by_term(dsn: str) -> None:
     for _ in range(3):
         with an_engine(dsn, clock=Clock(minutes(3))):

@@ -177,6 +177,8 @@ class Start:
         self._pause = self._follow_every
         self._register()
         self._engine.follow()
+        # Whoever asks who could take the lead is told now.
+        self._heartbeat.beat()
         log.info("another instance leads; this one takes signals for it, and its place when it is gone")
 
     def _hand_over(self) -> None:

@@ -50,6 +50,8 @@ _DEFAULTS = {
 _OF_SEVERAL = ("connect_timeout", "target_session_attrs")
 _SESSION = (
     "-c timezone=UTC -c client_encoding=UTF8 -c statement_timeout=30s -c idle_in_transaction_session_timeout=3s "
+    # What is asked for is found by an index: workers, which a long history suggests, take longer to start than it to be read.
+    "-c max_parallel_workers_per_gather=0 "
     # The server notices a lost client as soon as the client a lost server: its locks go with it.
     "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2 -c tcp_user_timeout=3000"
 )

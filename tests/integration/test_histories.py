@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 
 from bench.history import STORY_SIGNALS, fill, tell_story
+from core.postgres.connections import connect
 from core.postgres.statements import statement
 from tests.queries import rows
 from tests.waiting import eventually
@@ -35,6 +36,17 @@ def rows_read(plan: dict[str, Any]) -> int:
         return within
     looked_at = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
     return within + int(looked_at * plan["Actual Loops"])
+
+
+def test_no_workers_are_started_for_what_is_read(dsn):
+    """A long history suggests them, and they take longer to start than the page to be read."""
+    with closing(connect(dsn, "main", "a reader")) as connection, connection.cursor() as cursor:
+        cursor.execute("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0")
+        for asked, workers in ((0, False), (2, True)):
+            if asked:
+                cursor.execute("SET max_parallel_workers_per_gather = %s", (asked,))
+            cursor.execute("EXPLAIN SELECT count(*) FROM signal_log")
+            assert any("Gather" in line for (line,) in cursor.fetchall()) is workers
 
 
 def count_on(dsn: str, limit: int = 1_000_000) -> list[tuple[Any, ...]]:

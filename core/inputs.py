@@ -4,7 +4,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from core.models import PortfolioState, Position, PyramidingState, Signal, require_utc
 from core.orders import Fill, OrderState
@@ -12,6 +12,13 @@ from core.orders import Fill, OrderState
 
 class _Input(Struct, frozen=True, kw_only=True, tag_field="kind"):
     pass
+
+
+class _Command(_Input, frozen=True, kw_only=True):
+    """`operator` is who gave it, by name; unset where it was the process' own token, or the program itself."""
+
+    request_id: str | None = None
+    operator: str | UnsetType = UNSET
 
 
 class SignalInput(_Input, frozen=True, kw_only=True, tag="signal"):
@@ -25,49 +32,43 @@ class SignalInput(_Input, frozen=True, kw_only=True, tag="signal"):
         require_utc("SignalInput", received_at=self.received_at)
 
 
-class Halt(_Input, frozen=True, kw_only=True, tag="halt"):
+class Halt(_Command, frozen=True, kw_only=True, tag="halt"):
     """Operator: no entries until resumed."""
 
-    request_id: str | None = None
     reason: str | None = None
 
 
-class Resume(_Input, frozen=True, kw_only=True, tag="resume"):
+class Resume(_Command, frozen=True, kw_only=True, tag="resume"):
     """Operator: entries again; with `instrument`, lift only that instrument's freeze."""
 
-    request_id: str | None = None
     instrument: str | None = None
 
 
-class Freeze(_Input, frozen=True, kw_only=True, tag="freeze"):
+class Freeze(_Command, frozen=True, kw_only=True, tag="freeze"):
     """Operator, or a mismatch with the broker: no entry of this instrument until it is resumed; exits go on."""
 
-    request_id: str | None = None
     instrument: str
     reason: str | None = None
 
 
-class ClosePositions(_Input, frozen=True, kw_only=True, tag="close"):
+class ClosePositions(_Command, frozen=True, kw_only=True, tag="close"):
     """Operator: close one position, or every one (`ALL`), at `price` or, without it, at each one's mark."""
 
-    request_id: str | None = None
     position_id: str
     price: Decimal | None = None
     reason: str = "OPERATOR"
 
 
-class MoveCapital(_Input, frozen=True, kw_only=True, tag="capital"):
+class MoveCapital(_Command, frozen=True, kw_only=True, tag="capital"):
     """Operator: a deposit (positive) or withdrawal (negative), in money."""
 
-    request_id: str | None = None
     amount: Decimal
     note: str | None = None
 
 
-class AdoptPosition(_Input, frozen=True, kw_only=True, tag="adopt"):
+class AdoptPosition(_Command, frozen=True, kw_only=True, tag="adopt"):
     """Operator: lots that the broker holds and we do not are a layer of ours from now on, entered at `price` (points)."""
 
-    request_id: str | None = None
     instrument: str
     layer: str
     lots: int
@@ -77,20 +78,18 @@ class AdoptPosition(_Input, frozen=True, kw_only=True, tag="adopt"):
     symbol: str | None = None
 
 
-class WriteOff(_Input, frozen=True, kw_only=True, tag="write_off"):
+class WriteOff(_Command, frozen=True, kw_only=True, tag="write_off"):
     """Operator: lots of ours (None: all) that the broker no longer holds are booked as sold at `price`, without an order."""
 
-    request_id: str | None = None
     position_id: str
     lots: int | None = None
     price: Decimal
     reason: str = "WRITTEN_OFF"
 
 
-class IgnoreFinding(_Input, frozen=True, kw_only=True, tag="ignore"):
+class IgnoreFinding(_Command, frozen=True, kw_only=True, tag="ignore"):
     """Operator: the broker's quantity minus ours, in its units, is none of ours and stays; 0 forgets what was accepted."""
 
-    request_id: str | None = None
     instrument: str
     difference: Decimal
 
@@ -157,13 +156,12 @@ class EndTry(_Input, frozen=True, kw_only=True, tag="try_over"):
     client_order_id: str
 
 
-class Roll(_Input, frozen=True, kw_only=True, tag="roll"):
+class Roll(_Command, frozen=True, kw_only=True, tag="roll"):
     """What is due to be rolled on `day` (the exchange's date), marked so; with `execute` the roll begins.
 
     `position_id`: that one, due or not.
     """
 
-    request_id: str | None = None
     day: date
     execute: bool = False
     position_id: str | None = None

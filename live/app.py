@@ -8,12 +8,14 @@ from flask.typing import ResponseReturnValue
 
 from core.postgres.patience import within
 from live.api import errors
-from live.api.operator import Operator
+from live.api.access import Access
+from live.api.operator import OperatorCommands
 from live.api.orders import orders_blueprint
 from live.api.positions import positions_blueprint
 from live.api.signals import signals_blueprint
 from live.api.status import health_blueprint, status_blueprint
 from live.metrics import Metrics
+from live.operators import Operators
 from live.portfolios import Portfolios
 from live.proxies import TrustedProxies, networks_of
 from live.short_cut import BEGUN
@@ -45,11 +47,12 @@ class Application(Flask):
 def create_app(
     portfolios: Portfolios,
     *,
-    operator_token: str,
+    operators: Operators,
+    session_secret: str,
     allowed_addresses: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
 ) -> Application:
-    """The application around the portfolios' engines.
+    """The application around the portfolios' engines. Sessions of browsers are signed with what `session_secret` gives.
 
     Where `allowed_addresses` (addresses or networks) is not empty, alerts come from there only; who they come from is what
     `trusted_proxies` say, where they connect. Raises ConfigurationError for an address that is none.
@@ -61,6 +64,8 @@ def create_app(
     if trusted:
         app.wsgi_app = TrustedProxies(app.wsgi_app, trusted)  # type: ignore[method-assign]  # Flask's own way
     errors.install(app)
+    access = Access(operators, secret=session_secret, trusts_proxies=bool(trusted))
+    access.install(app)
     metrics = Metrics(portfolios)
     app.webhook = Webhook(portfolios, metrics, allowed_addresses=allowed_addresses, trusted_proxies=trusted)
     app.register_blueprint(app.webhook.blueprint())
@@ -69,5 +74,5 @@ def create_app(
     app.register_blueprint(signals_blueprint(portfolios))
     app.register_blueprint(status_blueprint(portfolios))
     app.register_blueprint(health_blueprint(portfolios, metrics))
-    app.register_blueprint(Operator(portfolios, operator_token).blueprint())
+    app.register_blueprint(OperatorCommands(portfolios, access).blueprint())
     return app

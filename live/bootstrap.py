@@ -26,6 +26,7 @@ from live.database import database_to_be
 from live.engine import LiveTradingEngine
 from live.leadership import redis_client
 from live.logs import configure_logging, in_background
+from live.operators import OPERATORS_FILE, Operators
 from live.options import LiveOptions
 from live.order_desk import require_accounts_apart
 from live.service import Service
@@ -87,10 +88,11 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
     with ExitStack() as stack:
         _make_folder(options.data_dir)
         token = operator_token(options.data_dir, file_settings.operator_token)
+        operators = Operators(token, options.data_dir / OPERATORS_FILE)
         spools = [stack.enter_context(open_spool(options.data_dir / "spool", each.name)) for each in configured]
         database = stack.enter_context(database_to_be(options.data_dir, options.db_config, options.db_env, create=True))
         services: dict[str, Service] = {}
-        server = _server(options, file_settings, token, configured, services)
+        server = _server(options, file_settings, operators, token, configured, services)
         listener = Listener(database.dsn)
         stack.callback(listener.stop)
         shared = Shared(
@@ -164,7 +166,8 @@ def _make_folder(folder: Path) -> None:
 def _server(
     options: LiveOptions,
     file_settings: FileSettings,
-    token: str,
+    operators: Operators,
+    session_secret: str,
     configured: list[Configured],
     services: dict[str, Service],
 ) -> "Server":
@@ -189,7 +192,8 @@ def _server(
     }
     app = create_app(
         Portfolios(served),
-        operator_token=token,
+        operators=operators,
+        session_secret=session_secret,
         allowed_addresses=file_settings.allowed_addresses,
         trusted_proxies=file_settings.trusted_proxies,
     )

@@ -24,6 +24,8 @@ class TrustedProxies:
         """A request."""
         peer, forwarded = environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR", "")
         environ["REMOTE_ADDR"] = sender(peer, forwarded, self._trusted)
+        if is_in(address_of(peer), self._trusted) and environ.get("HTTP_X_FORWARDED_PROTO") == "https":
+            environ["wsgi.url_scheme"] = "https"
         return self._application(environ, start_response)
 
 

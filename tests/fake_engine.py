@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from werkzeug.test import TestResponse
@@ -17,6 +18,7 @@ from core.portfolio import Portfolio
 from live.answers import Answer, AnswerKind
 from live.app import Application, create_app
 from live.deliveries import Delivery
+from live.operators import Operators
 from live.portfolios import Portfolios, Served
 from live.reconcile import Finding
 from tests.builders import NOON, a_portfolio, a_position
@@ -200,6 +202,7 @@ def an_app(
     engine: FakeEngine,
     *,
     operator_token: str = TOKEN,
+    operators: Operators | None = None,
     allowed_addresses: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
     **options: Any,
@@ -207,7 +210,8 @@ def an_app(
     """The application around the fake as the only portfolio."""
     return create_app(
         Portfolios({engine.portfolio_name: served_by(engine, **options)}),
-        operator_token=operator_token,
+        operators=operators or Operators(operator_token, Path("none")),
+        session_secret=operator_token,
         allowed_addresses=allowed_addresses,
         trusted_proxies=trusted_proxies,
     )

@@ -60,6 +60,7 @@ class LiveProcess(Served):
         environment: Mapping[str, str] | None = None,
         checkout: Path = ROOT,
     ) -> None:
+        self._token_file = data_dir / "operator.token"
         self.log_file = data_dir.parent / f"{data_dir.name}.log"
         command = [
             sys.executable,
@@ -94,6 +95,11 @@ class LiveProcess(Served):
                 self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and JSON of a GET, which from another machine than its own needs a token."""
+        elsewhere = not self.url.startswith("http://127.0.0.1:")
+        return self.ask("GET", path, token=self._token_file.read_text().strip() if elsewhere else None)
 
     @property
     def port(self) -> int:

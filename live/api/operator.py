@@ -1,13 +1,12 @@
-"""The operator's commands, with his token: POST /halt, /resume, /capital, /handover, /reconcile and what settles a finding of it,
+"""The operators' commands: POST /halt, /resume, /capital, /handover, /reconcile and what settles a finding of it,
 /rollover, and below /positions and /orders."""
 
-import hmac
 from collections.abc import Callable
 from difflib import get_close_matches
 
 import structlog
 from flask import Blueprint, Response, g, request
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from core.findings import DIFFERENCES
 from core.inputs import ClosePositions, Command, FindingCommand, Freeze, Halt, MoveCapital, Resume, Roll
@@ -16,6 +15,7 @@ from core.numbers import MONEY_SCALE, money
 from core.orders import OrderState
 from core.strict_json import BodyRefused
 from live.answers import Answer, AnswerKind
+from live.api.access import Access
 from live.api.bodies import CommandBody
 from live.api.encoding import respond
 from live.api.errors import HttpRefused, malformed
@@ -24,6 +24,7 @@ from live.api.positions import find_position
 from live.api.queries import Query
 from live.api.told import told
 from live.brokers.port import BrokerAway, BrokerRefused, OutcomeUnknown
+from live.operators import Role
 from live.portfolios import Portfolios
 from live.ports import Engine
 
@@ -35,12 +36,16 @@ NOTE_LENGTH = 500  # capital_flows.note VARCHAR(500)
 _TOLD = ("reason", "position_id", "positions", "lots", "sizing")
 
 
-class Operator:
-    """The commands; each needs `Authorization: Bearer` with the token, on loopback too."""
+# All else is a trader's.
+_OF_ADMINISTRATORS = frozenset({"operator.capital", "operator.handover"})
 
-    def __init__(self, portfolios: Portfolios, token: str) -> None:
+
+class OperatorCommands:
+    """Each needs an operator of the right role, on loopback too."""
+
+    def __init__(self, portfolios: Portfolios, access: Access) -> None:
         self._portfolios = portfolios
-        self._token = token.encode()
+        self._access = access
 
     @property
     def _engine(self) -> Engine:
@@ -51,7 +56,7 @@ class Operator:
     def blueprint(self) -> Blueprint:
         """The routes of the commands."""
         blueprint = Blueprint("operator", __name__)
-        blueprint.before_request(self._require_token)
+        blueprint.before_request(self._require_operator)
         blueprint.post("/halt")(self.halt)
         blueprint.post("/resume")(self.resume)
         blueprint.post("/positions/<position_id>/close")(self.close)
@@ -107,7 +112,7 @@ class Operator:
             return respond({"status": "follower"})
         if not self._engine.give_lead_away():
             raise HttpRefused(409, "no_follower", "there is no other instance that follows and could lead")
-        log.info("operator's command", command="handover", remote=request.remote_addr)
+        log.info("operator's command", command="handover", operator=g.operator.shown, remote=request.remote_addr)
         return respond({"status": "handed_over"})
 
     def reconcile(self) -> Response:
@@ -194,26 +199,22 @@ class Operator:
             status=body["status"],
             reason=body.get("reason"),
             request_id=request_id,
+            operator=g.operator.shown,
             journal_seq=answer.journal_seq,
             remote=request.remote_addr,
         )
         return respond(body)
 
-    def _require_token(self) -> None:
+    def _require_operator(self) -> None:
         if request.method == "OPTIONS":  # tells the methods, does nothing
             return
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(errors="replace"), self._token):
-            log.warning("operator refused", path=request.path, remote=request.remote_addr)
-            raise HttpRefused(
-                401,
-                "unauthorized",
-                "the operator's token is required: `Authorization: Bearer TOKEN`",
-                headers={"WWW-Authenticate": 'Bearer realm="portfolio manager"'},
-            )
+        role = Role.ADMIN if request.endpoint in _OF_ADMINISTRATORS else Role.TRADER
+        g.operator = self._access.require(role)
         g.engine = Query(self._portfolios).engine
 
     def _carry_out(self, command: Command) -> Response:
+        if g.operator.name is not None:
+            command = replace(command, operator=g.operator.name)
         answer = self._engine.command(command)
         if answer.kind is AnswerKind.UNKNOWN and command.request_id is None:
             # Nothing tells a repeat of it from a second command.

@@ -64,6 +64,12 @@ def health_blueprint(portfolios: Portfolios, metrics: Metrics) -> Blueprint:
             return _readiness([query.engine])
         return _readiness([served.engine for served in portfolios])
 
+    @blueprint.get("/leader")
+    def show_leader() -> Response:
+        """Two words only: a balancer asks without a token."""
+        leads = Query(portfolios).engine.role == "leader"
+        return respond({"leader": leads}, 200 if leads else 503)
+
     @blueprint.get("/metrics")
     def show_metrics() -> Response:
         Query(portfolios)

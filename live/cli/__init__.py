@@ -34,6 +34,7 @@ _COMMANDS = {
     "write-off": "live.cli.findings:write_off",
     "ignore": "live.cli.findings:ignore",
     "rollover": "live.cli.rollover:rollover",
+    "operators": "live.cli.operators:operators",
 }
 
 

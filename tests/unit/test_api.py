@@ -28,6 +28,7 @@ from live.answers import Answer, AnswerKind
 from live.api.encoding import decimal_text, encode
 from live.app import create_app
 from live.brokers.port import BrokerAway
+from live.operators import Operators
 from live.portfolios import Portfolios
 from live.reconcile import Finding, FindingKind
 from live.secrets import TOKEN_FILE, is_loopback, operator_token, require_safe_bind
@@ -833,7 +834,7 @@ def two_portfolios() -> tuple[FlaskClient, FakeEngine, FakeEngine]:
     alpha, beta = FakeEngine(), FakeEngine()
     alpha.portfolio_name, beta.portfolio_name = "alpha", "beta"
     served = Portfolios({engine.portfolio_name: served_by(engine) for engine in (alpha, beta)})
-    return create_app(served, operator_token=TOKEN).test_client(), alpha, beta
+    return create_app(served, operators=Operators(TOKEN, Path("none")), session_secret=TOKEN).test_client(), alpha, beta
 
 
 def test_of_several_portfolios_a_request_names_one_and_other_names_are_not_told() -> None:

@@ -6,7 +6,7 @@ DATA_DIR ?= data
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help live test check format crash ha-demo bench clean
+.PHONY: help live test check format crash ha-demo bench docs clean
 
 help:
 	@echo "make live    start the engine on http://127.0.0.1:5000 (embedded PostgreSQL under ./$(DATA_DIR))"
@@ -14,6 +14,7 @@ help:
 	@echo "make crash   the crash matrix in full: kills, cuts, full disks, silent links, by seed (CRASH_SEED)"
 	@echo "make ha-demo a PostgreSQL cluster, two instances and a load: what clients see of a switchover and a kill"
 	@echo "make check   format, lint, types, import rules, SQL"
+	@echo "make docs    the guides as a site in site/"
 	@echo "make bench   all figures, each beside a raw limit of the same run (docs/performance.md)"
 
 $(VENV)/pyvenv.cfg:
@@ -52,8 +53,12 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench --json $(ARGS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -124,7 +124,7 @@ class Access:
     def _guard(self) -> ResponseReturnValue | None:
         endpoint = request.endpoint or ""
         # What is nowhere is told as such; what is asked of an address tells nothing either.
-        if not endpoint or endpoint in _FOR_ALL or endpoint.startswith("access.") or request.method == "OPTIONS":
+        if not endpoint or endpoint in _FOR_ALL or endpoint.startswith(_OF_THEIR_OWN) or request.method == "OPTIONS":
             return None
         if endpoint.endswith(".static") or self._is_local():
             return None

@@ -38,9 +38,8 @@ _SALT = b"portfolio manager, sessions of browsers"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _TOKEN_REQUIRED = "the operator's token is required: `Authorization: Bearer TOKEN`"  # noqa: S105 - a sentence
 # Who asks these shows himself otherwise, or need not.
-_FOR_ALL = frozenset(
-    {"webhook.webhook", "webhook.webhook_of", "health.show_alive", "health.show_ready", "health.show_leader"}
-)
+_FOR_ALL = frozenset({"health.show_alive", "health.show_ready", "health.show_leader"})
+_OF_THEIR_OWN = ("webhook.", "access.")
 
 
 class _Sessions(SecureCookieSessionInterface):

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
+from itertools import islice
 from typing import Any, ClassVar
 
 from waitress.channel import HTTPChannel
@@ -23,6 +24,12 @@ from live.api.errors import error_body
 from live.deliveries import CROWDED_SECONDS
 from live.short_cut import ARRIVED, BEGUN, Begin, Begun, Posted
 
+# So many connections are kept. For one more the one is closed that has been without a whole request for the longest.
+CONNECTION_LIMIT = 1000
+# Taken in one turn of the I/O thread, which looks at every connection: who connects behind a crowd does not wait for long.
+ACCEPTED_AT_ONCE = 100
+# Whose request began to arrive a moment ago is not closed for others: the rest of it is on its way.
+ARRIVING_SECONDS_SPARED = 0.2
 # TradingView hangs up after 3 s: what has not arrived after 5 is nobody's any more. A byte now and then does not help.
 ARRIVAL_SECONDS = 5.0
 # A healthy engine answers about 1,000 requests/s and more, so that many have waited half a second when they are served.
@@ -183,6 +190,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def _arriving(self) -> None:
         if self.arriving_since is None:
             self.arriving_since = time.monotonic()
+            self.server.began_to_arrive(self)
 
     def queued(self) -> None:
         """Note that a whole request has arrived and waits for a worker."""
@@ -218,6 +226,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             request.completed = True
             self.requests.append(request)
             self.server.add_task(self)
+
+    def may_be_closed(self, now: float) -> bool:
+        """Whether its place may be another's: nothing of it is being answered, and no request has just begun to arrive."""
+        is_new = self.arriving_since is not None and now - self.arriving_since < ARRIVING_SECONDS_SPARED
+        return not self.requests and not is_new
 
     @property
     def is_idle(self) -> bool:
@@ -258,6 +271,45 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         with self._trigger_lock:
             self._has_trigger = False
             self.trigger.close()
+
+    def began_to_arrive(self, channel: Channel) -> None:
+        """The first byte of a request came: its connection goes behind all others. Only for the I/O thread."""
+        number = channel.socket.fileno()
+        if self.active_channels.pop(number, None) is not None:
+            self.active_channels[number] = channel
+
+    def readable(self) -> bool:
+        """Whether to look for who connects."""
+        super().readable()  # which looks after the connections from time to time
+        return self.accepting and len(self.active_channels) < CONNECTION_LIMIT + ACCEPTED_AT_ONCE
+
+    def handle_accept(self) -> None:
+        """Take all who have connected, up to a bound."""
+        for _ in range(ACCEPTED_AT_ONCE):
+            before = len(self.active_channels)
+            super().handle_accept()
+            if len(self.active_channels) == before:
+                return
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more connections are held than are to be kept."""
+        return len(self.active_channels) > CONNECTION_LIMIT
+
+    def make_room(self) -> int:
+        """Close those above the limit that have been without a whole request for the longest; how many. Only for the I/O
+        thread, before it asks which connections have something to read: a closed one's number may be another's by then.
+
+        They stand in the order in which their requests began to arrive; one that dribbles its request keeps its place.
+        """
+        if not self.is_crowded:
+            return 0
+        now = time.monotonic()
+        closable = (channel for channel in self.active_channels.values() if channel.may_be_closed(now))
+        given_up = list(islice(closable, len(self.active_channels) - CONNECTION_LIMIT))
+        for channel in given_up:
+            channel.handle_close()
+        return len(given_up)
 
     def add_task(self, task: Channel) -> None:
         """Begin with a connection's request that has arrived, or queue it for a worker."""

@@ -15,12 +15,11 @@ from waitress.adjustments import Adjustments
 from waitress.task import ThreadedTaskDispatcher
 
 from core.errors import ConfigurationError
-from live.channel import ARRIVAL_SECONDS, Listener
+from live.channel import ARRIVAL_SECONDS, CONNECTION_LIMIT, Listener
 from live.short_cut import Begin
 
 # Workers wait for the writer's COMMIT, up to 2 s each, and a batch holds at most as many signals as there are workers.
 THREADS = 64
-CONNECTION_LIMIT = 1000
 BACKLOG = 2048
 IDLE_SECONDS = 60
 MAX_HEADER_BYTES = 16 * 1024
@@ -29,6 +28,8 @@ DRAINED_BODY_BYTES = 8 * 1024 * 1024
 DRAIN_SECONDS = 2.5
 _MOMENT = 0.05
 _FILES = 4096
+_NEVER = 2**31
+_SECONDS_BETWEEN_WARNINGS = 60.0
 
 WsgiApplication = Callable[..., Iterable[bytes]]
 log = structlog.get_logger("live.server")
@@ -57,6 +58,7 @@ class Server:
         self._drain_seconds = drain_seconds
         self._map: dict[int, Any] = {}
         self._stopping = False
+        self._quiet_until = 0.0
         sockets = _listening(host, port)
         self.port: int = sockets[0].getsockname()[1]
         self._workers = ThreadedTaskDispatcher()
@@ -95,10 +97,20 @@ class Server:
     def _turn(self, seconds: float) -> None:
         for listener in self._listeners:
             listener.turn()
+            self._told_of_closed(listener.make_room())
             seconds = listener.seconds_until_late(seconds)
-        if self._stopping:  # this thread may have been told so while it answered, when it needs no waking
+        # It may have been told to stop while it answered, when it needs no waking; and in a crowd there is room in a moment.
+        if self._stopping or any(listener.is_crowded for listener in self._listeners):
             seconds = min(seconds, _MOMENT)
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._map, count=1)
+
+    def _told_of_closed(self, connections: int) -> None:
+        """Say in the log, once a minute, that connections were closed for others."""
+        if connections and time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + _SECONDS_BETWEEN_WARNINGS
+            log.warning(
+                "too many connections: those without a request for the longest are closed", limit=CONNECTION_LIMIT
+            )
 
     def _drain(self) -> None:
         deadline = time.monotonic() + self._drain_seconds
@@ -130,7 +142,7 @@ def _settings(sockets: list[socket.socket], threads: int) -> Adjustments:
     return Adjustments(
         sockets=sockets,
         threads=threads,
-        connection_limit=CONNECTION_LIMIT,
+        connection_limit=_NEVER,  # there is one of our own: waitress', once reached, takes nobody until somebody leaves
         backlog=BACKLOG,
         channel_timeout=IDLE_SECONDS,
         cleanup_interval=1,  # how often deadlines are looked at

@@ -382,6 +382,71 @@ def test_two_hundred_silent_connections_starve_nobody(server: Server) -> None:
             connection.close()
 
 
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the server has closed it, or does so in a moment."""
+    connection.settimeout(1)
+    try:
+        return connection.recv(1000) == b""
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def test_above_the_limit_the_connection_longest_without_a_request_makes_room(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(channel, "CONNECTION_LIMIT", 3)
+    first, second, third = (connected(server) for _ in range(3))
+    for connection in (first, third, first):  # the second never says anything
+        connection.sendall(request(ALERT))
+        assert reply_of(connection)[0] == 200
+    second.sendall(b"POST /webhook HTTP/1.1\r\n")
+    time.sleep(2 * channel.ARRIVING_SECONDS_SPARED)
+    with connected(server) as fourth, connected(server) as fifth:
+        assert is_closed(second)
+        assert is_closed(third)
+        for connection in (first, fourth, fifth):
+            connection.sendall(request(ALERT))
+            assert reply_of(connection)[0] == 200
+    for connection in (first, second, third):
+        connection.close()
+    assert capsys.readouterr().err.count("too many connections") == 1
+
+
+def test_above_the_limit_a_connection_that_waits_for_its_answer_stays(
+    server: Server, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "CONNECTION_LIMIT", 1)
+    connections: list[socket.socket] = []
+    with stuck(engine) as release:
+        post_in(connections, server, 3)
+        wait_until(lambda: len(engine.signals) == 3)
+        with connected(server) as idle:
+            assert is_closed(idle)
+        release.set()
+        assert [reply_of(connection)[0] for connection in connections] == [200, 200, 200]
+    for connection in connections:
+        connection.close()
+
+
+def test_no_more_are_taken_while_too_many_wait_for_their_answers(
+    server: Server, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "CONNECTION_LIMIT", 1)
+    monkeypatch.setattr(channel, "ACCEPTED_AT_ONCE", 1)
+    connections: list[socket.socket] = []
+    with stuck(engine) as release:
+        post_in(connections, server, 4)
+        wait_until(lambda: len(engine.signals) == 2)
+        time.sleep(0.5)
+        assert len(engine.signals) == 2
+        release.set()
+        assert [reply_of(connection)[0] for connection in connections] == [200, 200, 200, 200]
+    for connection in connections:
+        connection.close()
+
+
 # --- shedding -----------------------------------------------------------------------------------------------------
 
 

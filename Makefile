@@ -6,7 +6,7 @@ DATA_DIR ?= data
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help live test check format crash ha-demo bench docs clean
+.PHONY: help live test check audit fuzz format crash ha-demo bench docs clean
 
 help:
 	@echo "make live    start the engine on http://127.0.0.1:5000 (embedded PostgreSQL under ./$(DATA_DIR))"
@@ -15,6 +15,8 @@ help:
 	@echo "make ha-demo a PostgreSQL cluster, two instances and a load: what clients see of a switchover and a kill"
 	@echo "make check   format, lint, types, import rules, SQL"
 	@echo "make docs    the guides as a site in site/"
+	@echo "make audit   known vulnerabilities of the pinned packages (needs pypi.org), and ruff's security rules"
+	@echo "make fuzz    a million bodies to the webhook, of every wrong kind: no 5xx, nothing changed, no growth"
 	@echo "make bench   all figures, each beside a raw limit of the same run (docs/performance.md)"
 
 $(VENV)/pyvenv.cfg:
@@ -27,6 +29,11 @@ $(VENV)/.installed: requirements.txt $(VENV)/pyvenv.cfg
 
 $(VENV)/.installed-dev: requirements-dev.txt requirements-ha.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(VENV)-audit/.installed: requirements-audit.txt $(VENV)/pyvenv.cfg
+	$(BIN)/python -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-audit.txt
 	@touch $@
 
 live: $(VENV)/.installed
@@ -49,6 +56,13 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint --disable-progress-bar migrations core
 
+audit: $(VENV)/.installed-dev $(VENV)-audit/.installed
+	$(BIN)/ruff check --select S .
+	$(BIN)/python -m tests.audit $(VENV)-audit/bin/pip-audit
+
+fuzz: $(VENV)/.installed-dev
+	FUZZ_FULL=1 $(BIN)/python -m pytest -s tests/fuzz $(ARGS)
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -61,4 +75,4 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench --json $(ARGS)
 
 clean:
-	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(VENV)-audit site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -58,6 +58,18 @@ class LeadershipSettings(Settled):
     redis_prefix: str = Field(default="portfolio-manager", min_length=1, max_length=60)
 
 
+Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,6}/(second|minute|hour|day)$")]
+
+
+class RateLimitSettings(Settled):
+    """How often an address, or a portfolio, may ask before it is answered 429; None: as often as it likes."""
+
+    per_address: Rate | None = None
+    per_portfolio: Rate | None = None
+    failed_secrets: Rate | None = None
+    failed_tokens: Rate | None = "30/minute"
+
+
 class FileSettings(BaseSettings):
     """The configuration file and `PORTFOLIO_` variables over it: Settings, and what only the shell needs."""
 
@@ -86,6 +98,7 @@ class FileSettings(BaseSettings):
     instruments: dict[str, dict[str, Any]] = Field(default_factory=dict)
     contracts: ContractFiles = ContractFiles()
     leadership: LeadershipSettings = LeadershipSettings()
+    rate_limits: RateLimitSettings = RateLimitSettings()
     # The shell's own, with secrets; it knows what may be in there.
     brokers: dict[str, Any] = Field(default={}, repr=False)
     # What is another for one portfolio, by its name.
@@ -170,7 +183,9 @@ class _AsGiven(FileSettings):
         return (init_settings,)
 
 
-_OF_THE_PROCESS = frozenset({"portfolios", "operator_token", "allowed_addresses", "trusted_proxies", "leadership"})
+_OF_THE_PROCESS = frozenset(
+    {"portfolios", "operator_token", "allowed_addresses", "trusted_proxies", "leadership", "rate_limits"}
+)
 
 
 def _in_capitals(values: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, request
 from flask.typing import ResponseReturnValue
 
+from core.config import RateLimitSettings
 from core.postgres.patience import within
 from live.api import errors
 from live.api.access import Access
@@ -18,6 +19,7 @@ from live.metrics import Metrics
 from live.operators import Operators
 from live.portfolios import Portfolios
 from live.proxies import TrustedProxies, networks_of
+from live.rate_limits import RateLimits
 from live.short_cut import BEGUN
 from live.webhook import BegunAlert, Webhook
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 # Of the two seconds that no request waits longer than, what is left is for the answer itself.
 READ_WITHIN_SECONDS = 1.8
+NO_OTHER_LIMITS = RateLimitSettings()
 
 
 class Application(Flask):
@@ -51,6 +54,7 @@ def create_app(
     session_secret: str,
     allowed_addresses: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
+    rate_limits: RateLimitSettings = NO_OTHER_LIMITS,
 ) -> Application:
     """The application around the portfolios' engines. Sessions of browsers are signed with what `session_secret` gives.
 
@@ -64,10 +68,11 @@ def create_app(
     if trusted:
         app.wsgi_app = TrustedProxies(app.wsgi_app, trusted)  # type: ignore[method-assign]  # Flask's own way
     errors.install(app)
-    access = Access(operators, secret=session_secret, trusts_proxies=bool(trusted))
+    limits = RateLimits(rate_limits)
+    access = Access(operators, limits.tokens, secret=session_secret, trusts_proxies=bool(trusted))
     access.install(app)
     metrics = Metrics(portfolios)
-    app.webhook = Webhook(portfolios, metrics, allowed_addresses=allowed_addresses, trusted_proxies=trusted)
+    app.webhook = Webhook(portfolios, metrics, limits, allowed_addresses=allowed_addresses, trusted_proxies=trusted)
     app.register_blueprint(app.webhook.blueprint())
     app.register_blueprint(positions_blueprint(portfolios))
     app.register_blueprint(orders_blueprint(portfolios))

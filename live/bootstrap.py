@@ -196,6 +196,7 @@ def _server(
         session_secret=session_secret,
         allowed_addresses=file_settings.allowed_addresses,
         trusted_proxies=file_settings.trusted_proxies,
+        rate_limits=file_settings.rate_limits,
     )
     return Server(app, options.host, options.port, begin=app.webhook.begin)
 

@@ -22,6 +22,7 @@ from live.metrics import Metrics
 from live.portfolios import Portfolios, Served
 from live.ports import Engine
 from live.proxies import Networks, address_of, is_in, networks_of, sender
+from live.rate_limits import RateLimits
 from live.short_cut import ARRIVED, Posted
 
 log = structlog.get_logger("live.webhook")
@@ -65,12 +66,14 @@ class Webhook:
         self,
         portfolios: Portfolios,
         metrics: Metrics,
+        limits: RateLimits,
         *,
         allowed_addresses: Collection[str] = (),
         trusted_proxies: Networks = (),
     ) -> None:
         self._portfolios = portfolios
         self._metrics = metrics
+        self._limits = limits
         self._allowed = networks_of(allowed_addresses, "allowed_addresses")
         self._trusted = trusted_proxies
 
@@ -92,14 +95,20 @@ class Webhook:
         if len(body) > _READ_AT_ONCE_BYTES:
             return None
         remote = sender(posted.peer, posted.headers.get("X_FORWARDED_FOR", ""), self._trusted)
+        counted_for = None
         with suppress(BodyRefused, HttpRefused):
+            self._limits.count_address(remote)
             _require_no_web_page(posted.headers.get("ORIGIN"), posted.headers.get("SEC_FETCH_SITE"))
             self._require_address(remote)
+            self._limits.secrets.require(remote)
             served, alert = self._read(body, [portfolio] if portfolio else [])
             engine = served.engine
+            counted_for = engine.portfolio_name
+            self._limits.count_portfolio(counted_for)
             delivery = engine.begin(alert.signal, alert.payload, when_done)
             if delivery is not None:
                 return BegunAlert(engine=engine, alert=alert, delivery=delivery, remote=remote, metrics=self._metrics)
+        self._limits.take_back(remote, counted_for)
         return None
 
     @staticmethod
@@ -113,26 +122,39 @@ class Webhook:
         try:
             served, alert = self._accepted(portfolio)
         except (BodyRefused, HttpRefused) as error:
-            status = status_of(error) if isinstance(error, BodyRefused) else error.status
-            self._metrics.refused(error.code)
-            log.warning(
-                "alert refused",
-                status=status,
-                code=error.code,
-                field=error.field,
-                message=str(error),
-                remote=request.remote_addr,
-            )
-            raise HttpRefused(status, error.code, str(error), field=error.field) from None
+            raise self._refused(error) from None
         arrived = request.environ.get(ARRIVED) or time.monotonic()
         engine = served.engine
         answer = engine.deliver(alert.signal, alert.payload)
         return _response(_told(engine, alert, answer, request.remote_addr, self._metrics, arrived), answer)
 
     def _accepted(self, portfolio: str | None) -> tuple[Served, Alert]:
+        remote = request.remote_addr
+        self._limits.count_address(remote)
         _require_no_web_page(request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site"))
-        self._require_address(request.remote_addr)
-        return self._read(read_body(), [portfolio, *request.args.getlist("portfolio")])
+        self._require_address(remote)
+        self._limits.secrets.require(remote)
+        served, alert = self._read(read_body(), [portfolio, *request.args.getlist("portfolio")])
+        self._limits.count_portfolio(served.engine.portfolio_name)
+        return served, alert
+
+    def _refused(self, error: BodyRefused | HttpRefused) -> HttpRefused:
+        """The answer to an alert that is not taken, which is logged and counted."""
+        refused = error
+        if isinstance(refused, BodyRefused):
+            refused = HttpRefused(status_of(refused), refused.code, str(refused), field=refused.field)
+        if refused.status == 401:
+            self._limits.secrets.failed(request.remote_addr)
+        self._metrics.refused(refused.code)
+        log.warning(
+            "alert refused",
+            status=refused.status,
+            code=refused.code,
+            field=refused.field,
+            message=str(refused),
+            remote=request.remote_addr,
+        )
+        return refused
 
     def _read(self, body: bytes, named: Sequence[str | None]) -> tuple[Served, Alert]:
         """What path, query and body say of the portfolio has to agree, and to be one that is served."""

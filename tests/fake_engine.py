@@ -1,7 +1,7 @@
 """An engine for tests of the HTTP shell: answers what it is told to, and remembers what it was asked."""
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
+from core.config import RateLimitSettings
 from core.errors import DatabaseAway
 from core.fingerprint import fingerprint_of
 from core.inputs import Command, SignalInput
@@ -205,6 +206,7 @@ def an_app(
     operators: Operators | None = None,
     allowed_addresses: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
+    rate_limits: Mapping[str, str | None] | None = None,
     **options: Any,
 ) -> Application:
     """The application around the fake as the only portfolio."""
@@ -214,6 +216,7 @@ def an_app(
         session_secret=operator_token,
         allowed_addresses=allowed_addresses,
         trusted_proxies=trusted_proxies,
+        rate_limits=RateLimitSettings(**(rate_limits or {})),
     )
 
 

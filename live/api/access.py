@@ -22,6 +22,7 @@ from itsdangerous import URLSafeTimedSerializer
 from live.api.encoding import respond
 from live.api.errors import HttpRefused
 from live.operators import Operator, Operators, Role
+from live.rate_limits import FailureLimit
 from live.secrets import is_loopback
 
 log = structlog.get_logger("live.access")
@@ -70,8 +71,9 @@ class Access:
     """Installed in an application, it stands before every request of it. `trusts_proxies`: whom a request came from is known
     through them."""
 
-    def __init__(self, operators: Operators, *, secret: str, trusts_proxies: bool) -> None:
+    def __init__(self, operators: Operators, failures: FailureLimit, *, secret: str, trusts_proxies: bool) -> None:
         self._operators = operators
+        self._failures = failures
         # Of the process' token: with the same one instances know each other's sessions, and another one ends them all.
         self._sessions = _Sessions(secret)
         self._trusts_proxies = trusts_proxies
@@ -140,7 +142,15 @@ class Access:
 
     def _by_token(self) -> Operator | None:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        return self._operators.of_token(given.strip()) if scheme.lower() == "bearer" else None
+        return self._of_token(given) if scheme.lower() == "bearer" else None
+
+    def _of_token(self, given: str) -> Operator | None:
+        """Whose token that is; HttpRefused 429 where too many wrong ones came from there."""
+        self._failures.require(request.remote_addr)
+        operator = self._operators.of_token(given.strip())
+        if operator is None:
+            self._failures.failed(request.remote_addr)
+        return operator
 
     def _by_session(self) -> Operator | None:
         key, known_as = session.get("key"), session.get("id")
@@ -175,7 +185,7 @@ class Access:
         """A session for who has a token."""
         if request.headers.get("Sec-Fetch-Site") not in (None, "same-origin", "none"):
             raise HttpRefused(403, "web_page", "a session is not opened from another site's page")
-        operator = self._operators.of_token(request.form.get("token", "").strip())
+        operator = self._of_token(request.form.get("token", ""))
         if operator is None:
             log.warning("operator refused", path=request.path, remote=request.remote_addr)
             return self._page(refused=True)

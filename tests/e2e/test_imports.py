@@ -18,6 +18,7 @@ UNUSED = {
     "exchange_calendars",
     "fakeredis",
     "httpx",
+    "limits",
     "numpy",
     "pandas",
     "pandas_market_calendars",

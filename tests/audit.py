@@ -1,7 +1,7 @@
 """`make audit`: what is known against the pinned packages. Run as `python -m tests.audit PIP_AUDIT`.
 
-pip-audit says `No known vulnerabilities found` where its service knew none of the packages. Here it is good only if every package was
-looked up. Exit code: 0 nothing is known, 1 something is, 2 that cannot be told.
+pip-audit says `No known vulnerabilities found` where its service knew none of the packages. Here that is good only if every
+package was looked up. Exit code: 0 nothing is known, 1 something is, 2 that cannot be told.
 """
 
 import json

@@ -153,7 +153,13 @@ class _Readiness:
 
 def _redis(file_settings: FileSettings) -> Any | None:
     url = file_settings.leadership.redis_url
-    return None if url is None else redis_client(url)
+    try:
+        return None if url is None else redis_client(url)
+    except ValueError:
+        # Not its words: they show a part of the address, and the password may be in it.
+        raise ConfigurationError(
+            "`leadership.redis_url` cannot be read; a password's `/`, `#`, `?`, `@` and `%` are written %2F, %23, %3F, %40, %25"
+        ) from None
 
 
 def _make_folder(folder: Path) -> None:

@@ -123,9 +123,11 @@ class Proxy:
             self._start(self._downstream, client, server, state)
 
     def _reach_server(self) -> socket.socket | None:
-        server = socket.socket(socket.AF_UNIX)
+        host, port = self._target["host"], self._target.get("port", "5432")
+        by_socket = host.startswith("/")
+        server = socket.socket(socket.AF_UNIX if by_socket else socket.AF_INET)
         try:
-            server.connect(f"{self._target['host']}/.s.PGSQL.{self._target.get('port', '5432')}")
+            server.connect(f"{host}/.s.PGSQL.{port}" if by_socket else (host, int(port)))
         except OSError:
             server.close()
             return None

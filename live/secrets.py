@@ -3,6 +3,7 @@
 import os
 import secrets
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,6 +14,8 @@ TOKEN_FILE = "operator.token"  # noqa: S105 - the file's name
 _TOKEN_BYTES = 32
 _MIN_TOKEN_LENGTH = 16
 _MAX_TOKEN_LENGTH = 1000
+# What is shown of a value is cut: of a secret in it less than this may stand at the end.
+_PIECE = 8
 _TOO_WIDE = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -105,3 +108,13 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def holds_a_part(text: str, given: Iterable[str | None]) -> bool:
+    """Whether a piece of one of these secrets stands in a text, as it does where a broken body makes it another field's value."""
+    return any(
+        secret[start : start + _PIECE] in text
+        for secret in given
+        if secret is not None
+        for start in range(max(1, len(secret) - _PIECE + 1))
+    )

@@ -23,6 +23,7 @@ from live.portfolios import Portfolios, Served
 from live.ports import Engine
 from live.proxies import Networks, address_of, is_in, networks_of, sender
 from live.rate_limits import RateLimits
+from live.secrets import holds_a_part
 from live.short_cut import ARRIVED, Posted
 
 log = structlog.get_logger("live.webhook")
@@ -143,6 +144,10 @@ class Webhook:
         refused = error
         if isinstance(refused, BodyRefused):
             refused = HttpRefused(status_of(refused), refused.code, str(refused), field=refused.field)
+        if holds_a_part(f"{refused} {refused.field}", (served.webhook_secret for served in self._portfolios)):
+            refused = HttpRefused(
+                refused.status, refused.code, "what is wrong is not shown: a part of the secret is in it"
+            )
         if refused.status == 401:
             self._limits.secrets.failed(request.remote_addr)
         self._metrics.refused(refused.code)

@@ -258,3 +258,21 @@ def test_right_tokens_are_not_counted() -> None:
 def test_the_limit_of_tokens_can_be_taken_away() -> None:
     app = an_app(FakeEngine(), rate_limits={"failed_tokens": None})
     assert {halt(app, "a wrong one, long enough", OTHER).status_code for _ in range(50)} == {401}
+
+
+def test_who_guesses_tokens_at_the_login_is_not_listened_to_either() -> None:
+    client = an_app(FakeEngine(), rate_limits={"failed_tokens": "3/hour"}).test_client()
+
+    def log_in(token: str, address: str) -> int:
+        return client.post("/login", data={"token": token}, environ_base={"REMOTE_ADDR": address}).status_code
+
+    assert [log_in("a wrong one, long enough", OTHER) for _ in range(4)] == [401, 401, 401, 429]
+    assert log_in(TOKEN, OTHER) == 429
+    assert log_in(TOKEN, TRADINGVIEW) == 303
+
+
+def test_who_gives_no_token_is_not_counted_as_wrong() -> None:
+    app = an_app(FakeEngine(), rate_limits={"failed_tokens": "1/hour"})
+    looks = [app.test_client().get("/status", environ_base={"REMOTE_ADDR": OTHER}).status_code for _ in range(5)]
+    assert looks == [401] * 5
+    assert halt(app, TOKEN, OTHER).status_code == 200

@@ -213,6 +213,33 @@ def test_a_configured_secret_has_to_be_in_the_body(engine: FakeEngine, given_sec
     assert SECRET not in repr(logs) + repr(engine.signals)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"timestamp": SECRET},
+        {"timestamp": f"2026-01-14T06:15:00Z ... {'x' * 25}{SECRET}"},
+        {"price": SECRET, "secret": 1},
+        {"portfolio": SECRET},
+        {"type": f"{SECRET}ENTRY"},
+        {"instrument": SECRET},
+    ],
+    ids=["a value", "cut", "another one", "the portfolio", "a part of it", "the instrument"],
+)
+def test_a_secret_that_a_broken_body_puts_elsewhere_is_not_shown(engine: FakeEngine, changes: dict[str, Any]) -> None:
+    client = an_app(engine, webhook_secret=SECRET).test_client()
+    with capture_logs() as logs:
+        response = send(client, body_of(**{"secret": SECRET, **changes}))
+    assert response.status_code in (400, 404)
+    assert error_of(response)["message"]
+    for start in range(len(SECRET) - 7):
+        assert SECRET[start : start + 8] not in response.text + repr(logs)
+
+
+def test_what_a_broken_body_says_elsewhere_is_shown(engine: FakeEngine) -> None:
+    client = an_app(engine, webhook_secret=SECRET).test_client()
+    assert "half past six" in error_of(send(client, body_of(secret=SECRET, timestamp="half past six")))["message"]
+
+
 def test_without_a_configured_secret_one_in_the_body_is_dropped(client: FlaskClient, engine: FakeEngine) -> None:
     assert send(client, body_of(secret=SECRET)).status_code == 200
     assert "secret" not in engine.signals[0][1]

@@ -19,16 +19,14 @@ from core.fingerprint import fingerprint_of
 from core.mapping import read_alerts
 from core.postgres.journal_stream import journal_stream
 from core.profiles import profile_named
-from live.app import create_app
 from live.engine import LiveTradingEngine
 from live.inbox import hand_over
-from live.portfolios import Portfolios, Served
 from live.replay.alert_lines import read_alerts as read_recorded
 from live.spool import Spool
 from live.verify import verify
 from tests.builders import NOON, minutes
 from tests.engines import Clock, an_engine, rows_as_portfolio, without_waiting
-from tests.fake_engine import TOKEN
+from tests.fake_engine import an_app
 from tests.queries import rows
 from tests.waiting import eventually
 
@@ -72,14 +70,8 @@ def serving(dsn: str, **given: Any) -> Iterator[tuple[FlaskClient, LiveTradingEn
 
 
 def client_of(engine: LiveTradingEngine) -> FlaskClient:
-    served = Served(
-        engine_now=lambda: engine,
-        instruments=lambda: default_settings().instruments,
-        naive_timezone=UTC,
-        secrets=None,
-        intake=PROFILE,
-    )
-    return create_app(Portfolios({"main": served}), operator_token=TOKEN).test_client()
+    options = {"instruments": lambda: default_settings().instruments, "naive_timezone": UTC}
+    return an_app(engine, **options, intake=PROFILE).test_client()
 
 
 def told(response: TestResponse) -> list[str]:

@@ -132,6 +132,13 @@ def test_the_secret_in_the_address_lets_an_alert_in(engine: FakeEngine, path: st
     assert begun(engine, BASE_ENTRY, path, secrets=protected("path")) is not None
 
 
+def test_a_sender_from_elsewhere_needs_no_operators_token(engine: FakeEngine) -> None:
+    client = an_app(engine, secrets=protected("path")).test_client()
+    elsewhere = {"REMOTE_ADDR": "52.89.214.238"}
+    response = client.post(f"/webhook/main/{SECRET}", data=body(BASE_ENTRY), environ_overrides=elsewhere)
+    assert response.status_code == 200
+
+
 @pytest.mark.parametrize(
     "path, status",
     [

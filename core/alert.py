@@ -12,6 +12,7 @@ from typing import Any, Never, TypeVar
 from core.models import (
     ALL_LAYERS,
     ENTRIES,
+    NEXT_LAYER,
     PRICE_LIMIT,
     MarketPosition,
     Signal,
@@ -36,6 +37,7 @@ __all__ = ["Alert", "AlertRefused", "parse_alert", "canonical_payload", "KNOWN_F
 
 MAX_LOTS = 10**9 - 1  # fits INTEGER
 MAX_SEQUENCE = 10**15 - 1  # exact in every JSON reader
+MAX_ID = 200
 YEARS = range(2000, 2101)
 
 KNOWN_FIELDS = (
@@ -58,6 +60,7 @@ KNOWN_FIELDS = (
     "position_size",
     "market_position",
     "trade_number",
+    "alert_id",
 )
 
 _ENTRY_NEEDS = frozenset({"position", "stop", "atr", "er"})
@@ -70,10 +73,11 @@ _NEEDS = {
 
 _AS_LISTED_ENTRY_NEEDS = frozenset({"position", "lots"})
 
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+PLACEHOLDER = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _INSTRUMENT = re.compile(r"[A-Za-z0-9_]{1,29}", re.ASCII)
 _PORTFOLIO = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,29}", re.ASCII)
 _LAYER = re.compile(r"(long|short)_([1-9])", re.ASCII | re.IGNORECASE)
+_NEXT_LAYER = re.compile(rf"(long|short)_{NEXT_LAYER}", re.ASCII | re.IGNORECASE)
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?"
     r" ?(?:([Zz])|([+-])([01]\d|2[0-3])(?::?([0-5]\d))?)?",
@@ -84,6 +88,9 @@ _PRICE_DIGITS = 10  # before the point: NUMERIC(18,8)
 _SAFE_INTEGER_LENGTH = 15
 _SUGGESTIONS_FROM = 50
 _NEAR = 0.6
+
+# How senders call what is to stay hidden.
+_SECRETS = ("secret", "password", "passphrase", "apikey", "token")
 
 T = TypeVar("T")
 
@@ -98,7 +105,8 @@ class Alert:
 
     `payload` is JSON-able, equal for two bodies that mean the same, free of secrets and, but for its size, a valid
     body: known fields canonical (absent where null), unknown ones as they came, fractions as strings.
-    `warnings` are the names of the unknown fields.
+    `warnings` are the names of the unknown fields, `secret_field` is how its sender calls the secret; `mapped`: it came in
+    another shape than ours.
     """
 
     signal: Signal
@@ -106,6 +114,8 @@ class Alert:
     secret: str | None = field(default=None, repr=False)
     payload: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    secret_field: str = "secret"  # noqa: S105 - a field's name
+    mapped: bool = False
 
 
 def parse_alert(
@@ -124,6 +134,20 @@ def parse_alert(
     an entry needs its lots, and neither stop nor ATR nor ER. `max_bytes` None: a body that was taken once is taken again.
     """
     given = read_object(body, AlertRefused, max_bytes=max_bytes)
+    return alert_of(
+        given, instruments=instruments, naive_timezone=naive_timezone, max_layers=max_layers, as_listed=as_listed
+    )
+
+
+def alert_of(
+    given: Mapping[str, Any],
+    *,
+    instruments: Collection[str],
+    naive_timezone: tzinfo,
+    max_layers: int = 6,
+    as_listed: bool = False,
+) -> Alert:
+    """The same of an object that was read already."""
     _refuse_placeholders(given)
     unknown = tuple(name for name in given if name not in KNOWN_FIELDS)
     fields = _Fields(given, unknown, frozenset())
@@ -137,7 +161,7 @@ def parse_alert(
         signal=signal,
         portfolio=portfolio,
         secret=secret,
-        payload=canonical_payload(signal, portfolio) | _kept({name: given[name] for name in unknown}),
+        payload=canonical_payload(signal, portfolio) | kept_as_it_came({name: given[name] for name in unknown}),
         warnings=unknown,
     )
 
@@ -168,6 +192,7 @@ def canonical_payload(signal: Signal, portfolio: str | None = None) -> dict[str,
         "seq": signal.seq,
         "position_size": signal.position_size,
         "market_position": None if signal.market_position is None else signal.market_position.value,
+        "alert_id": signal.alert_id,
     }
     return {name: _canonical(value) for name, value in values.items() if value is not None}
 
@@ -181,7 +206,7 @@ def _refuse_placeholders(given: Mapping[str, Any]) -> None:
     for name in KNOWN_FIELDS:
         value = given.get(name)
         # The secret may hold what it likes: it is compared, never read, and must not be echoed.
-        if name != "secret" and isinstance(value, str) and (found := _PLACEHOLDER.search(value)):
+        if name != "secret" and isinstance(value, str) and (found := PLACEHOLDER.search(value)):
             raise AlertRefused(
                 f"`{name}` holds the placeholder {printable(found[0])}, which was not filled in: check its spelling",
                 field=name,
@@ -258,6 +283,7 @@ def _signal(
         seq=fields.optional("seq", partial(_whole, most=MAX_SEQUENCE)),
         position_size=position_size,
         market_position=market_position,
+        alert_id=fields.optional("alert_id", _identity),
     )
 
 
@@ -312,11 +338,13 @@ def _layer(name: str, value: Any, *, signal_type: SignalType, max_layers: int) -
         SignalType.PYRAMID: (
             2,
             max_layers,
-            f"Long_2 to Long_{max_layers} or Short_2 to Short_{max_layers} for a PYRAMID",
+            f"Long_2 to Long_{max_layers}, Short_2 to Short_{max_layers}, Long_next or Short_next for a PYRAMID",
         ),
     }.get(
         signal_type, (1, max_layers, f"Long_1 to Long_{max_layers}, Short_1 to Short_{max_layers} or ALL for an EXIT")
     )
+    if signal_type is SignalType.PYRAMID and _NEXT_LAYER.fullmatch(text):
+        return text.capitalize()
     if not _LAYER.fullmatch(text) or not first <= layer_number(text) <= last:
         _refuse(name, rule, value)
     return text.capitalize()
@@ -333,6 +361,13 @@ def _portfolio(name: str, value: Any) -> str:
     if not _PORTFOLIO.fullmatch(text):
         _refuse(name, "a letter and up to 29 letters, digits or underscores", value)
     return text.lower()
+
+
+def _identity(name: str, value: Any) -> str:
+    text = value.text if isinstance(value, NumberLiteral) else _text(name, value)
+    if len(text) > MAX_ID:
+        raise AlertRefused(f"`{name}` is longer than {MAX_ID} characters", field=name)
+    return text
 
 
 def _text(name: str, value: Any) -> str:
@@ -434,23 +469,24 @@ def _canonical(value: datetime | Decimal | str | int) -> str | int:
             return value
 
 
-def _kept(value: Any) -> Any:
-    """An unknown field as it came: fractions, and integers not exact in every reader, as strings; secrets dropped."""
+def kept_as_it_came(value: Any) -> Any:
+    """What is no field of ours, as it came: fractions, and integers not exact in every reader, as strings; secrets dropped."""
     match value:
         case NumberLiteral(text):
             is_small_integer = text.lstrip("-").isdigit() and len(text) <= _SAFE_INTEGER_LENGTH
             return int(text) if is_small_integer else text
         case dict():
-            return {name: _kept(member) for name, member in value.items() if not _is_secret(name)}
+            return {name: kept_as_it_came(member) for name, member in value.items() if not _is_secret(name)}
         case list():
-            return [_kept(member) for member in value]
+            return [kept_as_it_came(member) for member in value]
         case _:
             return value
 
 
 def _is_secret(name: str) -> bool:
     # Also `webhook_secret` and the like: what the caller meant to hide is not kept under a name we do not know.
-    return "secret" in name.lower()
+    plain = name.lower().replace("_", "").replace("-", "").replace(" ", "")
+    return any(word in plain for word in _SECRETS)
 
 
 # --- words of refusal ---------------------------------------------------------------------------------------------

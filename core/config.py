@@ -8,19 +8,23 @@ from decimal import Decimal
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from core.contracts import INSTRUMENT_NAME, PositiveMoney, Settled
 from core.errors import ConfigurationError
-from core.settings import Drawdown, Execution, Limits, PaperFills, Pyramiding, Settings, Sizing, Timing
+from core.settings import Drawdown, Execution, Limits, PaperFills, Pyramiding, Seconds, Settings, Sizing, Timing
 from core.trading_calendar import Clock
+
+if TYPE_CHECKING:
+    from core.profiles import Profile
 
 PORTFOLIO_NAME = r"[a-z][a-z0-9_]{0,29}"
 DEFAULT_INSTRUMENTS = Path(__file__).parent / "data" / "instruments.json"
+SecretPlace = Literal["body", "path", "signature"]
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -45,6 +49,16 @@ class ContractFiles(Settled):
     rules: Path | None = None
     calendar: Path | None = None
     roll_at: Clock | None = None
+
+
+class IntakeSettings(Settled):
+    """Alerts of another shape than ours: the profile that reads them, by name, and profiles of one's own (core.profiles).
+
+    None: alerts are of our own shape only.
+    """
+
+    profile: str | None = None
+    profiles: dict[str, dict[str, Any]] = Field(default={})
 
 
 LONGEST_LEASE_SECONDS = 60
@@ -86,6 +100,12 @@ class FileSettings(BaseSettings):
     allowed_addresses: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     webhook_secret: str | None = Field(default=None, min_length=8, repr=False)
+    webhook_secret_file: Path | None = None
+    webhook_secret_previous: str | None = Field(default=None, min_length=8, repr=False)
+    webhook_secret_previous_file: Path | None = None
+    webhook_secret_previous_until: AwareDatetime | None = None
+    webhook_secret_in: tuple[SecretPlace, ...] = Field(default=("body",), min_length=1)
+    webhook_signature_seconds: Seconds = Decimal(300)
     operator_token: str | None = Field(default=None, min_length=16, repr=False)
     limits: Limits = Limits()
     drawdown: Drawdown = Drawdown()
@@ -99,6 +119,7 @@ class FileSettings(BaseSettings):
     contracts: ContractFiles = ContractFiles()
     leadership: LeadershipSettings = LeadershipSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
+    intake: IntakeSettings = IntakeSettings()
     # The shell's own, with secrets; it knows what may be in there.
     brokers: dict[str, Any] = Field(default={}, repr=False)
     # What is another for one portfolio, by its name.
@@ -118,6 +139,18 @@ class FileSettings(BaseSettings):
             if ip_network(address).prefixlen == 0:
                 raise ValueError(f"{address} trusts everybody: whoever connects could say that he is somebody else")
         return addresses
+
+    @model_validator(mode="after")
+    def _secrets_fit_together(self) -> Self:
+        for name in _SECRETS:
+            if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
+                raise ValueError(f"{name} and {name}_file are both given: a secret is in one place")
+        previous = self.webhook_secret_previous or self.webhook_secret_previous_file
+        if (previous is None) != (self.webhook_secret_previous_until is None):
+            raise ValueError("webhook_secret_previous and webhook_secret_previous_until go together")
+        if previous is not None and self.webhook_secret is None and self.webhook_secret_file is None:
+            raise ValueError("webhook_secret_previous is before webhook_secret, which is not given")
+        return self
 
     @field_validator("naive_timezone")
     @classmethod
@@ -150,8 +183,16 @@ class FileSettings(BaseSettings):
         source = f"`portfolios.{portfolio}`"
         for name in own.keys() & _OF_THE_PROCESS:
             raise ConfigurationError(f"{source}: `{name}` is of the whole process, and not set for one portfolio")
-        common = self.model_dump(exclude_unset=True, exclude={"portfolios"})
-        return validated(_AsGiven, _merged(_in_capitals(common), _in_capitals(own)), source)
+        common = self.model_dump(exclude_unset=True, exclude={"portfolios", *_replaced_secrets(own)})
+        return validated(_AsGiven, merged(_in_capitals(common), _in_capitals(own)), source)
+
+    def intake_profile(self) -> "Profile | None":
+        """How alerts of another shape become ours; None where there are none. Raises ConfigurationError."""
+        from core.profiles import profile_named
+
+        for name in self.intake.profiles:
+            profile_named(name, self.intake.profiles)  # what is wrong with one is told before it is used
+        return None if self.intake.profile is None else profile_named(self.intake.profile, self.intake.profiles)
 
     @property
     def settings(self) -> Settings:
@@ -183,6 +224,17 @@ class _AsGiven(FileSettings):
         return (init_settings,)
 
 
+_SECRETS = ("webhook_secret", "webhook_secret_previous")
+
+
+def _replaced_secrets(own: dict[str, Any]) -> set[str]:
+    """What is said of secrets for all, and not for a portfolio with its own: not even for a while."""
+    previous = {f"webhook_secret_previous{ending}" for ending in ("", "_file", "_until")}
+    if own.keys() & {"webhook_secret", "webhook_secret_file"}:
+        return {"webhook_secret", "webhook_secret_file", *previous}
+    return previous if own.keys() & previous else set()
+
+
 _OF_THE_PROCESS = frozenset(
     {"portfolios", "operator_token", "allowed_addresses", "trusted_proxies", "leadership", "rate_limits"}
 )
@@ -196,12 +248,12 @@ def _in_capitals(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "instruments": {str(name).upper(): given for name, given in instruments.items()}}
 
 
-def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+def merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """`own` over `common`, object by object; anything else is replaced whole."""
     both = dict(common)
     for name, value in own.items():
         before = common.get(name)
-        both[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+        both[name] = merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
     return both
 
 
@@ -257,12 +309,15 @@ def load_file_settings(path: Path | None) -> FileSettings:
             raise ConfigurationError(f"{path}: `instruments.{name}`: a name is 1 to 29 of A-Z, 0-9 and _")
     file_settings = validated(FileSettings, values, str(path or "environment"))
     file_settings.settings_from(str(path or "environment"))  # an invalid instrument is an error of the file too
+    file_settings.intake_profile()
     for portfolio in file_settings.portfolios:
         if not re.fullmatch(PORTFOLIO_NAME, portfolio):
             raise ConfigurationError(
                 f"{path}: `portfolios.{portfolio}`: a name is a letter, then up to 29 of a-z, 0-9 and _"
             )
-        file_settings.of(portfolio).settings_from(f"`portfolios.{portfolio}`")
+        own = file_settings.of(portfolio)
+        own.settings_from(f"`portfolios.{portfolio}`")
+        own.intake_profile()
     return file_settings
 
 

@@ -13,12 +13,14 @@ def fingerprint_of(portfolio: str, signal: Signal) -> str:
     """SHA-256 hex of `portfolio:instrument:TYPE:position:` and the bar's time in UTC, cut to the second.
 
     MARKET_DATA's position is empty. Its trade number, if it has one, is appended: it tells the partial exits
-    of an as-listed replay apart.
+    of an as-listed replay apart. So is the sender's own id of the alert.
     """
     layer = "" if signal.type is SignalType.MARKET_DATA else signal.layer
     identity = f"{portfolio}:{signal.instrument}:{signal.type.value}:{layer}:{_cut_to_second(signal.bar)}"
     if signal.trade_number is not None:
         identity += f":{signal.trade_number}"
+    if signal.alert_id is not None:
+        identity += f":id:{signal.alert_id}"
     return hashlib.sha256(identity.encode()).hexdigest()
 
 

@@ -98,9 +98,11 @@ class Status(StrEnum):
 
 
 ALL_LAYERS = "ALL"
+# Of a pyramid: the first layer that is free when it is decided.
+NEXT_LAYER = "next"
 _LAYERS = {
     SignalType.BASE_ENTRY: re.compile(r"(Long|Short)_1"),
-    SignalType.PYRAMID: re.compile(r"(Long|Short)_[2-6]"),
+    SignalType.PYRAMID: re.compile(r"(Long|Short)_([2-6]|next)"),
     SignalType.EXIT: re.compile(r"(Long|Short)_[1-6]|ALL"),
     SignalType.MARKET_DATA: re.compile(""),
 }
@@ -165,7 +167,8 @@ class Signal(Struct, frozen=True, kw_only=True):
     """One alert in canonical form. Prices, stop, ATR in points; times aware UTC; `layer` is `` for MARKET_DATA.
 
     `trade_number` is the listed trade that an as-listed EXIT closes a part of. `seq` is the alert's number, rising by one an
-    instrument; `position_size` (signed) and `market_position` are the strategy's own position after this alert.
+    instrument; `position_size` (signed) and `market_position` are the strategy's own position after this alert. `alert_id` is
+    the sender's own: what tells two alerts of one bar and layer apart.
     """
 
     type: SignalType
@@ -185,6 +188,7 @@ class Signal(Struct, frozen=True, kw_only=True):
     seq: int | None = None
     position_size: Decimal | None = None
     market_position: MarketPosition | None = None
+    alert_id: str | None = None
 
     def __post_init__(self) -> None:
         require_utc("Signal", timestamp=self.timestamp, bar_time=self.bar_time)

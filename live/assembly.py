@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from core.config import FileSettings
 from core.db_state_manager import DatabaseStateManager
@@ -30,6 +30,10 @@ from live.service import Life, Over
 from live.spool import Spool
 from live.spread import SETTLED_SECONDS, Moves, precedence
 from live.start import FOLLOW_SECONDS, Start
+from live.webhook_secrets import WebhookSecrets
+
+if TYPE_CHECKING:
+    from core.profiles import Profile
 
 DRAIN_SECONDS = 3.0
 # So many portfolios are looked after as closely as one; more share what that costs the database.
@@ -47,21 +51,26 @@ class Configured:
 
     name: str
     file_settings: FileSettings
+    secrets: WebhookSecrets | None
+    intake: "Profile | None"
     brokers: BrokersSettings
     settings: Settings
     contracts: ContractsDesk
     capital: Decimal | None
 
     @classmethod
-    def of(cls, name: str, file_settings: FileSettings, options: LiveOptions) -> Self:
+    def of(cls, name: str, file_settings: FileSettings, options: LiveOptions, clock: Callable[[], datetime]) -> Self:
         """Read from what is configured for all. Raises ConfigurationError."""
         own = file_settings.of(name)
-        require_safe_bind(options.host, own.webhook_secret)
+        secrets = WebhookSecrets.of(own, clock)
+        require_safe_bind(options.host, None if secrets is None else secrets.current)
         brokers = brokers_settings(own, options.broker)
         settings = settings_for(own.settings, brokers)
         return cls(
             name=name,
             file_settings=own,
+            secrets=secrets,
+            intake=own.intake_profile(),
             brokers=brokers,
             settings=settings,
             contracts=ContractsDesk(own.contracts, settings, brokers.by_contract),

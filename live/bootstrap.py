@@ -78,7 +78,7 @@ class _Process:
 def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
     from live.secrets import operator_token
 
-    configured = [Configured.of(name, file_settings, options) for name in options.portfolios]
+    configured = [Configured.of(name, file_settings, options, utc_now) for name in options.portfolios]
     require_accounts_apart({each.name: each.brokers for each in configured})
     for each in configured:
         each.contracts.document_on(utc_now().date())  # what is wrong with a file is told before anything is begun
@@ -191,7 +191,8 @@ def _server(
             engine_now=partial(engine_of, each.name),
             instruments=partial(getattr, each.settings, "instruments"),
             naive_timezone=ZoneInfo(each.file_settings.naive_timezone),
-            webhook_secret=each.file_settings.webhook_secret,
+            secrets=each.secrets,
+            intake=each.intake,
             as_listed=each.settings.sizing.mode == "as_listed",
         )
         for each in configured

@@ -1,6 +1,6 @@
 """The HTTP API of a running engine, as its commands use it: bounded in time, repeated only where a repeat is safe."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,7 @@ from tenacity import (
 )
 
 from core.errors import Refused, Retryable
+from live.webhook_secrets import Credential
 
 ATTEMPTS = 8
 LONGEST_WAIT_SECONDS = 2.0
@@ -25,6 +26,7 @@ LONGEST_WAIT_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
 LOST_SECONDS = 5.0
 CONNECT_SECONDS = 2.0
+NO_HEADERS: Mapping[str, str] = {}
 _BUSY = (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS)
 
 
@@ -102,11 +104,15 @@ class EngineClient:
         body = msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
         return self._post(path, body, {"portfolio": portfolio})
 
-    def send(self, body: bytes, *, portfolio: str) -> dict[str, Any]:
-        """POST a signal's own bytes. The engine's answer, with its `http_status`."""
-        return self._post(f"/webhook/{portfolio}", body, {})
+    def send(self, body: bytes, *, portfolio: str, credential: Credential | None = None) -> dict[str, Any]:
+        """POST an alert's own bytes. The engine's answer, with its `http_status`."""
+        below = "" if credential is None else credential.below()
+        headers = {} if credential is None else credential.headers(body)
+        return self._post(f"/webhook/{portfolio}{below}", body, {}, headers)
 
-    def _post(self, path: str, body: bytes, parameters: dict[str, str]) -> dict[str, Any]:
+    def _post(
+        self, path: str, body: bytes, parameters: dict[str, str], headers: Mapping[str, str] = NO_HEADERS
+    ) -> dict[str, Any]:
         give_up_at = monotonic() + self._within
         retrying = Retrying(
             retry=retry_if_exception_type(_TryAgain),
@@ -116,7 +122,7 @@ class EngineClient:
             sleep=self._pause,
         )
         try:
-            return retrying(self._post_once, path, body, parameters, give_up_at)
+            return retrying(self._post_once, path, body, parameters, headers, give_up_at)
         except RetryError as error:
             last = error.last_attempt.exception()
             if self._never_connected:
@@ -128,14 +134,16 @@ class EngineClient:
             told = f"{last} ({tries} tries)" if tries > 1 else str(last)
             raise EngineAway(told, http_status=http_status) from last
 
-    def _post_once(self, path: str, body: bytes, parameters: dict[str, str], give_up_at: float) -> dict[str, Any]:
+    def _post_once(
+        self, path: str, body: bytes, parameters: dict[str, str], headers: Mapping[str, str], give_up_at: float
+    ) -> dict[str, Any]:
         left = give_up_at - monotonic()
         try:
             response = self._http.post(
                 path,
                 content=body,
                 params=parameters,
-                headers={"Content-Type": "application/json"},
+                headers={"Content-Type": "application/json", **headers},
                 timeout=httpx.Timeout(min(LOST_SECONDS, left), connect=min(CONNECT_SECONDS, left)),
             )
         except httpx.TransportError as error:

@@ -336,7 +336,7 @@ class LiveTradingEngine:
     def _waited_on(self, delivery: Delivery) -> Answer | None:
         """The answer to a signal that waits in the queue, if it comes in time; nobody waits as one of a crowd."""
         left = 0.0 if self._crowded else self._answer_within - (time.monotonic() - delivery.begun)
-        answer = delivery.wait(max(0.0, left))
+        answer = delivery.wait(seconds_left(max(0.0, left)))
         if answer is None:
             self._keeping.away(self._begun_with)
         return answer
@@ -368,12 +368,13 @@ class LiveTradingEngine:
         return None
 
     def _decided(self, delivery: Delivery) -> Answer | None:
-        patience = self._keeping.patience(self._answer_within, database_away=self.database_away)
+        # A request may have waited for another signal of its alert already.
+        patience = self._keeping.patience(seconds_left(self._answer_within), database_away=self.database_away)
         answer = self._submit(delivery, min(patience, CROWDED_SECONDS))
         return self._waited_on(delivery) if answer is None and patience else answer
 
     def _handed_on(self, follower: Follower, delivery: Delivery) -> Answer | None:
-        patience = self._keeping.patience(self._answer_within, database_away=self.database_away)
+        patience = self._keeping.patience(seconds_left(self._answer_within), database_away=self.database_away)
         return follower.deliver(delivery, patience) if patience else None
 
     def command(self, command: Command) -> Answer:

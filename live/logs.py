@@ -27,6 +27,21 @@ def _write(text: str) -> None:
 
 
 _out: Callable[[str], None] = _write
+_BELOW_THE_WEBHOOK = re.compile(r"(/webhook/)\S+")
+
+
+def without_secrets(path: str) -> str:
+    """An address as a log may have it: what is below the webhook's may be a secret, or one that was put in a wrong place."""
+    return _BELOW_THE_WEBHOOK.sub(r"\1***", path)
+
+
+class _WithoutSecrets(logging.Filter):
+    """waitress names the address of a request that it cannot serve."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Every record, with its addresses as a log may have them."""
+        record.msg, record.args = without_secrets(record.getMessage()), ()
+        return True
 
 
 class _Background:
@@ -139,4 +154,6 @@ def configure_logging(*, json_lines: bool = False) -> None:
         logger_factory=lambda *_: _Stderr(),
         cache_logger_on_first_use=False,
     )
-    logging.getLogger("waitress").setLevel(logging.ERROR)
+    waitress = logging.getLogger("waitress")
+    waitress.setLevel(logging.ERROR)
+    waitress.filters[:] = [_WithoutSecrets()]

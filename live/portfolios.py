@@ -1,11 +1,17 @@
 """The portfolios that this process serves, as HTTP knows them: which one a request is for."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import tzinfo
+from typing import TYPE_CHECKING
 
+from core.alert import Alert, parse_alert
 from live.api.errors import malformed, unknown_portfolio
 from live.ports import Engine
+from live.webhook_secrets import WebhookSecrets
+
+if TYPE_CHECKING:
+    from core.profiles import Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,19 +19,39 @@ class Served:
     """One of them. `engine_now` is asked each time: it is another one after a portfolio was begun anew.
 
     `instruments` tells what is configured; a time without an offset is of `naive_timezone`; `as_listed` takes entries
-    without stop, ATR and ER.
+    without stop, ATR and ER. `secrets` None: whoever reaches it may send; `intake` None: alerts are of our own shape.
     """
 
     engine_now: Callable[[], Engine]
     instruments: Callable[[], Collection[str]]
     naive_timezone: tzinfo
-    webhook_secret: str | None = field(repr=False)
+    secrets: WebhookSecrets | None
     as_listed: bool = False
+    intake: "Profile | None" = None
 
     @property
     def engine(self) -> Engine:
         """The engine that serves it now."""
         return self.engine_now()
+
+    def read(self, body: bytes) -> tuple[Alert, ...]:
+        """The signals that an alert asks for, in the order in which they are decided. Raises AlertRefused."""
+        instruments = self.instruments()
+        if self.intake is None:
+            alert = parse_alert(
+                body, instruments=instruments, naive_timezone=self.naive_timezone, as_listed=self.as_listed
+            )
+            return (alert,)
+        # Imported where it is used: a process without a profile need not know it.
+        from core.mapping import read_alerts
+
+        return read_alerts(
+            body,
+            self.intake,
+            instruments=instruments,
+            naive_timezone=self.naive_timezone,
+            as_listed=self.as_listed,
+        )
 
 
 class Portfolios:

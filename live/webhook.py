@@ -1,6 +1,5 @@
 """POST /webhook: an alert in, what became of it out."""
 
-import hmac
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -10,7 +9,7 @@ from typing import Any
 import structlog
 from flask import Blueprint, Response, request
 
-from core.alert import Alert, parse_alert, portfolio_named_in
+from core.alert import Alert, portfolio_named_in
 from core.strict_json import BodyRefused
 from live.answers import Answer, AnswerKind
 from live.api.bodies import read_body
@@ -25,6 +24,7 @@ from live.proxies import Networks, address_of, is_in, networks_of, sender
 from live.rate_limits import RateLimits
 from live.secrets import holds_a_part
 from live.short_cut import ARRIVED, Posted
+from live.webhook_secrets import SIGNATURE, SIGNED_AT, SenderRefused
 
 log = structlog.get_logger("live.webhook")
 
@@ -83,15 +83,17 @@ class Webhook:
         blueprint = Blueprint("webhook", __name__)
         blueprint.add_url_rule("/webhook", "webhook", self.receive, methods=["POST"])
         blueprint.add_url_rule("/webhook/<portfolio>", "webhook_of", self.receive, methods=["POST"])
+        blueprint.add_url_rule("/webhook/<portfolio>/<token>", "webhook_with", self.receive, methods=["POST"])
         return blueprint
 
     def begin(self, posted: Posted, when_done: Callable[[], None]) -> BegunAlert | None:
         """Have an alert decided without waiting for it, if nothing speaks against it: the short cut past all that
         receive() does for other requests; finish() is for what takes long. None: it is for receive(), as if nothing had
         been. Never blocks, never raises."""
-        portfolio = _portfolio_of(posted.path)
-        if portfolio is None or posted.query or not _is_routed(posted.headers):
+        addressed = _addressed(posted.path)
+        if addressed is None or posted.query or not _is_routed(posted.headers):
             return None
+        portfolio, token = addressed
         body = posted.read_body()
         if len(body) > _READ_AT_ONCE_BYTES:
             return None
@@ -102,11 +104,12 @@ class Webhook:
             _require_no_web_page(posted.headers.get("ORIGIN"), posted.headers.get("SEC_FETCH_SITE"))
             self._require_address(remote)
             self._limits.secrets.require(remote)
-            served, alert = self._read(body, [portfolio] if portfolio else [])
-            engine = served.engine
+            served, alerts = self._read(body, [portfolio] if portfolio else [], posted.headers, token)
+            engine, alert = served.engine, alerts[0]
             counted_for = engine.portfolio_name
             self._limits.count_portfolio(counted_for)
-            delivery = engine.begin(alert.signal, alert.payload, when_done)
+            # Of several the second is only for when the first is kept: that is to be waited for.
+            delivery = None if len(alerts) > 1 else engine.begin(alert.signal, alert.payload, when_done)
             if delivery is not None:
                 return BegunAlert(engine=engine, alert=alert, delivery=delivery, remote=remote, metrics=self._metrics)
         self._limits.take_back(remote, counted_for)
@@ -116,35 +119,42 @@ class Webhook:
     def finish(begun: BegunAlert) -> Response:
         """What became of an alert that was begun with: whatever its request says besides, it is not refused any more."""
         answer = begun.engine.finish(begun.delivery)
-        return _response(begun.told(answer), answer)
+        return respond(begun.told(answer), _http_status(answer))
 
-    def receive(self, portfolio: str | None = None) -> Response:
+    def receive(self, portfolio: str | None = None, token: str | None = None) -> Response:
         """Take one alert and answer what became of it; refusals are logged, bodies never."""
         try:
-            served, alert = self._accepted(portfolio)
+            served, alerts = self._accepted(portfolio, token)
         except (BodyRefused, HttpRefused) as error:
             raise self._refused(error) from None
         arrived = request.environ.get(ARRIVED) or time.monotonic()
-        engine = served.engine
-        answer = engine.deliver(alert.signal, alert.payload)
-        return _response(_told(engine, alert, answer, request.remote_addr, self._metrics, arrived), answer)
+        answers = self._delivered(served.engine, alerts, arrived)
+        bodies = [body for body, _ in answers]
+        told = bodies[0] if len(bodies) == 1 else {"status": bodies[-1]["status"], "signals": bodies}
+        return respond(told, max(status for _, status in answers))
 
-    def _accepted(self, portfolio: str | None) -> tuple[Served, Alert]:
+    def _accepted(self, portfolio: str | None, token: str | None) -> tuple[Served, tuple[Alert, ...]]:
         remote = request.remote_addr
         self._limits.count_address(remote)
         _require_no_web_page(request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site"))
         self._require_address(remote)
         self._limits.secrets.require(remote)
-        served, alert = self._read(read_body(), [portfolio, *request.args.getlist("portfolio")])
+        found = {name: request.headers.get(name.replace("_", "-")) for name in (SIGNATURE, SIGNED_AT)}
+        headers = {name: value for name, value in found.items() if value is not None}
+        named = [portfolio, *request.args.getlist("portfolio")]
+        served, alerts = self._read(read_body(), named, headers, token)
         self._limits.count_portfolio(served.engine.portfolio_name)
-        return served, alert
+        return served, alerts
 
     def _refused(self, error: BodyRefused | HttpRefused) -> HttpRefused:
         """The answer to an alert that is not taken, which is logged and counted."""
         refused = error
         if isinstance(refused, BodyRefused):
             refused = HttpRefused(status_of(refused), refused.code, str(refused), field=refused.field)
-        if holds_a_part(f"{refused} {refused.field}", (served.webhook_secret for served in self._portfolios)):
+        if holds_a_part(
+            f"{refused} {refused.field}",
+            (secret for served in self._portfolios if served.secrets for secret in served.secrets.known),
+        ):
             refused = HttpRefused(
                 refused.status, refused.code, "what is wrong is not shown: a part of the secret is in it"
             )
@@ -161,31 +171,47 @@ class Webhook:
         )
         return refused
 
-    def _read(self, body: bytes, named: Sequence[str | None]) -> tuple[Served, Alert]:
+    def _delivered(self, engine: Engine, alerts: Sequence[Alert], arrived: float) -> list[tuple[dict[str, Any], int]]:
+        """What became of each, and its HTTP status. One that nothing was kept of ends it: sent again, the alert goes on from
+        there, for those before it count once."""
+        answers = []
+        for alert in alerts:
+            answer = engine.deliver(alert.signal, alert.payload)
+            body = _told(engine, alert, answer, request.remote_addr, self._metrics, arrived)
+            answers.append((body, _http_status(answer)))
+        return answers
+
+    def _read(
+        self, body: bytes, named: Sequence[str | None], headers: Mapping[str, str], token: str | None
+    ) -> tuple[Served, tuple[Alert, ...]]:
         """What path, query and body say of the portfolio has to agree, and to be one that is served."""
         # Which instruments there are, and which secret is asked for, is the portfolio's.
         served = self._portfolios.only or self._portfolios.named(*named, portfolio_named_in(body))
-        alert = parse_alert(
-            body,
-            instruments=served.instruments(),
-            naive_timezone=served.naive_timezone,
-            as_listed=served.as_listed,
-        )
-        _require_secret(served, alert)
-        self._portfolios.named(*named, alert.portfolio)
-        return served, alert
+        secrets = served.secrets
+        try:
+            may_send = secrets is None or secrets.accepts_before_the_body(headers, token, body)
+            alerts = served.read(body)
+            if secrets is not None and not may_send:
+                secrets.require_in_body(alerts[0].secret, alerts[0].secret_field)
+        except SenderRefused as refused:
+            raise HttpRefused(401, "unauthorized", str(refused), field=refused.field) from None
+        self._portfolios.named(*named, alerts[0].portfolio)
+        return served, alerts
 
     def _require_address(self, remote: str | None) -> None:
         if self._allowed and not is_in(address_of(remote or ""), self._allowed):
             raise HttpRefused(403, "forbidden_address", "alerts are not taken from this address")
 
 
-def _portfolio_of(path: str) -> str | None:
-    """The name below the webhook's address, empty at the address itself; None for any other address."""
+def _addressed(path: str) -> tuple[str, str | None] | None:
+    """The name below the webhook's address, empty at the address itself, and the secret below that; None for any other
+    address."""
     if path == _PATH:
-        return ""
-    name = path.removeprefix(_BELOW)
-    return None if name == path or not name or "/" in name else name
+        return "", None
+    name, slash, token = path.removeprefix(_BELOW).partition("/")
+    if not path.startswith(_BELOW) or not name or "/" in token or (slash and not token):
+        return None
+    return name, token if slash else None
 
 
 def _is_routed(headers: Mapping[str, str]) -> bool:
@@ -197,23 +223,14 @@ def _is_routed(headers: Mapping[str, str]) -> bool:
     return "UPGRADE" not in headers
 
 
-def _require_secret(served: Served, alert: Alert) -> None:
-    if served.webhook_secret is None:
-        return
-    # On bytes: compare_digest refuses text that is not ASCII.
-    if not hmac.compare_digest((alert.secret or "").encode(), served.webhook_secret.encode()):
-        rule = "is required" if alert.secret is None else "is wrong"
-        raise HttpRefused(401, "unauthorized", f"`secret` {rule}", field="secret")
-
-
 def _require_no_web_page(origin: str | None, site: str | None) -> None:
     # A page in the user's browser can post to loopback without asking; browsers then name it, senders of alerts do not.
     if origin is not None or site not in (None, "none"):
         raise HttpRefused(403, "web_page", "alerts are not taken from a web page")
 
 
-def _response(body: dict[str, Any], answer: Answer) -> Response:
-    return respond(body, 202 if answer.kind is AnswerKind.QUEUED else 200)
+def _http_status(answer: Answer) -> int:
+    return 202 if answer.kind is AnswerKind.QUEUED else 200
 
 
 def _told(

@@ -22,6 +22,7 @@ from live.deliveries import Delivery
 from live.operators import Operators
 from live.portfolios import Portfolios, Served
 from live.reconcile import Finding
+from live.webhook_secrets import WebhookSecrets
 from tests.builders import NOON, a_portfolio, a_position
 
 TOKEN = "operator-token-for-tests"
@@ -194,8 +195,10 @@ def served_by(engine: FakeEngine, **options: Any) -> Served:
     defaults: dict[str, Any] = {
         "instruments": lambda: ("BANK_NIFTY", "GOLD_MINI"),
         "naive_timezone": KOLKATA,
-        "webhook_secret": None,
+        "secrets": None,
     }
+    if (secret := options.pop("webhook_secret", None)) is not None:
+        options["secrets"] = WebhookSecrets(clock=lambda: NOON, current=secret)
     return Served(engine_now=lambda: engine, **{**defaults, **options})
 
 

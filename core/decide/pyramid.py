@@ -23,15 +23,18 @@ from core.decide.entry import (
 )
 from core.decide.roll import rolls
 from core.fills import exact_pnl
-from core.models import Position, Signal, layer_number
+from core.models import NEXT_LAYER, Position, Signal, layer_number
 from core.numbers import ZERO, product
 from core.portfolio import Portfolio, drawdown_percent
 from core.position_sizer import Sized, size_pyramid
 from core.pyramid_gate import GateResult, pyramid_gate
 
+_PYRAMIDS = range(2, 7)
+
 
 def decide_pyramid(portfolio: Portfolio, signal: Signal, fingerprint: str) -> Decision:
     """Add a layer to the open base of its instrument and side, if the gates hold and a lot fits."""
+    signal = _with_layer(portfolio, signal)
     base = portfolio.base_of(signal.instrument)
     refusal = entry_refusal(portfolio, signal) or _state_refusal(portfolio, signal, base)
     if refusal is not None:
@@ -53,6 +56,18 @@ def decide_pyramid(portfolio: Portfolio, signal: Signal, fingerprint: str) -> De
     if sized.lots == 0:
         return blocked(portfolio, sized.limiter, limiter=sized.limiter, figures=sized.figures)
     return open_position(portfolio, signal, fingerprint, sized, terms)
+
+
+def _with_layer(portfolio: Portfolio, signal: Signal) -> Signal:
+    """The signal with a layer of its own, where its sender does not know which one is next."""
+    side, _, layer = signal.layer.partition("_")
+    if layer != NEXT_LAYER:
+        return signal
+    taken = {position.layer for position in portfolio.positions_of(signal.instrument)}
+    taken |= {order.layer for order in portfolio.working_entries_of(signal.instrument)}
+    free = (layer for number in _PYRAMIDS if (layer := f"{side}_{number}") not in taken)
+    # With none free the last one is refused, as if it had been named.
+    return replace(signal, layer=next(free, f"{side}_{_PYRAMIDS[-1]}"))
 
 
 def _state_refusal(portfolio: Portfolio, signal: Signal, base: Position | None) -> Decision | None:

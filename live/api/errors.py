@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from core.errors import DatabaseAway, PortfolioError, Retryable
 from core.strict_json import BodyRefused
 from live.api.encoding import respond
+from live.logs import without_secrets
 
 log = structlog.get_logger("live.api")
 
@@ -73,13 +74,15 @@ def _refused(error: HttpRefused) -> Response:
 
 
 def _body_refused(error: BodyRefused) -> Response:
-    log.warning("request refused", path=request.path, code=error.code, field=error.field, message=str(error))
+    log.warning(
+        "request refused", path=without_secrets(request.path), code=error.code, field=error.field, message=str(error)
+    )
     return error_response(status_of(error), error.code, str(error), error.field)
 
 
 def _away(error: Retryable) -> Response:
     code = "database_away" if isinstance(error, DatabaseAway) else "unavailable"
-    log.warning(code, path=request.path, message=str(error))
+    log.warning(code, path=without_secrets(request.path), message=str(error))
     return error_response(503, code, f"{error}; send again")
 
 
@@ -101,5 +104,5 @@ def _unexpected(error: Exception) -> Response:
     """A fault of ours. 503, since sending again is safe and a caller gives up on a 500."""
     # As text: what renders an exception may show the variables of its frames, and with them the body and the secret.
     trace = "".join(traceback.format_exception(error))
-    log.error("request failed", path=request.path, method=request.method, traceback=trace)
+    log.error("request failed", path=without_secrets(request.path), method=request.method, traceback=trace)
     return error_response(503, "internal", "an unexpected error, which was logged; send again")

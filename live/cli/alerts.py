@@ -8,9 +8,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from core.alert import Alert, AlertRefused, parse_alert
+from core.alert import Alert, AlertRefused
 from core.errors import PortfolioError
 from core.fingerprint import fingerprint_of
+from core.mapping import read_alerts as read_body
 from core.ordering import signal_in_order_key
 
 if TYPE_CHECKING:
@@ -21,13 +22,20 @@ _WHITESPACE = " \t\r\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileSignal:
+    """One signal that an alert asks for."""
+
+    alert: Alert
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileAlert:
-    """One alert of a file: the line it begins on, its bytes as they are, and what they say."""
+    """One alert of a file: the line it begins on, its bytes as they are, and the signals that it asks for."""
 
     line: int
     body: bytes
-    alert: Alert
-    fingerprint: str
+    signals: tuple[FileSignal, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,26 +53,30 @@ def read_alerts(
 
     Raises PortfolioError for a file that holds nothing.
     """
-    decides, zone = settings.settings, ZoneInfo(settings.naive_timezone)
+    decides, zone, profile = settings.settings, ZoneInfo(settings.naive_timezone), settings.intake_profile()
     good: list[FileAlert] = []
     bad: list[BadAlert] = []
     for line, body in _bodies(content.removeprefix(_BYTE_ORDER_MARK)):
         try:
-            alert = parse_alert(
+            alerts = read_body(
                 body,
+                profile,
                 instruments=decides.instruments,
                 naive_timezone=zone,
                 as_listed=decides.sizing.mode == "as_listed",
             )
-            _require_portfolio(alert, portfolio)
+            _require_portfolio(alerts[0], portfolio)
         except AlertRefused as refused:
             bad.append(BadAlert(line=line, problem=str(refused)))
         else:
-            found = FileAlert(line=line, body=body, alert=alert, fingerprint=fingerprint_of(portfolio, alert.signal))
+            signals = tuple(
+                FileSignal(alert=alert, fingerprint=fingerprint_of(portfolio, alert.signal)) for alert in alerts
+            )
+            found = FileAlert(line=line, body=body, signals=signals)
             good.append(found if secret is None else _with_secret(found, secret))
     if not good and not bad:
         raise PortfolioError("the file holds no alert: give JSON, one object or an array of them, or one object a line")
-    good.sort(key=lambda found: signal_in_order_key(found.alert.signal))
+    good.sort(key=lambda found: signal_in_order_key(found.signals[0].alert.signal))
     return good, bad
 
 
@@ -74,11 +86,12 @@ def _require_portfolio(alert: Alert, portfolio: str) -> None:
 
 
 def _with_secret(found: FileAlert, secret: str) -> FileAlert:
-    if found.alert.secret is not None:
+    alert = found.signals[0].alert
+    if alert.secret is not None:
         return found
     # Raw: every other value keeps its own bytes, so that the engine reads what was written.
     fields = msgspec.json.decode(found.body, type=dict[str, msgspec.Raw])
-    return replace(found, body=msgspec.json.encode({**fields, "secret": secret}))
+    return replace(found, body=msgspec.json.encode({**fields, alert.secret_field: secret}))
 
 
 def _bodies(content: bytes) -> Iterator[tuple[int, bytes]]:

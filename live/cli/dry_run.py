@@ -15,7 +15,7 @@ from core.listed_contracts import contracts_from
 from core.models import PortfolioState, Status
 from core.numbers import DEFAULT_CAPITAL, ZERO
 from core.portfolio import Portfolio, portfolio_from_rows
-from live.cli.alerts import FileAlert
+from live.cli.alerts import FileSignal
 from live.recovery import load_one_moment
 
 
@@ -38,7 +38,7 @@ class DryRun:
         self.warning = _warning(loaded, settings.model_dump(mode="json"))
         self._portfolio = _portfolio_of(manager.portfolio, file_settings, loaded, clock())
 
-    def decide(self, found: FileAlert) -> dict[str, Any]:
+    def decide(self, found: FileSignal) -> dict[str, Any]:
         """The answer that the engine would give now, but for the numbers that only keeping gives."""
         first = self._decided.get(found.fingerprint) or self._kept(found.fingerprint)
         if first is not None:

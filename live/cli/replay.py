@@ -167,6 +167,7 @@ def _read(config: Path | None, given: dict[str, Any]) -> tuple["Inputs", Any, De
         timezone=zone,
         start=_time("--from", given["start"], zone),
         end=_time("--to", given["end"], zone),
+        profile=configured.intake_profile(),
     )
     capital = given["capital"] or configured.initial_capital or DEFAULT_CAPITAL
     return read_files(files, settings), settings, capital

@@ -12,17 +12,21 @@ from live.cli.options import DatabaseChoice, config_option, database_options, fi
 from live.cli.output import Column, jsonable, note, number, print_json, print_table, say, time
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from core.config import FileSettings
-    from live.cli.alerts import BadAlert, FileAlert
+    from live.cli.alerts import BadAlert, FileAlert, FileSignal
+    from live.webhook_secrets import Credential
 
 _NOT_TAKEN = "not taken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What became of one alert: the engine's answer, or why it was not taken (`problem`)."""
+    """What became of a signal of one alert: the engine's answer, or why it was not taken (`problem`)."""
 
     found: "FileAlert"
+    signal: "FileSignal"
     answer: Mapping[str, Any]
     problem: str | None = None
 
@@ -57,8 +61,9 @@ def send(
     gets no answer is sent again, which is safe: it counts once. A bad line is named before anything is sent. The first
     signal that is not taken ends the run, since later ones may depend on it; sending the file again goes on from there.
 
-    With --dry-run nothing is sent: what would be decided now, each on the state the one before left, with the figures.
-    It reads the database and needs no running engine. --json prints one JSON object a signal, each on a line.
+    With --dry-run nothing is sent: what would be decided now, each on the state the one before left, with the figures,
+    and what --config's `intake` makes of an alert of another shape. It reads the database and needs no running engine.
+    --json prints one JSON object a signal, each on a line.
 
     Exit codes: 0 every signal was taken, whatever was decided on it (a blocked or rejected one is an answer);
     1 at least one was not taken (bad, refused with 4xx, engine away) or is not known to be; 2 wrong usage.
@@ -72,16 +77,22 @@ def send(
     from live.cli.alerts import read_alerts
 
     settings = file_settings(config).of(database.portfolio)
-    good, bad = read_alerts(file.read(), settings, portfolio=database.portfolio, secret=secret)
+    credential = None if dry_run else _credential(settings, secret)
+    in_body = credential.secret if credential is not None and credential.place == "body" else None
+    good, bad = read_alerts(file.read(), settings, portfolio=database.portfolio, secret=in_body)
     _report_bad(bad, keep_going=keep_going, as_json=as_json)
-    told = _decided_here(good, settings, database) if dry_run else _sent(good, url, database.portfolio, keep_going)
+    told = (
+        _decided_here(good, settings, database)
+        if dry_run
+        else _sent(good, url, database.portfolio, credential, keep_going=keep_going)
+    )
     results = []
     for result in told:
         results.append(result)
-        _print_one(result, as_json=as_json, sizing=dry_run)
+        _print_one(result, as_json=as_json, dry_run=dry_run)
     if not as_json:
         _print_counts(results)
-    if unsent := len(good) - len(results):
+    if unsent := sum(len(found.signals) for found in good) - len(results):
         note(f"{unsent} more not sent: put right what is wrong and send the file again, or give --keep-going")
     if bad or unsent or any(result.problem for result in results):
         raise click.exceptions.Exit(1)
@@ -101,23 +112,49 @@ def _report_bad(bad: list["BadAlert"], *, keep_going: bool, as_json: bool) -> No
 # --- to the engine
 
 
-def _sent(alerts: list["FileAlert"], url: str, portfolio: str, keep_going: bool) -> Iterator[Told]:
+def _credential(settings: "FileSettings", secret: str | None) -> "Credential | None":
+    """What shows that we may send: the given secret, else the configured one."""
+    from live.webhook_secrets import Credential, WebhookSecrets
+
+    if secret is None:
+        configured = WebhookSecrets.of(settings, _now)
+        secret = None if configured is None else configured.current
+    return None if secret is None else Credential.of(secret, settings.webhook_secret_in, _now)
+
+
+def _now() -> "datetime":
+    # What all of that imports is needed by a signature only.
+    from live.bootstrap import utc_now
+
+    return utc_now()
+
+
+def _sent(
+    alerts: list["FileAlert"], url: str, portfolio: str, credential: "Credential | None", *, keep_going: bool
+) -> Iterator[Told]:
     from live.client import EngineAway, EngineClient, EngineRefused
 
     with EngineClient(url) as engine:
         for found in alerts:
             try:
-                yield Told(found=found, answer=engine.send(found.body, portfolio=portfolio))
-                continue
+                answer = engine.send(found.body, portfolio=portfolio, credential=credential)
             except EngineRefused as error:
                 detail = {"code": error.code, "message": str(error), "field": error.field}
                 answer = {"status": _NOT_TAKEN, "http_status": error.http_status, "error": detail}
-                yield Told(found=found, answer=answer, problem=str(error))
+                yield _told(found, answer, str(error))
             except EngineAway as error:
                 answer = {"status": _NOT_TAKEN, "http_status": error.http_status, "error": {"message": str(error)}}
-                yield Told(found=found, answer=answer, problem=str(error))
+                yield _told(found, answer, str(error))
+            else:
+                for signal, told in zip(found.signals, answer.get("signals", [answer]), strict=True):
+                    yield Told(found=found, signal=signal, answer={**told, "http_status": answer["http_status"]})
+                continue
             if not keep_going:
                 return
+
+
+def _told(found: "FileAlert", answer: Mapping[str, Any], problem: str) -> Told:
+    return Told(found=found, signal=found.signals[0], answer=answer, problem=problem)
 
 
 # --- to nobody
@@ -133,23 +170,35 @@ def _decided_here(alerts: list["FileAlert"], settings: "FileSettings", database:
         if run.warning:
             note(run.warning)
         for found in alerts:
-            yield Told(found=found, answer=run.decide(found))
+            for signal in found.signals:
+                yield Told(found=found, signal=signal, answer=run.decide(signal))
 
 
 # --- what is printed
 
 
-def _print_one(told: Told, *, as_json: bool, sizing: bool) -> None:
-    found, signal = told.found, told.found.alert.signal
+def _print_one(told: Told, *, as_json: bool, dry_run: bool) -> None:
+    signal, mapped = told.signal.alert.signal, _mapped(told) if dry_run else {}
     if as_json:
-        head = {"line": found.line, "type": signal.type, "instrument": signal.instrument, "position": signal.layer}
-        print_json({**head, "fingerprint": found.fingerprint, **told.answer})
+        head = {"line": told.found.line, "type": signal.type, "instrument": signal.instrument, "position": signal.layer}
+        shown = {"mapped": mapped} if mapped else {}
+        print_json({**head, "fingerprint": told.signal.fingerprint, **shown, **told.answer})
         return
     words = (time(signal.bar), f"{signal.type:<11}", signal.instrument, f"{signal.layer or '-':<7}", _outcome(told))
     say("  ".join(words))
-    if sizing and (figures := _first(told.answer).get("sizing")):
+    if mapped:
+        say("    read as " + "  ".join(f"{name} {value}" for name, value in mapped.items()))
+    if dry_run and (figures := _first(told.answer).get("sizing")):
         shown = jsonable(figures)
         say("    " + "  ".join(f"{name} {value}" for name, value in shown.items()))
+
+
+def _mapped(told: Told) -> Mapping[str, Any]:
+    """What an alert of another shape was read as; empty for one of ours."""
+    from core.alert import canonical_payload
+
+    alert = told.signal.alert
+    return canonical_payload(alert.signal) if alert.mapped else {}
 
 
 def _first(answer: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from core.alert import AlertRefused, parse_alert
+from core.alert import AlertRefused
+from core.mapping import read_alerts as read_body
+from core.profiles import Profile
 from live.replay.lines import bad_file, byte_lines, start_of, whole_content
 from live.replay.model import Recorded
 
@@ -17,14 +19,20 @@ _ARRAY = re.compile(r"\s*\[")
 # `next` first where a tool has sorted the keys.
 _PAGE = re.compile(r'\s*\{\s*(?:"next"\s*:\s*(?:null|\d{1,20})\s*,\s*)?"signals"\s*:\s*\[', re.ASCII)
 _NOT_BLANK = re.compile(r"\S")
-# Numbers as text: parse_alert reads them, and one of 5,000 digits must not be converted before.
+# Numbers as text: core/alert.py reads them, and one of 5,000 digits must not be converted before.
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 def read_alerts(
-    path: Path, *, instruments: Collection[str], naive_timezone: tzinfo, as_listed: bool = False
+    path: Path,
+    *,
+    instruments: Collection[str],
+    naive_timezone: tzinfo,
+    as_listed: bool = False,
+    profile: Profile | None = None,
 ) -> Iterator[Recorded]:
-    """The alerts in the order of the file; sort them with `in_order`. Of an exported signal its `payload` is the alert.
+    """The alerts in the order of the file; sort them with `in_order`. Of an exported signal its `payload` is the alert. One of
+    another shape than ours is read by the `profile`.
 
     Raises BadFile, as it comes to it, for the first that is no alert of one of `instruments`.
     """
@@ -32,11 +40,13 @@ def read_alerts(
     for line, body in _bodies(path):
         empty = False
         try:
-            alert = parse_alert(body, instruments=instruments, naive_timezone=naive_timezone, as_listed=as_listed)
+            alerts = read_body(
+                body, profile, instruments=instruments, naive_timezone=naive_timezone, as_listed=as_listed
+            )
         except AlertRefused as refused:
             # The refusal's own words hold no secret; what caused it may.
             raise bad_file(path, line, str(refused)) from None
-        yield Recorded(signal=alert.signal, payload=alert.payload, line=line)
+        yield from (Recorded(signal=alert.signal, payload=alert.payload, line=line) for alert in alerts)
     if empty:
         raise bad_file(path, 1, "the file holds no alert")
 
@@ -63,7 +73,7 @@ def _payload(body: bytes) -> bytes:
     try:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return body  # parse_alert says what is wrong
+        return body  # the reader says what is wrong
     return body if "type" in fields or "payload" not in fields else bytes(fields["payload"])
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from core.alert import canonical_payload
 from core.models import ENTRIES, Signal
+from core.profiles import Profile
 from core.settings import Settings
 from live.replay.alert_lines import read_alerts
 from live.replay.bars import Bar, atr_at, er_at, market_data_of, read_bars
@@ -23,13 +24,14 @@ _LOOK_BYTES = 4096
 
 class Files(Struct, frozen=True, kw_only=True):
     """What to read, and how: files with the instrument that a list in them is of, bars by instrument, times without an
-    offset of `timezone`, bars from `start` up to `end`."""
+    offset of `timezone`, bars from `start` up to `end`, alerts of another shape than ours by a `profile`."""
 
     paths: Sequence[tuple[str, Path]]
     bars: dict[str, Path]
     timezone: tzinfo
     start: datetime | None = None
     end: datetime | None = None
+    profile: Profile | None = None
 
 
 class Inputs(Struct, frozen=True, kw_only=True):
@@ -57,7 +59,11 @@ def read_files(files: Files, settings: Settings) -> Inputs:
     for instrument, path in files.paths:
         if holds_alerts(path):
             read = read_alerts(
-                path, instruments=settings.instruments, naive_timezone=files.timezone, as_listed=as_listed
+                path,
+                instruments=settings.instruments,
+                naive_timezone=files.timezone,
+                as_listed=as_listed,
+                profile=files.profile,
             )
             streams.append(list(read))
             whole = False

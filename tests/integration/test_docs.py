@@ -23,6 +23,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_origin
 from zoneinfo import ZoneInfo
@@ -46,6 +47,7 @@ from core.config import (
 from core.contracts import Instrument
 from core.errors import DatabaseAway, LockHeld
 from core.inputs import MoveCapital, Resume
+from core.mapping import read_alerts
 from core.postgres.connections import connect, dsn_of
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.embedded_account import give, server_account
@@ -54,6 +56,7 @@ from core.postgres.embedded_cluster import Layout
 from core.postgres.errors import StatementFailed
 from core.postgres.lease import PortfolioLock
 from core.postgres.migrations import head, migrate
+from core.profiles import Profile, profile_named
 from live.brokers.ccxt import CcxtBroker
 from live.brokers.settings import BrokersSettings
 from live.cli import _COMMANDS, main
@@ -407,7 +410,7 @@ def test_the_readmes_table_lists_every_route_and_no_other() -> None:
     listed = set()
     for cell, *_ in table_after("README.md", "## HTTP"):
         method, _, paths = cell.partition(" ")
-        listed |= {(method, re.sub(r"\bID\b|\bmain\b", "*", path)) for path in paths.split(", ")}
+        listed |= {(method, re.sub(r"\b(?:ID|main|SECRET)\b", "*", path)) for path in paths.split(", ")}
     assert listed == served
 
 
@@ -826,6 +829,99 @@ def test_the_five_alert_messages_are_taken_once_tradingview_has_filled_them() ->
         ("EXIT", "ALL"),
         ("MARKET_DATA", ""),
     ]
+
+
+# --- docs/intake.md
+
+INTAKE = "docs/intake.md"
+ORDERED = {
+    "{{ticker}}": "BANKNIFTY1!",
+    "{{strategy.order.action}}": "buy",
+    "{{strategy.order.contracts}}": "2",
+    "{{strategy.order.id}}": "Long",
+    "{{strategy.order.price}}": "52000.5",
+    "{{strategy.market_position}}": "long",
+    "{{strategy.prev_market_position}}": "flat",
+    "{{strategy.position_size}}": "2",
+    **FILLED,
+    "{{close}}": "52000.5",
+}
+
+
+def _ordered(found: Block) -> bytes:
+    """A message once TradingView has filled it."""
+    return re.sub(r"\{\{[\w.]+\}\}", lambda placeholder: ORDERED[placeholder[0]], found.text).encode()
+
+
+@pytest.mark.parametrize(
+    "sender, portfolio, stop, atr",
+    [
+        ("TradingView", "main", "51480.495", "260.0025"),
+        ("OpenAlgo", "alpha", "51650", "350"),
+        ("TradersPost", "beta", "51650", "350"),
+    ],
+)
+def test_the_intake_guides_messages_are_taken_by_its_configuration(
+    tmp_path: Path, sender: str, portfolio: str, stop: str, atr: str
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(block(INTAKE, "a configuration with intake").text, encoding="utf-8")
+    found, settings = block(INTAKE, f"a message of {sender}"), load_file_settings(file).of(portfolio)
+    read = partial(read_alerts, instruments=default_settings().instruments, naive_timezone=UTC)
+    (alert,) = read(_ordered(found), settings.intake_profile())
+    signal = alert.signal
+    assert (signal.type, signal.instrument, signal.layer) == ("BASE_ENTRY", "BANK_NIFTY", "Long_1")
+    assert (signal.price, signal.stop, signal.atr) == (Decimal("52000.5"), Decimal(stop), Decimal(atr))
+    assert (signal.bar_time, signal.timestamp) == (
+        datetime(2026, 1, 14, 6, 15, tzinfo=UTC),
+        datetime(2026, 1, 14, 7, 30, 2, tzinfo=UTC),
+    )
+    assert (alert.warnings, alert.secret) == ((), "at-least-8-characters")
+    with pytest.raises(AlertRefused, match="placeholder"):
+        read(found.text.encode(), settings.intake_profile())
+
+
+def test_the_intake_guides_own_profile_takes_its_alert() -> None:
+    profile = profile_named("own", {"own": json.loads(block(INTAKE, "a profile of one's own").text)})
+    body = block(INTAKE, "an alert of one's own").text.encode()
+    (alert,) = read_alerts(body, profile, instruments=default_settings().instruments, naive_timezone=UTC)
+    assert (alert.signal.instrument, alert.signal.stop) == ("GOLD_MINI", Decimal("71100.5"))
+    assert (alert.warnings, alert.secret) == ((), "at-least-8-characters")
+
+
+def test_the_intake_guide_lists_every_key_of_a_profile_with_its_default_and_no_other() -> None:
+    listed = {quoted(row[0])[0]: quoted(row[1]) or [row[1]] for row in table_after(INTAKE, "## A profile of one's own")}
+    assert listed == {name: [_shown_default(info)] for name, info in Profile.model_fields.items()}
+
+
+def test_the_intake_guides_commands_do_what_it_says(shell: Shell) -> None:
+    shell.mapped = _on_any_port
+    (shell.folder / "intake.json").write_text(block(INTAKE, "a configuration with intake").text, encoding="utf-8")
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for name, sender in (("strategy-alert.json", "TradingView"), ("alert.json", "OpenAlgo")):
+        filled = json.loads(_ordered(block(INTAKE, f"a message of {sender}"))) | {
+            "time": now,
+            "timestamp": now,
+            "timenow": now,
+        }
+        (shell.folder / name).write_text(json.dumps({**filled, "symbol": "BANK_NIFTY"}), encoding="utf-8")
+    (shell.folder / "signed.json").write_text('{"webhook_secret_in": ["signature"], "intake": {"profile": "openalgo"}}')
+    secret = "export PORTFOLIO_WEBHOOK_SECRET=of-the-environment\n"
+    live = "python portfolio_manager.py live --config signed.json"
+    with shell.serving(Block("bash", "", secret + live, INTAKE)) as served:
+        shell.exports.append(secret.strip())
+        signed = block(INTAKE, "signed")
+        port = served.url.rpartition(":")[2]
+        shell.mapped = lambda text: text.replace("127.0.0.1:5000", f"127.0.0.1:{port}")
+        assert _json_in(shell.run(signed))["status"] == "executed"
+        shown = shell.run(block(INTAKE, "shown by a dry run"))
+        assert "base position already open" in shown
+        assert re.search(r"^ +read as type BASE_ENTRY .*stop 51480.495 .*market_position long", shown, re.MULTILINE)
+
+
+def test_every_command_of_the_intake_guide_is_run_by_one_of_these_tests() -> None:
+    run = {"shown by a dry run", "signed"}
+    assert {found.how for found in blocks_of(INTAKE) if found.language == "bash"} == run
 
 
 # --- docs/replay.md

@@ -384,7 +384,7 @@ def test_a_position_is_made_canonical(base: str, given_layer: str, layer: str) -
     [
         (BASE_ENTRY, "Long_2", "Long_1 or Short_1 for a BASE_ENTRY"),
         (BASE_ENTRY, "ALL", "Long_1 or Short_1 for a BASE_ENTRY"),
-        (PYRAMID, "Long_1", "Long_2 to Long_6 or Short_2 to Short_6 for a PYRAMID"),
+        (PYRAMID, "Long_1", "Long_2 to Long_6, Short_2 to Short_6, Long_next or Short_next for a PYRAMID"),
         (PYRAMID, "Long_7", "for a PYRAMID"),
         (PYRAMID, "ALL", "for a PYRAMID"),
         (EXIT, "Long_7", "Long_1 to Long_6, Short_1 to Short_6 or ALL for an EXIT"),

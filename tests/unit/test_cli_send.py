@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from live.webhook_secrets import signature_of
 from tests.command_line import FakeEngine, answer, refusal, run, served_by
 
 BASE = (
@@ -188,3 +189,74 @@ def test_an_instrument_of_the_configuration_is_known(engine: Engine, tmp_path: P
     file = tmp_path / "config.json"
     file.write_text('{"instruments": {"TIN": {"lot_size": "1", "point_value": "1", "margin_per_lot": "10"}}}')
     assert run("send", "-", "--config", str(file), given=content).exit_code == 0
+
+
+# --- alerts of other shapes, and secrets in other places
+
+FLIP = (
+    '{"ticker":"GOLD_MINI","action":"buy","market_position":"long","prev_market_position":"short","position_size":2,'
+    '"price":72000,"stop":71500,"atr":500,"time":"2026-01-14T06:15:00Z"}'
+)
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Callable[..., str]:
+    def made(**settings: object) -> str:
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps(settings))
+        return str(file)
+
+    return made
+
+
+def test_both_signals_of_an_alert_are_told(engine: Engine, configured: Callable[..., str]) -> None:
+    both = [{"status": "executed", "lots": 2}, {"status": "blocked", "reason": "halted"}]
+    fake = engine(answer("blocked", signals=both))
+    config = configured(intake={"profile": "tradingview"})
+    result = run("send", "-", "--config", config, "--json", given=FLIP)
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert [(line["type"], line["status"], line["http_status"]) for line in (first, second)] == [
+        ("EXIT", "executed", 200),
+        ("BASE_ENTRY", "blocked", 200),
+    ]
+    assert first["fingerprint"] != second["fingerprint"]
+    assert [request.content.decode() for request in fake.requests] == [FLIP]
+
+
+def test_without_the_profile_such_an_alert_is_bad(engine: Engine) -> None:
+    assert "`type` is required" in run("send", "-", given=FLIP).stderr
+
+
+def test_an_alert_of_another_shape_that_is_not_taken_is_told_once(
+    engine: Engine, configured: Callable[..., str]
+) -> None:
+    engine(refusal(401, "`secret` is required"))
+    result = run("send", "-", "--config", configured(intake={"profile": "tradingview"}), given=FLIP)
+    assert result.exit_code == 1
+    assert result.stdout.count("not taken: `secret` is required") == 1
+
+
+def test_the_secret_is_put_where_the_sender_would_put_it(engine: Engine, configured: Callable[..., str]) -> None:
+    fake = engine(answer(signals=[{"status": "executed"}] * 2))
+    given = json.dumps({**json.loads(FLIP), "symbol": "GOLD_MINI", "quantity": 4})
+    config = configured(intake={"profile": "openalgo"}, webhook_secret="of the file")
+    assert run("send", "-", "--config", config, given=given).exit_code == 0
+    assert (fake.bodies[0]["apikey"], "secret" in fake.bodies[0]) == ("of the file", False)
+
+
+def test_the_secret_is_shown_in_the_address_or_signs_the_body(
+    engine: Engine, configured: Callable[..., str], tmp_path: Path
+) -> None:
+    fake, file = engine(), tmp_path / "secret"
+    file.write_text("of-the-file\n")
+    file.chmod(0o600)
+    for places in (["path"], ["signature", "path"]):
+        config = configured(webhook_secret_file=str(file), webhook_secret_in=places)
+        result = run("send", "-", "--config", config, given=BASE)
+        assert result.exit_code == 0
+        assert "of-the-file" not in result.output
+    in_path, signed = fake.requests
+    assert (in_path.url.path, signed.url.path) == ("/webhook/main/of-the-file", "/webhook/main")
+    text = f"{signed.headers['X-Timestamp']}.{BASE}".encode()
+    assert signed.headers["X-Signature"] == signature_of("of-the-file", text)
+    assert fake.bodies == [json.loads(BASE)] * 2

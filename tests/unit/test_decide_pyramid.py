@@ -369,3 +369,30 @@ def test_a_profit_below_a_ten_thousandth_is_a_profit() -> None:
     signal = a_signal("PYRAMID", "TINY", price="100.3", stop="99.7", atr="0.5")  # 0.00003 of profit
     # Past the gate: it was sized, and no lot of so small a profit fits.
     assert told(holding(a_portfolio(rules), base), signal).outcome.limiter == "profit"
+
+
+# --- the next layer -----------------------------------------------------------------------------------------------
+
+
+@both_sides
+@pytest.mark.parametrize("taken, expected", [((), 2), ((2,), 3), ((2, 3), 4), ((3,), 2)])
+def test_the_next_layer_is_the_first_that_is_free(side: Side, taken: tuple[int, ...], expected: int) -> None:
+    portfolio = with_base(side, *(held(side, number, 52000 + 100 * number, lots=2) for number in taken), lots=2)
+    signal = pyramid(side, price=54000)
+    decision = told(portfolio, replace(signal, layer=f"{side.value.capitalize()}_next"))
+    assert decision.outcome.status is Status.EXECUTED
+    (position,) = set(decision.portfolio.positions) - set(portfolio.positions)
+    assert decision.portfolio.positions[position].layer == f"{side.value.capitalize()}_{expected}"
+    assert position == decision.outcome.position_id
+    assert position.startswith(f"BANK_NIFTY-{side.value.capitalize()}_{expected}-")
+
+
+def test_the_next_layer_of_a_portfolio_without_a_base_is_refused_as_a_named_one_is() -> None:
+    signal = replace(pyramid(), layer="Long_next")
+    assert told(a_portfolio(), signal).outcome.reason == "no base position"
+    assert told(with_base(Side.SHORT), signal).outcome.reason == "side"
+
+
+def test_with_every_layer_taken_there_is_no_next_one() -> None:
+    portfolio = with_base(Side.LONG, *(held(Side.LONG, number) for number in range(2, 7)))
+    assert told(portfolio, replace(pyramid(price=54000), layer="Long_next")).outcome.reason == "layer already open"

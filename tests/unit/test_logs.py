@@ -1,6 +1,7 @@
 """The log's lines are structlog's own, only made faster."""
 
 import json
+import logging
 import math
 import threading
 from collections.abc import Iterator
@@ -82,6 +83,18 @@ def test_a_log_that_nobody_reads_stops_nobody_and_says_what_it_left_out(
     (loss,) = [line for line in written if "could not be written" in line]
     assert len(written) - 1 + int(loss.split()[0]) == 1001
     assert logs._out is before
+
+
+def test_waitress_names_no_address_below_the_webhooks(caplog: pytest.LogCaptureFixture) -> None:
+    waitress = logging.getLogger("waitress")
+    waitress.error("Exception while serving %s", "/webhook/main/a-secret?portfolio=main")
+    waitress.error("Exception while serving /webhook/a-secret")
+    waitress.error("Exception while serving /positions")
+    assert [record.getMessage().rpartition(" ")[2] for record in caplog.records] == [
+        "/webhook/***",
+        "/webhook/***",
+        "/positions",
+    ]
 
 
 @pytest.fixture

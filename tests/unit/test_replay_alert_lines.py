@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.alert import parse_alert
+from core.profiles import profile_named
 from live.replay import alert_lines, lines
 from live.replay.alert_lines import read_alerts
 from live.replay.merge import in_order
@@ -45,6 +46,19 @@ def a_row(number: int = 1, **changes: Any) -> dict[str, Any]:
         "outcome": {"status": "executed", "figures": [[[1, {"deep": None}]]]},
         "payload": an_alert(price=str(number), **changes),
     }
+
+
+def test_alerts_of_another_shape_are_read_by_a_profile_beside_those_that_were_kept(tmp_path: Path) -> None:
+    moved = {"ticker": "BANK_NIFTY", "action": "buy", "prev_market_position": "short", "market_position": "long"}
+    flip = moved | {"price": 5, "stop": 4, "atr": 1, "position_size": 1, "time": "2026-01-16T10:30:03+05:30"}
+    path = tmp_path / "alerts.jsonl"
+    path.write_text(json.dumps(flip))
+    options: dict[str, Any] = {"instruments": KNOWN, "naive_timezone": KOLKATA}
+    found = list(read_alerts(path, **options, profile=profile_named("tradingview", {})))
+    assert [(one.signal.type, one.line) for one in found] == [("EXIT", 1), ("BASE_ENTRY", 1)]
+    # What is exported of them needs no profile.
+    path.write_text("\n".join(json.dumps({"id": 1, "payload": one.payload}) for one in found))
+    assert [one.signal for one in read_alerts(path, **options)] == [one.signal for one in found]
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from core.numbers import DEFAULT_CAPITAL
 from core.settings import Settings
 from live.database import DatabaseInUse
 from live.portfolios import Served
-from tests.builders import settings_with
+from live.webhook_secrets import WebhookSecrets
+from tests.builders import NOON, settings_with
 from tests.fake_engine import FakeEngine
 
 
@@ -198,9 +199,8 @@ def test_secrets_are_shown_in_no_representation(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PORTFOLIO_WEBHOOK_SECRET", "hush-hush")
     monkeypatch.setenv("PORTFOLIO_OPERATOR_TOKEN", "hush-hush-hush-hush")
     assert "hush" not in repr(load_file_settings(None))
-    served = Served(
-        engine_now=FakeEngine, instruments=tuple, naive_timezone=ZoneInfo("UTC"), webhook_secret="hush of one portfolio"
-    )
+    secrets = WebhookSecrets(clock=lambda: NOON, current="hush of one portfolio", previous="hush before it")
+    served = Served(engine_now=FakeEngine, instruments=tuple, naive_timezone=ZoneInfo("UTC"), secrets=secrets)
     assert "hush" not in repr(served)
     assert "hush" not in repr(DatabaseInUse(dsn="host=here password=hush"))
 

@@ -38,7 +38,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     assert f"python portfolio_manager.py {name}" in result.stdout
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "live"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("live", "completion")])
 def test_every_command_that_prints_can_print_json(name: str) -> None:
     assert "--json" in run(name, "--help").stdout
 
@@ -69,8 +69,28 @@ def test_the_program_runs_as_a_script() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_command_is_wrong_usage() -> None:
-    assert run("lve").exit_code == 2
+@pytest.mark.parametrize(
+    "given, hint", [("lve", "Did you mean 'live'?"), ("postions", "'positions'"), ("xyzzy", "--help")]
+)
+def test_an_unknown_command_is_wrong_usage_and_the_nearest_is_named(given: str, hint: str) -> None:
+    result = run(given)
+    assert result.exit_code == 2
+    assert hint in result.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_option_is_one_line_with_a_hint(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    option = next((param.opts[-1] for param in command.params if isinstance(param, click.Option)), "--help")
+    for given, hint in ((f"{option}x", f"'{option}'"), ("--xyzzy", "")):
+        result = run(name, given)
+        assert (result.exit_code, result.stdout) == (2, "")
+        usage, more, empty, error = result.stderr.splitlines()
+        assert (usage.partition(":")[0], empty) == ("Usage", "")
+        assert f"{name} --help" in more
+        assert f"No such option '{given}'" in error
+        assert hint in error
 
 
 @pytest.mark.parametrize("name", ["public", "pg_temp", "Alpha", "a b", ""])

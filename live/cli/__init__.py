@@ -13,6 +13,7 @@ _COMMANDS = {
     "live": "live.cli.live:live",
     "migrate": "live.cli.database:migrate",
     "dsn": "live.cli.database:dsn",
+    "doctor": "live.cli.doctor:doctor",
     "status": "live.cli.status:status",
     "watch": "live.cli.watch:watch",
     "positions": "live.cli.show:positions",

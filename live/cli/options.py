@@ -137,6 +137,26 @@ class DatabaseChoice:
                 ) from error
 
 
+def listen_options(function: _Function) -> _Function:
+    """--host, --port and --broker of `live`."""
+    host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+    port = click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=5000,
+        show_default=True,
+        help="Port to listen on; 0 takes a free one.",
+    )
+    broker = click.option(
+        "--broker",
+        type=click.Choice(["paper", "openalgo", "ccxt"]),
+        default="paper",
+        show_default=True,
+        help="Where orders are filled; its settings are `brokers` in --config.",
+    )
+    return host(port(broker(function)))
+
+
 def portfolio_option(function: _Function) -> _Function:
     """--portfolio, checked."""
     return click.option(
@@ -277,6 +297,11 @@ def _portfolios(ctx: click.Context, param: click.Parameter, values: tuple[str, .
     if twice := [name for name in names if names.count(name) > 1]:
         raise click.BadParameter(f"{twice[0]!r} is given twice", ctx, param)
     return names
+
+
+def url_or_none(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A --url that may be left out, checked."""
+    return None if value is None else _url(ctx, param, value)
 
 
 def _url(ctx: click.Context, param: click.Parameter, value: str) -> str:

@@ -20,6 +20,8 @@ _CHECK = "webhook"
 _EMPTY_ALERT = b"{}"
 _REFUSED = (400, 401)
 _NOT_NOW = (429, 503)
+# What a proxy tells somebody who is not on its list.
+_KEPT_OUT = (403, 404)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,9 @@ def _answered(instance: Instance, response: httpx.Response, took: float) -> Find
     problem = _object_of(response).get("error")
     code = problem.get("code") if isinstance(problem, dict) else None
     told = f"{instance.url} answers {response.status_code} in {took * 1000:.0f} ms"
+    if code is None and not instance.is_here and response.status_code in _KEPT_OUT:
+        found = f"{told}, without asking the engine: whether TradingView is let in is not seen from here"
+        return warning(_CHECK, found, "add this machine's address to the proxy's list for a while, and look again")
     if code is None:
         mend = "let the proxy, or --url, lead to the engine, and see that `live` runs"
         return failed(_CHECK, f"{told}, and not as the engine would", mend)

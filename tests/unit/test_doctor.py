@@ -307,6 +307,12 @@ def test_from_outside_only_the_webhook_may_be_reached(monkeypatch: pytest.Monkey
     assert len(outcomes(check_webhook(OUTSIDE))) == 1
 
 
+@pytest.mark.parametrize("status, expected", [(403, "warning"), (404, "warning"), (502, "failed")])
+def test_from_outside_a_proxy_may_keep_us_out(monkeypatch: pytest.MonkeyPatch, status: int, expected: str) -> None:
+    answering(monkeypatch, httpx.Response(status, text="<html>"), httpx.Response(404))
+    assert only(check_webhook(OUTSIDE))[0] == expected
+
+
 def test_from_outside_it_is_https_on_a_port_that_tradingview_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, error(400, "malformed"), httpx.Response(404))
     plain = Instance.of("127.0.0.1", 5000, "http://alerts.example.com:8080", "main")

@@ -119,6 +119,8 @@ class EngineClient:
             response = self._http.get(
                 path, params=parameters, timeout=httpx.Timeout(LOST_SECONDS, connect=CONNECT_SECONDS)
             )
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise NothingListens(f"nothing listens at {self.url}; start `live`, or give --url") from error
         except httpx.TransportError as error:
             raise EngineAway(f"no answer from {self.url}: {_reason(error)}") from error
         try:

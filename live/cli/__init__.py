@@ -84,7 +84,10 @@ def main() -> None:
 
     \b
     First steps, on this machine:
+      python portfolio_manager.py init                  a configuration and secrets of your own, if you like
       python portfolio_manager.py live                  serve on http://127.0.0.1:5000
+      python portfolio_manager.py doctor                is everything in order, and how to mend it
       python portfolio_manager.py send alert.json       post an alert to it
       python portfolio_manager.py positions             see what it holds
+      python portfolio_manager.py watch                 see it live
     """

@@ -183,7 +183,8 @@ def test_json_is_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "answer, part",
     [
-        (httpx.ConnectError, "nothing listens there"),
+        (httpx.ConnectError, "start `live`, or give --url"),
+        (httpx.ReadTimeout, "it took too long"),
         (refusal(503, "the database is away"), "the database is away"),
         (refusal(404, "no portfolio `beta` is served here"), "no portfolio `beta`"),
     ],

@@ -17,16 +17,26 @@ if TYPE_CHECKING:
     from live.client import EngineClient
 
 _EVERY_SECONDS = 1.0
+_UNAUTHORIZED = 401
 _MOST_POSITIONS = 200
 _MOST_SIGNALS = 50
+
+
+class Unknown(Refused):
+    """the instance wants to know who asks"""
 
 
 @click.command(short_help="A live view of a running instance; ends on Ctrl-C.")
 @url_option
 @portfolio_option
+@click.option(
+    "--token",
+    envvar="PORTFOLIO_OPERATOR_TOKEN",
+    help="An operator's, to look from another machine. [default: PORTFOLIO_OPERATOR_TOKEN]",
+)
 @click.option("--once", is_flag=True, help="Print it once and end: for pipes, and for a look.")
 @json_option
-def watch(*, url: str, portfolio: str, once: bool, as_json: bool) -> None:
+def watch(*, url: str, portfolio: str, token: str | None, once: bool, as_json: bool) -> None:
     """Show figures, positions and the last signals of the instance at --url, refreshed each second, until Ctrl-C.
 
     While the instance does not answer, what it said last stays there, and since when. --json prints once what is shown, as the
@@ -43,7 +53,7 @@ def watch(*, url: str, portfolio: str, once: bool, as_json: bool) -> None:
     shown = console(as_wide_as_the_terminal=not once)
     if not (once or as_json or shown.is_terminal):
         raise click.UsageError("this is no terminal: give --once, or --json")
-    with EngineClient(url) as engine:
+    with EngineClient(url, token=token) as engine:
         if once or as_json:
             _print_once(engine, portfolio, shown, as_json=as_json)
         else:
@@ -89,9 +99,17 @@ def _frames(engine: "EngineClient", portfolio: str, shown: "Console") -> "Iterat
 def _look(engine: "EngineClient", portfolio: str) -> "Seen":
     from live.bootstrap import utc_now
     from live.cli.frame import Seen
+    from live.client import EngineRefused
 
     def told(path: str, **parameters: str | int) -> dict[str, Any]:
-        return engine.read(path, portfolio=portfolio, **parameters)
+        try:
+            return engine.read(path, portfolio=portfolio, **parameters)
+        except EngineRefused as error:
+            if error.http_status != _UNAUTHORIZED:
+                raise
+            raise Unknown(
+                f"{engine.url} shows nothing to a stranger: give --token, or PORTFOLIO_OPERATOR_TOKEN"
+            ) from error
 
     return Seen(
         url=engine.url,

@@ -173,6 +173,13 @@ def test_once_prints_one_frame_without_colours(monkeypatch: pytest.MonkeyPatch) 
     assert {request.url.params["portfolio"] for request in fake.requests} == {"alpha"}
 
 
+def test_a_token_goes_with_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = (json_answer(STATUS), json_answer({"positions": []}), json_answer({"signals": []}))
+    fake = served_by(monkeypatch, FakeEngine(*answers))
+    assert run("watch", "--once", "--token", "a-viewers-token").exit_code == 0
+    assert {request.headers["Authorization"] for request in fake.requests} == {"Bearer a-viewers-token"}
+
+
 def test_json_is_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = (json_answer(STATUS), json_answer({"positions": [POSITION]}), json_answer({"signals": [SIGNAL]}))
     served_by(monkeypatch, FakeEngine(*answers))
@@ -186,6 +193,7 @@ def test_json_is_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
         (httpx.ConnectError, "start `live`, or give --url"),
         (httpx.ReadTimeout, "it took too long"),
         (refusal(503, "the database is away"), "the database is away"),
+        (refusal(401, "the operator's token is required"), "give --token, or PORTFOLIO_OPERATOR_TOKEN"),
         (refusal(404, "no portfolio `beta` is served here"), "no portfolio `beta`"),
     ],
 )

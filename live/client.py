@@ -110,9 +110,6 @@ class EngineClient:
         headers = {} if credential is None else credential.headers(body)
         return self._post(f"/webhook/{portfolio}{below}", body, {}, headers)
 
-    def _post(
-        self, path: str, body: bytes, parameters: dict[str, str], headers: Mapping[str, str] = NO_HEADERS
-    ) -> dict[str, Any]:
     def read(self, path: str, **parameters: str | int) -> dict[str, Any]:
         """GET, tried once: who looks every second looks again. Raises as the others do."""
         try:
@@ -129,7 +126,9 @@ class EngineClient:
             raise EngineAway(str(error), http_status=error.http_status) from error
         return {name: value for name, value in answer.items() if name != "http_status"}
 
-    def _post(self, path: str, body: bytes, parameters: dict[str, str]) -> dict[str, Any]:
+    def _post(
+        self, path: str, body: bytes, parameters: dict[str, str], headers: Mapping[str, str] = NO_HEADERS
+    ) -> dict[str, Any]:
         give_up_at = monotonic() + self._within
         retrying = Retrying(
             retry=retry_if_exception_type(_TryAgain),

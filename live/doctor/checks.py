@@ -29,6 +29,6 @@ def look_at_all(
         "broker": partial(check_broker, configuration, clock),
         "redis": partial(check_redis, configuration),
         "webhook": partial(check_webhook, instance),
-        "secrets": partial(check_secrets, configuration),
+        "secrets": partial(check_secrets, configuration, clock),
     }
     return findings_of(checks, within)

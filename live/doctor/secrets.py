@@ -2,7 +2,8 @@
 
 import math
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,31 @@ from live.doctor.configuration import Configuration
 from live.doctor.findings import Finding, failed, ok, skipped, warning
 from live.options import LiveOptions
 from live.secrets import TOKEN_FILE, is_loopback, operator_token
+from live.webhook_secrets import WebhookSecrets
 
 # Of letters and digits drawn at random, twelve; a word or two never reach it.
 _STRONG_BITS = 70
 # What our own examples put in a secret's place.
 _EXAMPLES = ("replace-this", "at-least-", "choose-", "change-me", "changeme")
 _OTHERS_MAY_READ = stat.S_IRGRP | stat.S_IROTH
-_SECRETS = ("webhook_secret", "operator_token", "api_key", "secret", "password")
+_SECRETS = ("webhook_secret", "webhook_secret_previous", "operator_token", "api_key", "secret", "password")
 _INIT = "take a new one, such as `init` makes"
 
 
-def check_secrets(configuration: Configuration) -> Iterator[Finding]:
+def check_secrets(configuration: Configuration, clock: Callable[[], datetime]) -> Iterator[Finding]:
     """The webhook's secret, the operator's token, and the files that hold secrets. None of them is shown."""
     options, settings = configuration.options, configuration.settings
     if settings is None:
         yield skipped("secrets", "the configuration cannot be read")
         return
-    yield _webhook_secret(settings.webhook_secret, options.host)
+    try:
+        secrets = WebhookSecrets.of(settings, clock)
+    except ConfigurationError as error:
+        yield failed("secrets", str(error), "put that right; docs/security.md says where a secret may be")
+        return
+    yield from _webhook_secrets(secrets, options.host)
     yield _operator_token(options.data_dir, settings)
-    if settings.webhook_secret is not None and settings.webhook_secret == settings.operator_token:
+    if secrets is not None and settings.operator_token in secrets.known:
         yield failed(
             "secrets", "the operator's token is the webhook's secret, which TradingView knows", "give each its own"
         )
@@ -42,15 +49,17 @@ def bits_of(secret: str) -> float:
     return len(secret) * math.log2(len(set(secret)) or 1)
 
 
-def _webhook_secret(secret: str | None, host: str) -> Finding:
-    if secret is None and not is_loopback(host):
-        return failed(
-            "secrets", f"`live` refuses to listen on {host} without a webhook secret", "set PORTFOLIO_WEBHOOK_SECRET"
-        )
-    if secret is None:
+def _webhook_secrets(secrets: WebhookSecrets | None, host: str) -> Iterator[Finding]:
+    if secrets is not None:
+        yield _strength("the webhook's secret", secrets.current)
+        if secrets.previous is not None:
+            yield _strength("the webhook's secret before that", secrets.previous)
+    elif is_loopback(host):
         found = "no webhook secret: whoever reaches the engine, through a proxy too, can send alerts"
-        return warning("secrets", found, "set PORTFOLIO_WEBHOOK_SECRET; `init` makes one")
-    return _strength("the webhook's secret", secret)
+        yield warning("secrets", found, "set PORTFOLIO_WEBHOOK_SECRET; `init` makes one")
+    else:
+        found = f"`live` refuses to listen on {host} without a webhook secret"
+        yield failed("secrets", found, "set PORTFOLIO_WEBHOOK_SECRET; `init` makes one")
 
 
 def _operator_token(data_dir: Path, settings: FileSettings) -> Finding:

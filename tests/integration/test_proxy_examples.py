@@ -79,6 +79,7 @@ def _nginx(folder: Path, changed: Callable[[str], str] = lambda text: text) -> l
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=alerts.example.com"]
     subprocess.run([*made, "-keyout", str(key), "-out", str(certificate)], capture_output=True, timeout=60, check=True)
     ours = changed(NGINX.read_text(encoding="utf-8")).replace("/etc/letsencrypt/live/alerts.example.com", str(folder))
+    ours = ours.replace("/var/log/nginx", str(folder))
     (folder / "ours.conf").write_text(ours, encoding="utf-8")
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = "\n".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
@@ -96,10 +97,15 @@ def _nginx(folder: Path, changed: Callable[[str], str] = lambda text: text) -> l
 class Behind:
     """An engine that remembers, behind a proxy at `port`."""
 
-    def __init__(self, engine: FakeEngine, port: int, *, tls: bool) -> None:
+    def __init__(self, engine: FakeEngine, port: int, folder: Path, *, tls: bool) -> None:
         self.engine = engine
+        self._folder = folder
         self._port = port
         self._tls = tls
+
+    def logs(self) -> str:
+        """All that the proxy has written."""
+        return "".join(file.read_text(errors="replace") for file in self._folder.glob("*.log"))
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
@@ -182,15 +188,16 @@ def behind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Behind]:
     with _engine() as (engine, server):
         command = build(tmp_path, server.port, port)
         with _running(command, port, tmp_path / "proxy.log", HOME=str(tmp_path)):
-            yield Behind(engine, port, tls=request.param == "nginx")
+            yield Behind(engine, port, tmp_path, tls=request.param == "nginx")
 
 
 def test_alerts_get_through_and_nothing_else_does(behind: Behind) -> None:
     alert = json.dumps(BASE_ENTRY).encode()
-    for path in ("/webhook", "/webhook/main"):
+    for path in ("/webhook", "/webhook/main", "/webhook/main/The-Secret.in~it"):
         status, body = behind.ask("POST", path, alert, {"Content-Type": "text/plain"})
         assert (status, json.loads(body)["status"]) == (200, "executed")
-    assert len(behind.engine.signals) == 2
+    assert len(behind.engine.signals) == 3
+    assert "The-Secret" not in behind.logs()
     for method, path in (
         ("GET", "/status"),
         ("GET", "/positions"),
@@ -198,7 +205,7 @@ def test_alerts_get_through_and_nothing_else_does(behind: Behind) -> None:
         ("GET", "/metrics"),
         ("POST", "/halt"),
         ("POST", "/webhookx"),
-        ("POST", "/webhook/main/more"),
+        ("POST", "/webhook/main/more/still"),
         ("POST", "/webhook/../halt"),
         ("GET", "/webhook/stats"),
         ("GET", "/webhook"),
@@ -238,6 +245,6 @@ def test_while_no_engine_runs_the_answer_is_one_that_tradingview_sends_again_for
         folder.mkdir()
         port, nobody = free_ports(2)
         with _running(builders[name](folder, nobody, port), port, folder / "proxy.log", HOME=str(folder)):
-            status, _ = Behind(FakeEngine(), port, tls=name == "nginx").ask("POST", "/webhook", b"{}")
+            status, _ = Behind(FakeEngine(), port, folder, tls=name == "nginx").ask("POST", "/webhook", b"{}")
             assert 500 <= status <= 599
             assert status != 504

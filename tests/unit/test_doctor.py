@@ -139,7 +139,7 @@ def test_what_live_would_refuse_has_failed_and_what_needs_it_is_skipped(
     outcome, said = only(found.check())
     assert (outcome, part in said) == ("failed", True), said
     found.settings = None
-    for check in (check_broker(found, lambda: NOW), check_redis(found), check_secrets(found)):
+    for check in (check_broker(found, lambda: NOW), check_redis(found), check_secrets(found, lambda: NOW)):
         assert only(check)[0] == "skipped"
 
 
@@ -409,7 +409,7 @@ def test_redis_is_asked_where_it_is_configured(tmp_path: Path, redis_server: Red
 
 
 def secrets_found(tmp_path: Path, given: dict[str, Any], **options: Any) -> list[tuple[str, str]]:
-    return outcomes(check_secrets(configuration(tmp_path, given, **options)))
+    return outcomes(check_secrets(configuration(tmp_path, given, **options), lambda: NOW))
 
 
 @pytest.mark.parametrize(
@@ -446,6 +446,18 @@ def test_the_operators_token_is_judged_wherever_it_is(tmp_path: Path) -> None:
     )
 
 
+def test_a_secret_in_a_file_and_the_one_before_it_are_judged_too(tmp_path: Path) -> None:
+    file = tmp_path / "webhook.secret"
+    file.write_text(STRONG)
+    file.chmod(0o600)
+    given = {"webhook_secret_file": str(file), "webhook_secret_previous": "password"}
+    found = secrets_found(tmp_path, {**given, "webhook_secret_previous_until": "2026-01-15T00:00:00Z"})
+    assert [outcome for outcome, _ in found] == ["ok", "warning", "skipped"]
+    file.chmod(0o644)
+    outcome, said = secrets_found(tmp_path, {"webhook_secret_file": str(file)})[0]
+    assert (outcome, "mode 0644" in said) == ("failed", True)
+
+
 def test_one_secret_for_both_has_failed(tmp_path: Path) -> None:
     found = secrets_found(tmp_path, {"webhook_secret": STRONG, "operator_token": STRONG})
     assert [outcome for outcome, _ in found] == ["ok", "ok", "failed"]
@@ -457,10 +469,10 @@ def test_files_with_secrets_that_others_may_read_are_warned_of(tmp_path: Path) -
     database.chmod(0o644)
     found = configuration(tmp_path, {"webhook_secret": STRONG}, db_config=database)
     assert found.options.config is not None
-    assert len(outcomes(check_secrets(found))) == 2
+    assert len(outcomes(check_secrets(found, lambda: NOW))) == 2
     found.options.config.chmod(0o644)
     database.write_text(json.dumps({"local": {"password": "in the clear"}}))
-    warned = outcomes(check_secrets(found))[2:]
+    warned = outcomes(check_secrets(found, lambda: NOW))[2:]
     assert [outcome for outcome, _ in warned] == ["warning", "warning"]
     assert str(found.options.config) in warned[0][1]
     assert str(database) in warned[1][1]

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 from difflib import get_close_matches
 from ipaddress import ip_network
@@ -298,12 +299,12 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def load_file_settings(path: Path | None) -> FileSettings:
-    """The configuration file at `path` (none: the defaults) with the environment's variables over it.
+    """The configuration file at `path` (TOML or JSON; none: the defaults) with the environment's variables over it.
 
     Raises ConfigurationError naming the file, the key and what is allowed there.
     """
     _refuse_unknown_variables()
-    values = {} if path is None else read_json_object(path)
+    values = {} if path is None else read_settings(path)
     for name in values.get("instruments") or {}:
         if not isinstance(name, str) or not re.match(INSTRUMENT_NAME, name):
             raise ConfigurationError(f"{path}: `instruments.{name}`: a name is 1 to 29 of A-Z, 0-9 and _")
@@ -334,21 +335,36 @@ def _refuse_unknown_variables() -> None:
             raise ConfigurationError(f"environment: `{variable}` is no setting{hint}")
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """A configuration file as it stands: TOML where its name ends in .toml, else JSON. Raises ConfigurationError."""
+    if path.suffix.lower() != ".toml":
+        return read_json_object(path)
+    import tomllib  # only where there is such a file: the other commands start without it
+
+    # A key that is there twice TOML itself refuses.
+    loaded: dict[str, Any] = _read(path, "TOML", lambda text: tomllib.loads(text, parse_float=Decimal))
+    return loaded
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """A JSON file that must hold an object; numbers with a point come as Decimal. Raises ConfigurationError."""
-    try:
-        loaded = json.loads(
-            path.read_text(encoding="utf-8"),
-            parse_float=Decimal,
-            object_pairs_hook=lambda pairs: _once_each(path, pairs),
-        )
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"{path}: is not JSON: {error}") from error
+
+    def parsed(text: str) -> Any:
+        return json.loads(text, parse_float=Decimal, object_pairs_hook=lambda pairs: _once_each(path, pairs))
+
+    loaded = _read(path, "JSON", parsed)
     if not isinstance(loaded, dict):
         raise ConfigurationError(f"{path}: must hold a JSON object, not a {type(loaded).__name__}")
     return loaded
+
+
+def _read(path: Path, language: str, parsed: Callable[[str], Any]) -> Any:
+    try:
+        return parsed(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: is not {language}: {error}") from error
 
 
 def _once_each(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:

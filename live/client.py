@@ -61,7 +61,7 @@ class _TryAgain(Exception):
 
 
 class EngineClient:
-    """One engine at `url`. Every call is tried again, the same to the byte, while the engine is away or busy.
+    """One engine at `url`. What changes something is tried again, the same to the byte, while the engine is away or busy.
 
     That is safe because a signal is known by its fingerprint and a command by its `request_id`: a repeat is answered
     with the first outcome. `within` bounds a call in seconds, all its tries together. Raises EngineAway where it stays so,
@@ -109,6 +109,22 @@ class EngineClient:
         below = "" if credential is None else credential.below()
         headers = {} if credential is None else credential.headers(body)
         return self._post(f"/webhook/{portfolio}{below}", body, {}, headers)
+
+    def read(self, path: str, **parameters: str | int) -> dict[str, Any]:
+        """GET, tried once: who looks every second looks again. Raises as the others do."""
+        try:
+            response = self._http.get(
+                path, params=parameters, timeout=httpx.Timeout(LOST_SECONDS, connect=CONNECT_SECONDS)
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise NothingListens(f"nothing listens at {self.url}; start `live`, or give --url") from error
+        except httpx.TransportError as error:
+            raise EngineAway(f"no answer from {self.url}: {_reason(error)}") from error
+        try:
+            answer = self._read(response)
+        except _TryAgain as error:
+            raise EngineAway(str(error), http_status=error.http_status) from error
+        return {name: value for name, value in answer.items() if name != "http_status"}
 
     def _post(
         self, path: str, body: bytes, parameters: dict[str, str], headers: Mapping[str, str] = NO_HEADERS

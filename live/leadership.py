@@ -132,6 +132,16 @@ def redis_client(url: str) -> Any:
     )
 
 
+def version_of(client: Any) -> str:
+    """What Redis answers there; raises LeaseAway where none does."""
+    from redis.exceptions import RedisError
+
+    try:
+        return str(client.info("server")["redis_version"])
+    except RedisError as error:
+        raise LeaseAway(f"Redis: {error}") from error
+
+
 REDIS_SECONDS = 0.3
 
 

@@ -4,6 +4,7 @@ import json
 from functools import partial
 from typing import Any
 
+import click
 import httpx
 import pytest
 from click.testing import CliRunner, Result
@@ -48,6 +49,17 @@ def served_by(monkeypatch: pytest.MonkeyPatch, fake: FakeEngine) -> FakeEngine:
     client = partial(live.client.EngineClient, transport=httpx.MockTransport(fake), pause=lambda _: None)
     monkeypatch.setattr(live.client, "EngineClient", client)
     return fake
+
+
+def leaf_commands() -> dict[str, click.Command]:
+    """Every command by its name, in a group's with the group's before it."""
+    found: dict[str, click.Command] = {}
+    for name in main.list_commands(click.Context(main)):
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        inner = command.commands if isinstance(command, click.Group) else {"": command}
+        found |= {f"{name} {own}".strip(): each for own, each in inner.items()}
+    return found
 
 
 def run(*arguments: str, given: str | bytes | None = None) -> Result:

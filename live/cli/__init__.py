@@ -9,10 +9,13 @@ from core.errors import PortfolioError
 from live.cli.errors import sentence_of
 
 _COMMANDS = {
+    "init": "live.cli.init:init",
     "live": "live.cli.live:live",
     "migrate": "live.cli.database:migrate",
     "dsn": "live.cli.database:dsn",
+    "doctor": "live.cli.doctor:doctor",
     "status": "live.cli.status:status",
+    "watch": "live.cli.watch:watch",
     "positions": "live.cli.show:positions",
     "orders": "live.cli.show:orders",
     "signals": "live.cli.show:signals",
@@ -35,6 +38,7 @@ _COMMANDS = {
     "ignore": "live.cli.findings:ignore",
     "rollover": "live.cli.rollover:rollover",
     "operators": "live.cli.operators:operators",
+    "completion": "live.cli.completion:completion",
 }
 
 
@@ -53,6 +57,17 @@ class CommandGroup(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant; of one that there is not, the nearest one is named."""
+        if args[0] not in _COMMANDS and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            if near := get_close_matches(args[0], _COMMANDS, n=1):
+                ctx.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what was to be expected is said on stderr, exit code 1, and is no traceback."""
         try:
@@ -69,7 +84,10 @@ def main() -> None:
 
     \b
     First steps, on this machine:
+      python portfolio_manager.py init                  a configuration and secrets of your own, if you like
       python portfolio_manager.py live                  serve on http://127.0.0.1:5000
+      python portfolio_manager.py doctor                is everything in order, and how to mend it
       python portfolio_manager.py send alert.json       post an alert to it
       python portfolio_manager.py positions             see what it holds
+      python portfolio_manager.py watch                 see it live
     """

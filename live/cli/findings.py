@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from core.findings import FindingKind
+from live.cli.names import instrument_names
 from live.cli.operate import Operator, operator_options, plain
-from live.cli.options import Price, Quantity
+from live.cli.options import Price, Quantity, TakesNegativeNumbers
 from live.cli.output import Column, number, print_json, print_table
 
 
@@ -34,7 +35,7 @@ def reconcile(*, operator: Operator) -> None:
 
 
 @click.command(short_help="Take over what the broker holds and we do not.")
-@click.argument("instrument")
+@click.argument("instrument", shell_complete=instrument_names)
 @click.argument("layer")
 @click.option("--lots", type=click.IntRange(min=1), required=True, help="How many lots of it.")
 @click.option("--price", type=Price(), required=True, help="Its entry price.")
@@ -101,8 +102,8 @@ def write_off(*, operator: Operator, position_id: str, price: Decimal, lots: int
     )
 
 
-@click.command(short_help="Accept a difference as none of ours.", context_settings={"ignore_unknown_options": True})
-@click.argument("instrument")
+@click.command(cls=TakesNegativeNumbers, short_help="Accept a difference as none of ours.")
+@click.argument("instrument", shell_complete=instrument_names)
 @click.argument("difference", type=Quantity())
 @operator_options
 def ignore(*, operator: Operator, instrument: str, difference: Decimal) -> None:

@@ -11,6 +11,7 @@ from live.cli.options import (
     data_dir_option,
     db_config_option,
     db_env_option,
+    listen_options,
     portfolios_option,
 )
 from live.collector import collector_off
@@ -18,26 +19,12 @@ from live.options import LiveOptions
 
 
 @click.command(short_help="Serve a portfolio: take alerts, keep positions.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=5000,
-    show_default=True,
-    help="Port to listen on; 0 takes a free one.",
-)
+@listen_options
 @data_dir_option
 @db_config_option
 @db_env_option
 @portfolios_option
 @config_option
-@click.option(
-    "--broker",
-    type=click.Choice(["paper", "openalgo", "ccxt"]),
-    default="paper",
-    show_default=True,
-    help="Where orders are filled; its settings are `brokers` in --config.",
-)
 @click.option(
     "--capital",
     type=Money(positive=True),

@@ -12,7 +12,16 @@ from uuid import uuid4
 import click
 
 from core.errors import ConfigurationError, PortfolioError
-from live.cli.options import Money, Price, data_dir_option, json_option, portfolio_option, url_option
+from live.cli.names import instrument_names
+from live.cli.options import (
+    Money,
+    Price,
+    TakesNegativeNumbers,
+    data_dir_option,
+    json_option,
+    portfolio_option,
+    url_option,
+)
 from live.cli.output import note, print_json, say
 
 _DONE = ("executed", "accepted")
@@ -166,7 +175,7 @@ def close_all(*, operator: Operator, yes: bool, price: Decimal | None, reason: s
     operator.carry_out("/positions/ALL/close", "close-all", price=plain(price), reason=reason)
 
 
-@click.command(short_help="Deposit or withdraw.", context_settings={"ignore_unknown_options": True})
+@click.command(cls=TakesNegativeNumbers, short_help="Deposit or withdraw.")
 @click.argument("amount", type=Money(positive=False))
 @click.option("--note", "remark", help="Kept with the flow.")
 @operator_options
@@ -184,7 +193,7 @@ def capital(*, operator: Operator, amount: Decimal, remark: str | None) -> None:
 
 
 @click.command(short_help="Stop entries; exits go on.")
-@click.option("--instrument", help="Only freeze this instrument's entries.")
+@click.option("--instrument", shell_complete=instrument_names, help="Only freeze this instrument's entries.")
 @click.option("--reason", help="Kept in the journal.")
 @operator_options
 def halt(*, operator: Operator, instrument: str | None, reason: str | None) -> None:
@@ -200,7 +209,7 @@ def halt(*, operator: Operator, instrument: str | None, reason: str | None) -> N
 
 
 @click.command(short_help="Allow entries again.")
-@click.option("--instrument", help="Only lift this instrument's freeze.")
+@click.option("--instrument", shell_complete=instrument_names, help="Only lift this instrument's freeze.")
 @operator_options
 def resume(*, operator: Operator, instrument: str | None) -> None:
     """Allow entries again after `halt`; with --instrument, end that instrument's freeze. Needs `live` running.

@@ -7,7 +7,8 @@ import click
 
 from live.cli.options import data_dir_option, json_option
 from live.cli.output import Column, note, print_json, print_table, say
-from live.operators import OPERATORS_FILE, Role, add_operator, read_operators, remove_operator
+
+ROLES = ("viewer", "trader", "admin")  # of live.operators, which --help starts without
 
 
 @click.group(short_help="Who may look, trade and administer: `add`, `list`, `remove`.")
@@ -28,9 +29,7 @@ def operators() -> None:
 
 @operators.command("add", short_help="A new operator, or a new token for one.")
 @click.argument("name")
-@click.option(
-    "--role", type=click.Choice([role.word for role in Role]), required=True, help="What the operator may do."
-)
+@click.option("--role", type=click.Choice(ROLES), required=True, help="What the operator may do.")
 @data_dir_option
 @json_option
 def add(*, name: str, role: str, data_dir: Path, as_json: bool) -> None:
@@ -40,6 +39,8 @@ def add(*, name: str, role: str, data_dir: Path, as_json: bool) -> None:
     Example:
       python portfolio_manager.py operators add alice --role trader
     """
+    from live.operators import OPERATORS_FILE, Role, add_operator
+
     token = add_operator(data_dir / OPERATORS_FILE, name, Role.of(role), datetime.now(UTC))
     if as_json:
         print_json({"name": name, "role": role, "token": token})
@@ -58,6 +59,8 @@ def show(*, data_dir: Path, as_json: bool) -> None:
     Example:
       python portfolio_manager.py operators list --json
     """
+    from live.operators import OPERATORS_FILE, read_operators
+
     known = read_operators(data_dir / OPERATORS_FILE)
     rows = [{"name": name, "role": kept.role.word, "since": kept.created_at} for name, kept in sorted(known.items())]
     if as_json:
@@ -74,12 +77,18 @@ def show(*, data_dir: Path, as_json: bool) -> None:
 @operators.command("remove", short_help="End an operator's token and sessions.")
 @click.argument("name")
 @data_dir_option
-def remove(*, name: str, data_dir: Path) -> None:
+@json_option
+def remove(*, name: str, data_dir: Path, as_json: bool) -> None:
     """Let NAME in no more: the token and what was opened with it in a browser end at once.
 
     \b
     Example:
       python portfolio_manager.py operators remove alice
     """
+    from live.operators import OPERATORS_FILE, remove_operator
+
     remove_operator(data_dir / OPERATORS_FILE, name)
+    if as_json:
+        print_json({"name": name, "removed": True})
+        return
     say(f"{name} is no operator any more.")

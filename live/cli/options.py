@@ -15,6 +15,7 @@ import click
 from core.errors import ConfigurationError, PortfolioError
 from core.numbers import MONEY_SCALE, PRICE_SCALE, decimals_of
 from live.cli.errors import NotMigrated
+from live.cli.names import portfolio_names
 
 if TYPE_CHECKING:
     from core.config import FileSettings
@@ -83,6 +84,17 @@ class Price(_Exact):
         super().__init__(positive=True)
 
 
+class TakesNegativeNumbers(click.Command):
+    """A command with an argument such as -100: that is no option, while what is misspelt is told as one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does."""
+        ctx.ignore_unknown_options = any(
+            argument[0] == "-" and argument[1:2].isdecimal() for argument in args if argument
+        )
+        return super().parse_args(ctx, args)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseChoice:
     """Which portfolio of which database."""
@@ -125,10 +137,35 @@ class DatabaseChoice:
                 ) from error
 
 
+def listen_options(function: _Function) -> _Function:
+    """--host, --port and --broker of `live`."""
+    host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+    port = click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=5000,
+        show_default=True,
+        help="Port to listen on; 0 takes a free one.",
+    )
+    broker = click.option(
+        "--broker",
+        type=click.Choice(["paper", "openalgo", "ccxt"]),
+        default="paper",
+        show_default=True,
+        help="Where orders are filled; its settings are `brokers` in --config.",
+    )
+    return host(port(broker(function)))
+
+
 def portfolio_option(function: _Function) -> _Function:
     """--portfolio, checked."""
     return click.option(
-        "--portfolio", default="main", show_default=True, callback=_portfolio, help="The portfolio to work on."
+        "--portfolio",
+        default="main",
+        show_default=True,
+        callback=_portfolio,
+        shell_complete=portfolio_names,
+        help="The portfolio to work on.",
     )(function)
 
 
@@ -141,6 +178,7 @@ def portfolios_option(function: _Function) -> _Function:
         default=("main",),
         show_default="main",
         callback=_portfolios,
+        shell_complete=portfolio_names,
         help="The portfolio to serve; repeated, each of them.",
     )(function)
 
@@ -213,7 +251,9 @@ def as_of_option(function: _Function) -> _Function:
 
 def config_option(function: _Function) -> _Function:
     """--config."""
-    return click.option("--config", type=_FILE, help="Settings and instruments; without it, the defaults.")(function)
+    return click.option(
+        "--config", type=_FILE, help="Settings and instruments, TOML or JSON; without it, the defaults."
+    )(function)
 
 
 def url_option(function: _Function) -> _Function:
@@ -257,6 +297,11 @@ def _portfolios(ctx: click.Context, param: click.Parameter, values: tuple[str, .
     if twice := [name for name in names if names.count(name) > 1]:
         raise click.BadParameter(f"{twice[0]!r} is given twice", ctx, param)
     return names
+
+
+def url_or_none(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A --url that may be left out, checked."""
+    return None if value is None else _url(ctx, param, value)
 
 
 def _url(ctx: click.Context, param: click.Parameter, value: str) -> str:

@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _WIDTH = 400  # a row is one line, in a pipe and on a narrow terminal: folded columns cannot be read
 _BETWEEN_COLUMNS = 3  # of SIMPLE_HEAD with its padding; one more behind the last
@@ -28,6 +29,9 @@ _COLOURS = {
     "failed": "red",
     "not taken": "red",
     "halted": "red",
+    "ok": "green",
+    "warning": "yellow",
+    "skipped": "cyan",
 }
 
 
@@ -89,22 +93,41 @@ def note(text: str) -> None:
 
 def print_table(columns: Sequence[Column], rows: Iterable[Any], *, none: str, widest: int | None = None) -> None:
     """Rows as a table, or the sentence `none`. With `widest` the last column is cut so that no line is longer."""
+    found = list(rows)
+    if found:
+        console().print(table_of(columns, found, widest=widest))
+    else:
+        say(none)
+
+
+def table_of(
+    columns: Sequence[Column], rows: Sequence[Any], *, widest: int | None = None, fits: bool = False
+) -> "Table":
+    """Rows as a table. With `widest` the last column is cut so that no line is longer; where it `fits` the terminal, texts are,
+    and numbers stay whole: a row is one line there too."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
-        table.add_column(column.heading, justify="right" if column.right else "left", overflow="fold")
+        table.add_column(
+            column.heading,
+            justify="right" if column.right else "left",
+            overflow="ellipsis" if fits else "fold",
+            no_wrap=fits and column.right,
+        )
     lines = [[printable(column.cell(row)) for column in columns] for row in rows]
-    if widest is not None and lines:
+    if widest is not None:
         _cut_last(columns, lines, widest)
     for cells in lines:
-        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in cells))
-    if lines:
-        _console().print(table)
-    else:
-        say(none)
+        table.add_row(*(Text(cell, style=colour_of(cell), no_wrap=fits) for cell in cells))
+    return table
+
+
+def colour_of(value: str) -> str:
+    """The style of a cell: a word that says whether all is well is seen from afar."""
+    return _COLOURS.get(value, "")
 
 
 def _cut_last(columns: Sequence[Column], lines: Sequence[list[str]], widest: int) -> None:
@@ -124,9 +147,9 @@ def print_facts(facts: Mapping[str, str]) -> None:
     """Names and values, one pair a line."""
     from rich.text import Text
 
-    console, width = _console(), max(map(len, facts), default=0)
+    shown, width = console(), max(map(len, facts), default=0)
     for name, value in facts.items():
-        console.print(Text.assemble((name.ljust(width), "bold"), "  ", (printable(value), _COLOURS.get(value, ""))))
+        shown.print(Text.assemble((name.ljust(width), "bold"), "  ", (printable(value), colour_of(value))))
 
 
 def printable(text: str) -> str:
@@ -138,10 +161,11 @@ def printable(text: str) -> str:
     )
 
 
-def _console() -> "Console":
+def console(*, as_wide_as_the_terminal: bool = False) -> "Console":
+    """Where rich prints: what others wrote is no markup of ours. A row is one line there, unless it is to fit the terminal."""
     from rich.console import Console
 
-    return Console(width=_WIDTH, markup=False, highlight=False, emoji=False)
+    return Console(width=None if as_wide_as_the_terminal else _WIDTH, markup=False, highlight=False, emoji=False)
 
 
 # --- cells

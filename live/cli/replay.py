@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.numbers import DEFAULT_CAPITAL
+from live.cli.names import instrument_names
 from live.cli.options import DatabaseChoice, Money, Price, config_option, database_options, file_settings, json_option
 from live.cli.output import note, print_json
 from live.cli.progress import progress_bar
@@ -33,7 +34,13 @@ class _Percent(Price):
 @database_options
 @config_option
 @click.option("--sizing", type=click.Choice(["as-listed", "rules"]), help="[default: as-listed for a list of trades]")
-@click.option("--instrument", default="BANK_NIFTY", show_default=True, help="What a file without NAME is of.")
+@click.option(
+    "--instrument",
+    default="BANK_NIFTY",
+    show_default=True,
+    shell_complete=instrument_names,
+    help="What a file without NAME is of.",
+)
 @click.option("--bars", multiple=True, metavar="[NAME=]FILE", help="A chart's OHLC as CSV: stops, marks, ATR and ER.")
 @click.option("--point-value", type=Price(), help="Money per point and lot, instead of the configured one.")
 @click.option("--commission-percent", type=_Percent(), help="Of turnover, a side.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import PortfolioError
+from live.cli.names import instrument_names
 from live.cli.options import DatabaseChoice, as_of_option, database_options, json_option
 from live.cli.output import Column, money, number, print_json, print_table, say, text, time
 
@@ -53,7 +54,7 @@ class StatusList(click.ParamType[tuple[str, ...] | None]):
     show_default=True,
     help="open, partial, closed, several with commas, or all.",
 )
-@click.option("--instrument", help="Of this instrument only.")
+@click.option("--instrument", shell_complete=instrument_names, help="Of this instrument only.")
 @_limit_option
 @click.option("--before", help="Only those behind this position id (`next` of --json).")
 @as_of_option
@@ -138,7 +139,7 @@ _CLOSED_COLUMNS = (
     show_default=True,
     help=f"{', '.join(_ORDER_STATES)}, several with commas, or all.",
 )
-@click.option("--instrument", help="Of this instrument only.")
+@click.option("--instrument", shell_complete=instrument_names, help="Of this instrument only.")
 @_limit_option
 @click.option("--before", help="Only those behind this order id (`next` of --json).")
 @json_option
@@ -212,7 +213,7 @@ _ORDER_COLUMNS = (
     show_default=True,
     help=f"{', '.join(_SIGNAL_STATUSES)}, several with commas, or all.",
 )
-@click.option("--instrument", help="Of this instrument only.")
+@click.option("--instrument", shell_complete=instrument_names, help="Of this instrument only.")
 @_limit_option
 @click.option("--before", type=int, help="Only those behind this id (`next` of --json).")
 @json_option

@@ -85,7 +85,7 @@ DOCUMENTS = sorted(
     + list((ROOT / "docs").rglob("*.md"))
 )
 BINARIES = shipped_versions()[max(shipped_versions())] / "bin"
-NOT_LINKED = {"data", ".git", ".venv", "database_config.json", "alert.json", "book.dump"}
+NOT_LINKED = {"data", "config", ".git", ".venv", "database_config.json", "alert.json", "book.dump"}
 PATIENCE_SECONDS = 60.0
 
 
@@ -793,6 +793,22 @@ def test_the_configuration_guides_examples_are_valid(tmp_path: Path, monkeypatch
     assert found.settings.instruments["GOLD_MINI"].margin_per_lot == 120000
     assert found.settings.instruments["RELIANCE"].kind == "spot"
     assert found.webhook_secret is not None
+
+
+def test_the_configuration_guides_toml_says_the_same_as_its_json(tmp_path: Path) -> None:
+    in_json, in_toml = tmp_path / "portfolio.json", tmp_path / "portfolio.toml"
+    in_json.write_text(block("docs/configuration.md", "a valid configuration").text, encoding="utf-8")
+    in_toml.write_text(block("docs/configuration.md", "the same configuration in TOML").text, encoding="utf-8")
+    assert load_file_settings(in_toml) == load_file_settings(in_json)
+
+
+def test_what_the_configuration_guides_init_writes_is_taken(shell: Shell) -> None:
+    alert = {"type": "MARKET_DATA", "instrument": "BANK_NIFTY", "price": 52000, "atr": 350}
+    (shell.folder / "alert.json").write_text(json.dumps({**alert, "timestamp": datetime.now(UTC).isoformat()}))
+    shell.run(Block("bash", "", "python portfolio_manager.py migrate", "before it"))
+    told = shell.run(block("docs/configuration.md", "init"))
+    assert "MARKET_DATA" in told
+    assert "PORTFOLIO_WEBHOOK_SECRET=" in (shell.folder / "config" / "portfolio.env").read_text()
 
 
 # --- docs/tradingview.md

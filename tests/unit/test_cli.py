@@ -11,15 +11,16 @@ import pytest
 
 from core.errors import DatabaseAway, LockHeld, PoolExhausted, PortfolioError, UnsafeServer
 from core.orders import OrderState
-from live.cli import main, show
+from live.cli import main, operators, show
 from live.cli import output as out
 from live.cli.errors import sentence_of
 from live.cli.options import Money, Price
+from live.operators import Role
 from live.options import LiveOptions
-from tests.command_line import run
+from tests.command_line import leaf_commands, run
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = main.list_commands(click.Context(main))
+COMMANDS = leaf_commands()
 
 
 # --- the group
@@ -28,19 +29,19 @@ COMMANDS = main.list_commands(click.Context(main))
 def test_the_help_of_the_program_lists_every_command() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    assert all(f"  {name} " in result.stdout for name in COMMANDS)
+    assert all(f"  {name} " in result.stdout for name in main.list_commands(click.Context(main)))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example(name: str) -> None:
-    result = run(name, "--help")
+    result = run(*name.split(), "--help")
     assert result.exit_code == 0
     assert f"python portfolio_manager.py {name}" in result.stdout
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "live"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("live", "completion")])
 def test_every_command_that_prints_can_print_json(name: str) -> None:
-    assert "--json" in run(name, "--help").stdout
+    assert "--json" in run(*name.split(), "--help").stdout
 
 
 def test_help_starts_without_the_heavy_packages() -> None:
@@ -53,6 +54,10 @@ def test_help_starts_without_the_heavy_packages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_roles_that_can_be_given_are_those_there_are() -> None:
+    assert tuple(role.word for role in Role) == operators.ROLES
 
 
 def test_the_program_runs_as_a_script() -> None:
@@ -69,8 +74,27 @@ def test_the_program_runs_as_a_script() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_command_is_wrong_usage() -> None:
-    assert run("lve").exit_code == 2
+@pytest.mark.parametrize(
+    "given, hint", [("lve", "Did you mean 'live'?"), ("postions", "'positions'"), ("xyzzy", "--help")]
+)
+def test_an_unknown_command_is_wrong_usage_and_the_nearest_is_named(given: str, hint: str) -> None:
+    result = run(given)
+    assert result.exit_code == 2
+    assert hint in result.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_option_is_one_line_with_a_hint(name: str) -> None:
+    command = COMMANDS[name]
+    option = next((param.opts[-1] for param in command.params if isinstance(param, click.Option)), "--help")
+    for given, hint in ((f"{option}x", f"'{option}'"), ("--xyzzy", "")):
+        result = run(*name.split(), given)
+        assert (result.exit_code, result.stdout) == (2, "")
+        usage, more, empty, error = result.stderr.splitlines()
+        assert (usage.partition(":")[0], empty) == ("Usage", "")
+        assert f"{name} --help" in more
+        assert f"No such option '{given}'" in error
+        assert hint in error
 
 
 @pytest.mark.parametrize("name", ["public", "pg_temp", "Alpha", "a b", ""])

@@ -344,6 +344,83 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert "absent.json: cannot be read: No such file or directory" in message
 
 
+# --- TOML ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Any:
+    """Writes a configuration file in TOML and says where."""
+
+    def write(text: str, name: str = "portfolio.toml") -> Path:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_a_file_in_toml_says_the_same_as_one_in_json(file: Any, toml: Any) -> None:
+    given = """
+        initial_capital = 7_000_000
+        allowed_addresses = ["203.0.113.7"]
+        limits = {risk_percent = 10.5}  # of the whole portfolio
+        [contracts]
+        roll_at = 10:00:00
+        [instruments.GOLD_MINI]
+        margin_per_lot = "120000.25"
+        [portfolios.alpha.paper.costs]
+        per_lot = 20
+    """
+    same = {
+        "initial_capital": 7_000_000,
+        "allowed_addresses": ["203.0.113.7"],
+        "limits": {"risk_percent": 10.5},
+        "contracts": {"roll_at": "10:00"},
+        "instruments": {"GOLD_MINI": {"margin_per_lot": "120000.25"}},
+        "portfolios": {"alpha": {"paper": {"costs": {"per_lot": 20}}}},
+    }
+    in_toml, in_json = load_file_settings(toml(given)), load_file_settings(file(same))
+    assert in_toml == in_json
+    assert in_toml.of("alpha").settings == in_json.of("alpha").settings
+
+
+def test_a_fraction_in_toml_is_exact(toml: Any) -> None:
+    path = toml("paper.slippage_percent = 0.1000000000000000055", name="UPPER.TOML")
+    assert load_file_settings(path).settings.paper.slippage_percent == Decimal("0.1000000000000000055")
+
+
+def test_the_environment_goes_over_a_file_in_toml(toml: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTFOLIO_LIMITS__RISK_PERCENT", "9")
+    limits = load_file_settings(toml("[limits]\nrisk_percent = 10\nmargin_percent = 55")).settings.limits
+    assert (limits.risk_percent, limits.margin_percent) == (9, 55)
+
+
+@pytest.mark.parametrize(
+    "text, rule",
+    [
+        ("limits = {", "is not TOML: "),
+        ("[limits]\nrisk_percent = 1\nrisk_percent = 2", "is not TOML: Cannot overwrite a value"),
+        ("[limits]\nrisc_percent = 1", "`limits.risc_percent`: is no setting; did you mean `risk_percent`?"),
+        ("limits.risk_percent = nan", "`limits.risk_percent`"),
+        ("limits.risk_percent = 2026-01-14", "`limits.risk_percent`"),
+        ('[instruments."gold mini"]', "`instruments.gold mini`"),
+        ('{"limits": {}}', "is not TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_file_of_toml_is_named(toml: Any, text: str, rule: str) -> None:
+    path = toml(text)
+    message = message_of(path)
+    assert str(path) in message
+    assert rule in message
+
+
+def test_a_file_of_toml_that_is_not_utf_8_or_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "portfolio.toml"
+    assert f"{path}: cannot be read: No such file or directory" in message_of(path)
+    path.write_bytes(b'naive_timezone = "\xff"')
+    assert f"{path}: is not TOML" in message_of(path)
+
+
 # --- database_config.json -----------------------------------------------------------------------------------------
 
 LOCAL = {"host": "db1,db2", "port": 5433, "database": "pm", "user": "${PM_USER}", "password": "${PM_PASSWORD}"}

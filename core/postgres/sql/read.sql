@@ -351,6 +351,14 @@ SELECT
     current_setting('fsync') AS fsync,
     current_setting('full_page_writes') AS full_page_writes;
 
+-- name: server_looked_at
+-- What `doctor` tells of a server, and the server's clock.
+SELECT
+    current_setting('server_version') AS server_version,
+    current_setting('server_version_num')::INTEGER AS version_number,
+    current_setting('synchronous_commit') AS synchronous_commit,
+    clock_timestamp() AS now;
+
 -- name: timeline
 -- Which timeline a primary writes; none of a standby.
 SELECT

@@ -1,0 +1,155 @@
+"""A walk through all commands, as a stranger takes it: JSON where something is told, colours on a terminal only."""
+
+import json
+import os
+import pty
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.command_line import FakeEngine, leaf_commands, run, served_by
+from tests.live_process import ROOT, LiveProcess
+
+# What each is given besides --json, and where it works; `live` serves, and `completion` prints a shell's own language.
+_DATABASE = "--data-dir {data} --portfolio main"
+_ENGINE = "--url {url} --data-dir {data}"
+GIVEN = {
+    "init": "{folder}/config",
+    "migrate": _DATABASE,
+    "dsn": _DATABASE,
+    "doctor": f"--port 0 {_DATABASE}",
+    "status": _DATABASE,
+    "watch": "--url {url}",
+    "positions": _DATABASE,
+    "orders": _DATABASE,
+    "signals": _DATABASE,
+    "journal": _DATABASE,
+    "send": f"--url {{url}} {_DATABASE} {{folder}}/alert.json",
+    "replay": f"{_DATABASE} {{folder}}/alert.json",
+    "verify": _DATABASE,
+    "backup": _DATABASE,
+    "restore": f"{_DATABASE} --as look {{folder}}/data/backups/*.zip",
+    "close": f"{_ENGINE} BANK_NIFTY-Long_1-0123456789ab",
+    "close-all": f"{_ENGINE} --yes",
+    "capital": f"{_ENGINE} 250000",
+    "halt": f"{_ENGINE} --reason lunch",
+    "resume": _ENGINE,
+    "handover": _ENGINE,
+    "resolve": f"{_ENGINE} --state cancelled pm1-0123456789ab-e1",
+    "reconcile": _ENGINE,
+    "adopt": f"{_ENGINE} GOLD_MINI Long_1 --lots 1 --price 72000",
+    "write-off": f"{_ENGINE} BANK_NIFTY-Long_1-0123456789ab --price 52000",
+    "ignore": f"{_ENGINE} GOLD_MINI -50",
+    "rollover": f"{_ENGINE} --scan",
+    "operators add": "alice --role trader --data-dir {data}",
+    "operators list": "--data-dir {data}",
+    "operators remove": "alice --data-dir {data}",
+}
+# Without an order, a position, a broker or another instance there is nothing that these could do.
+REFUSED = {"close", "close-all", "resolve", "reconcile", "adopt", "write-off", "ignore", "handover", "rollover"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A running instance and a folder of its user's."""
+
+    folder: Path
+    url: str
+
+    def arguments(self, name: str) -> list[str]:
+        given = GIVEN[name].format(folder=self.folder, data=self.folder / "data", url=self.url).split()
+        return [
+            *name.split(),
+            *(
+                str(next(self.folder.glob(f"data/backups/{Path(word).name}"))) if "*" in word else word
+                for word in given
+            ),
+        ]
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    folder = Path(tempfile.mkdtemp(prefix="pm-walk-"))
+    folder.chmod(0o755)
+    fired = datetime.now(UTC).isoformat()
+    alert = {"type": "MARKET_DATA", "instrument": "BANK_NIFTY", "price": 52000, "atr": 350, "timestamp": fired}
+    (folder / "alert.json").write_text(json.dumps(alert))
+    with LiveProcess(folder / "data") as live:
+        assert live.post(alert)[0] == 200
+        yield Place(folder, live.url)
+    shutil.rmtree(folder)
+
+
+def test_every_command_that_tells_something_is_walked() -> None:
+    assert list(GIVEN) == [name for name in leaf_commands() if name not in ("live", "completion")]
+
+
+def test_every_command_tells_one_json_document_a_line_or_why_not(place: Place) -> None:
+    # In their order: what `restore` is given, `backup` has made.
+    for name in GIVEN:
+        result = run(*place.arguments(name), "--json")
+        assert result.exit_code in (0, 1), (name, result.output)
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        if name not in REFUSED:
+            assert (result.exit_code, len(lines)) == (0, 1), (name, result.output)
+        elif result.exit_code == 1:
+            assert len(result.stderr.splitlines()) == 1, (name, result.stderr)
+            assert result.stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize("name", ["status", "signals", "journal", "doctor"])
+def test_colours_are_for_terminals_only(place: Place, name: str) -> None:
+    assert "\x1b[" not in run(*place.arguments(name)).stdout
+    assert "\x1b[" in on_a_terminal(place.arguments(name), {"TERM": "xterm-256color"})
+    assert "\x1b[3" not in on_a_terminal(place.arguments(name), {"TERM": "xterm-256color", "NO_COLOR": "1"})
+
+
+def on_a_terminal(arguments: list[str], environment: dict[str, str]) -> str:
+    ours, its = pty.openpty()
+    process = os.posix_spawn(
+        sys.executable,
+        [sys.executable, str(ROOT / "portfolio_manager.py"), *arguments],
+        {**os.environ, **environment},
+        file_actions=[(os.POSIX_SPAWN_DUP2, its, number) for number in (0, 1, 2)],
+    )
+    os.close(its)
+    output = b""
+    with suppress(OSError):  # its end is closed
+        while read := os.read(ours, 65536):
+            output += read
+    os.close(ours)
+    os.waitpid(process, 0)
+    return output.decode(errors="replace")
+
+
+@pytest.mark.parametrize(
+    "name, arguments",
+    [(name, arguments) for name, arguments in GIVEN.items() if "{url}" in arguments and name != "send"],
+)
+def test_where_no_instance_runs_the_error_is_one_line_that_says_what_to_do(
+    place: Place, name: str, arguments: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served_by(monkeypatch, FakeEngine(httpx.ConnectError))
+    given = Place(place.folder, "http://127.0.0.1:9").arguments(name)
+    result = run(*given, *(["--once"] if name == "watch" else []))
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "http://127.0.0.1:9" in line
+    assert "`live`" in line
+
+
+@pytest.mark.parametrize("name", [name for name, given in GIVEN.items() if given == _DATABASE and name != "migrate"])
+def test_where_no_database_is_the_error_is_one_line_that_says_what_to_do(name: str, tmp_path: Path) -> None:
+    result = run(name, "--data-dir", str(tmp_path / "data"))
+    assert (result.exit_code, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    assert "`python portfolio_manager.py migrate`" in line
+    assert list(tmp_path.iterdir()) == []

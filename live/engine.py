@@ -219,10 +219,11 @@ class LiveTradingEngine:
         """Whether signals can be kept now: by the database, or where that is away by the spool."""
         if not self.serving and not self.following and not self.hands_on and not self.database_away:
             return False
-        return self._database_answers or self._keeping.usable
+        return self.database_answers or self._keeping.usable
 
     @property
-    def _database_answers(self) -> bool:
+    def database_answers(self) -> bool:
+        """Whether the database is there, as far as the last heartbeat knows."""
         # A heartbeat that is late is one that hangs on a server which no longer answers.
         seen = self.database_seen
         answers = seen is None or time.monotonic() - seen < SILENT_FOR_SECONDS

@@ -35,6 +35,7 @@ _COMMANDS = {
     "ignore": "live.cli.findings:ignore",
     "rollover": "live.cli.rollover:rollover",
     "operators": "live.cli.operators:operators",
+    "notify": "live.cli.notify:notify",
 }
 
 

@@ -27,6 +27,8 @@ class Digest:
     def __init__(self, notices: Iterable[Notice] = ()) -> None:
         self._kept: list[Notice] = []
         self._levels: Counter[Level] = Counter()
+        # The first and the last entry that they are from.
+        self._seqs: tuple[int, int] | None = None
         for notice in notices:
             self.add(notice)
 
@@ -52,6 +54,8 @@ class Digest:
         """One more."""
         self._levels[notice.level] += 1
         self._kept.append(notice)
+        if notice.seq is not None:
+            self._seqs = (self._seqs[0] if self._seqs else notice.seq, notice.seq)
         self._cut()
 
     def _cut(self) -> None:
@@ -62,11 +66,10 @@ class Digest:
 
     def with_more(self, notices: Iterable[Notice]) -> "Digest":
         """Another one, with these as well."""
-        other = Digest(notices)
         both = Digest()
-        both._levels = self._levels + other._levels
-        both._kept = [*self._kept, *other._kept]
-        both._cut()
+        both._levels, both._kept, both._seqs = Counter(self._levels), list(self._kept), self._seqs
+        for notice in notices:
+            both.add(notice)
         return both
 
     def message(self, portfolio: str, *, again: bool = False, who: str | None = None) -> Message:
@@ -76,7 +79,10 @@ class Digest:
         left = self._levels - Counter(kept.level for kept in self._kept)
         if left:
             counted = ", ".join(f"{count} {level.value}" for level, count in left.items())
-            lines.append(f"and {left.total()} more ({counted}): `journal` has them all")
+            lines.append(f"and {left.total()} more ({counted})")
+        if self.total > 1 and self._seqs is not None:
+            # Also what is not shown, for whoever compares: journal numbers are told in their order, without a gap.
+            lines.append(f"from journal {self._seqs[0]} to {self._seqs[1]}")
         if who is not None:
             lines.append(f"told by {who}")
         return Message(level=self.level, title=f"[{portfolio}] {self._title()}", body="\n".join(lines))

@@ -610,7 +610,7 @@ def _start_once(dsn: str) -> None:
             heartbeat.lead()
             heartbeat.stop()
             engine.db_manager.reads.run("count_signals", settled_seconds=600, limit=1)
-            told = Cursor(engine.reads, "phone", engine.db_manager.term)
+            told = Cursor(engine.reads, secrets.token_hex(8), engine.db_manager.term)
             told.end(told.begin(told.place(), 1_000), 1_000, Standing())
     finally:
         lock.release()
@@ -1257,7 +1257,7 @@ def test_the_notification_guides_configuration_is_valid_and_its_commands_reach_w
 
 
 def test_the_notification_guide_lists_every_field_of_a_channel_and_no_other() -> None:
-    listed = {quoted(row[0])[0]: quoted(row[1]) for row in table_after(NOTIFICATIONS, "# Notifications")}
+    listed = {quoted(row[0])[0]: quoted(row[1]) for row in table_after(NOTIFICATIONS, "## A channel")}
     assert listed == {name: [_shown(info.default)] for name, info in Channel.model_fields.items()}
 
 

@@ -191,7 +191,7 @@ def test_what_is_beyond_the_rate_is_summed_up_and_not_dropped(dsn: str, receiver
         assert eventually(lambda: told_seq(dsn) == last)
     assert len(receiver.got) == 2
     assert receiver.got[1]["title"] == "INFO [main] capital moved, and 37 more"
-    assert "and 28 more (28 info)" in receiver.got[1]["message"]
+    assert "and 28 more (28 info)\nfrom journal" in receiver.got[1]["message"]
 
 
 def test_a_channel_hears_of_what_is_at_its_level_or_above(dsn: str, receiver: Receiver) -> None:

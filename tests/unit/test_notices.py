@@ -149,9 +149,9 @@ def test_of_many_all_are_counted_and_the_most_urgent_are_shown_in_their_order() 
     message = digest.message("main")
     lines = message.body.splitlines()
     assert (message.title, message.level) == ("[main] title 40, and 99 more", Level.ERROR)
-    assert len(lines) == MOST_SHOWN + 1
+    assert len(lines) == MOST_SHOWN + 2
     assert [line.startswith("error: title 40.") for line in lines].index(True) == MOST_SHOWN - 1
-    assert lines[-1] == f"and {100 - MOST_SHOWN} more ({100 - MOST_SHOWN} info): `journal` has them all"
+    assert lines[-2:] == [f"and {100 - MOST_SHOWN} more ({100 - MOST_SHOWN} info)", "from journal 1 to 100"]
 
 
 def test_what_is_repeated_says_so_and_is_otherwise_the_same() -> None:

@@ -13,7 +13,7 @@ from itertools import chain, repeat
 import structlog
 from tenacity import Retrying, retry_if_result, sleep_using_event, wait_random_exponential
 
-from core.errors import LeadershipLost, PortfolioError
+from core.errors import LeadershipLost, PortfolioError, Retryable
 from core.notifications import Channel
 from live.engine import LiveTradingEngine
 from live.notify.leading import Leading
@@ -58,6 +58,7 @@ class Courier:
         self._pace = Pace(channel)
         self._asides: deque[Notice] = deque(maxlen=MOST_ASIDES)
         self._leading: Leading | None = None
+        self._complained = ""
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"notify-{self._portfolio}-{name}", daemon=True)
@@ -93,14 +94,23 @@ class Courier:
             self._tell_journal()
         except LeadershipLost:
             self._leading = None
-        except PortfolioError as error:
+        except Retryable as error:
             # The database is away, say: that is told by whoever notices. Where the cursor is by now has to be read.
             log.debug("notifications wait", channel=self._name, error=str(error))
+            self._leading = None
+        except PortfolioError as error:
+            self._complain(str(error))
             self._leading = None
         except Exception:
             # Without this thread nobody would be told anything any more.
             log.exception("a turn of notifications failed", channel=self._name)
             self._leading = None
+
+    def _complain(self, error: str) -> None:
+        """A missing right, say: once, not once a second."""
+        if error != self._complained:
+            log.error("nobody is told anything", channel=self._name, error=error)
+            self._complained = error
 
     # --- what is not in the journal
 
@@ -142,7 +152,8 @@ class Courier:
             self._leading = None
             return False
         leading.end()
-        log.info("notified", channel=self._name, notices=digest.total, fingerprints=digest.fingerprints)
+        if digest:
+            log.info("notified", channel=self._name, notices=digest.total, fingerprints=digest.fingerprints)
         return True
 
     def _taken(self, digest: Digest, leading: Leading, *, again: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from core.errors import LeadershipLost
 from core.notifications import Level
 from core.portfolio import Portfolio
 from live.engine import LiveTradingEngine
@@ -25,7 +26,11 @@ class Leading:
         self._term = engine.db_manager.term
         self._cursor = Cursor(engine.reads, channel, self._term)
         self._place = self._cursor.place()
+        # The last entry that was read, and its hash, once it is known.
         self._read_seq = self._place.told_seq
+        self._hash: str | None = None
+        self._seen_seq = 0
+        self._seen_portfolio: Portfolio | None = None
         self._of_journal = Digest()
         self._standing = self._place.standing
         # What another life of ours has begun with, and perhaps sent: exactly that is told again.
@@ -40,7 +45,11 @@ class Leading:
 
     def look(self) -> None:
         """Read what was decided since."""
-        self._look_up_to(self.engine.db_manager.next_seq - 1)
+        # A state that was read anew is another object, though its journal is as long as before.
+        next_seq, portfolio = self.engine.db_manager.next_seq, self.engine.portfolio
+        if next_seq != self._seen_seq or portfolio is not self._seen_portfolio:
+            self._look_up_to(None)
+            self._seen_seq, self._seen_portfolio = next_seq, portfolio
 
     def begin(self) -> None:
         """What there is to tell now is about to be sent."""
@@ -57,16 +66,24 @@ class Leading:
         if self._read_seq - self._place.told_seq >= SKIP_AT_ONCE or self._standing != self._place.standing:
             self.end()
 
-    def _look_up_to(self, seq: int) -> None:
-        portfolio = self.engine.portfolio  # as of `seq`, or a little later
-        while self._read_seq < seq:
-            up_to = min(self._read_seq + ENTRIES_AT_ONCE, seq)
+    def _look_up_to(self, seq: int | None) -> None:
+        """As far as that entry; None: as the journal goes."""
+        marks = self.engine.reads.one("journal_marks", seq=self._read_seq)
+        if marks is None or (self._hash is not None and marks["content_hash"] != self._hash):
+            raise LeadershipLost("the journal went back: so did the cursor, which is read again")
+        portfolio = self.engine.portfolio  # as of the end, or a little later
+        self._read(marks["end_seq"] if seq is None else seq)
+        self._hash = marks["end_hash"] if seq is None else None
+        self._look_at_standing(portfolio)
+
+    def _read(self, end_seq: int) -> None:
+        while self._read_seq < end_seq:
+            up_to = min(self._read_seq + ENTRIES_AT_ONCE, end_seq)
             rows = self.engine.reads.confirmed("journal_to_tell", after_seq=self._read_seq, up_to_seq=up_to)
             found = (notice_of(row) for row in rows)
             for notice in self._wanted(notice for notice in found if notice is not None):
                 self._of_journal.add(notice)
             self._read_seq = up_to
-        self._look_at_standing(portfolio)
 
     def _look_at_standing(self, portfolio: Portfolio) -> None:
         self._standing = standing_of(portfolio)

@@ -116,7 +116,7 @@ def _of_the_database(engine: LiveTradingEngine) -> Iterator[Trouble]:
     if engine.database_away:
         told = "alerts are kept on the local disk and decided when it is back; exits wait too"
         yield Trouble(Level.CRITICAL, "the database is away", told)
-    elif engine.role == "starting":
+    elif engine.role == "starting" and not engine.hands_on:
         told = "this instance neither leads nor follows, though the database is there: its log says why"
         yield Trouble(Level.CRITICAL, "an instance does not serve", told, after=NO_LEADER_SECONDS)
 

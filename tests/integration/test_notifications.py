@@ -262,6 +262,40 @@ def test_bars_that_move_marks_are_gone_by_without_a_message(dsn: str, receiver: 
     assert receiver.said().count("(journal ") == 2
 
 
+def test_a_right_that_is_missing_is_said_once_in_the_log(
+    dsn: str, receiver: Receiver, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with an_engine(dsn) as engine:
+        rows(dsn, "ALTER TABLE notification_cursors RENAME TO gone")
+        with a_courier(engine, receiver):
+            said: list[str] = []
+            assert eventually(lambda: said.append(capfd.readouterr().err) or "nobody is told anything" in "".join(said))
+            time.sleep(0.2)
+            assert "".join([*said, capfd.readouterr().err]).count("nobody is told anything") == 1
+            rows(dsn, "ALTER TABLE gone RENAME TO notification_cursors")
+            seq = deposit(engine, 1)
+            assert eventually(lambda: told_seq(dsn) == seq)
+
+
+def test_a_journal_that_goes_back_under_a_running_engine_is_told_of_at_once(dsn: str, receiver: Receiver) -> None:
+    with an_engine(dsn) as engine, a_courier(engine, receiver):
+        assert eventually(lambda: told_seq(dsn) > 0)
+        kept = rows(dsn, "SELECT told_seq FROM notification_cursors")[0][0]
+        for amount in (1, 2, 3):
+            last = deposit(engine, amount)
+        assert eventually(lambda: told_seq(dsn) == last)
+        engine.serving = False
+        rows(
+            dsn,
+            "ALTER TABLE decision_journal DISABLE TRIGGER USER; ALTER TABLE capital_flows DISABLE TRIGGER USER;"
+            f" DELETE FROM capital_flows WHERE journal_seq > {kept + 1}; DELETE FROM decision_journal WHERE seq > {kept + 1};"
+            f" UPDATE notification_cursors SET told_seq = {kept + 1}",
+        )
+        engine.serving = True
+        assert status_of(engine.command(Halt(reason="smoke"))) == "executed"
+        assert eventually(lambda: "went back to an earlier time" in receiver.said())
+
+
 # --- what is not in the journal
 
 
@@ -273,6 +307,7 @@ class FakeEngine:
         self.serving = self.ready = self.database_answers = True
         self.database_away = False
         self.role = "leader"
+        self.hands_on = False
         self.failed_invariants: tuple[str, ...] = ()
         self.spool: dict[str, Any] | None = {"kept": 0, "set_aside": 0, "usable": True}
 

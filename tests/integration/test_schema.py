@@ -56,6 +56,7 @@ def test_every_statement_says_in_one_line_what_it_is_for():
         ("fills_of_orders", {"client_order_ids": ["x", "y"]}),
         ("list_signals", {"before": 5, "instrument": None, "status": None, "limit": 10}),
         ("list_journal", {"before": 5, "limit": 10}),
+        ("journal_marks", {"seq": 5}),
         ("journal_to_tell", {"after_seq": 5, "up_to_seq": 10}),
     ],
 )

@@ -61,6 +61,21 @@ WHERE
     AND sending_seq IS NOT DISTINCT FROM %(begun_seq)s::BIGINT
 RETURNING told_seq;
 
+-- name: journal_marks
+-- Where the journal ends, and whether the entry that was read last is the one it was: it may have gone back, and on from there.
+SELECT
+    (SELECT decision_journal.content_hash FROM decision_journal WHERE decision_journal.seq = %(seq)s) AS content_hash,
+    last_entry.seq AS end_seq,
+    last_entry.content_hash AS end_hash
+FROM (
+    SELECT
+        decision_journal.seq,
+        decision_journal.content_hash
+    FROM decision_journal
+    ORDER BY decision_journal.seq DESC
+    LIMIT 1
+) AS last_entry;
+
 -- name: journal_to_tell
 -- Entries of a part of the journal of which there may be something to tell: not bars that have only moved marks and stops.
 SELECT seq, kind, fingerprint, input, figures, outcome, events, term, decided_at

@@ -1,6 +1,6 @@
 """One channel of one portfolio: what the journal says is sent in its order, and its cursor moved, by a thread of its own.
 
-A crash loses none of it, and what may come twice says so: docs/decisions/0020-told-at-least-once.md.
+A crash loses none of it, and what may come twice says so: docs/decisions/0022-told-at-least-once.md.
 """
 
 import threading

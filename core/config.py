@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from core.contracts import INSTRUMENT_NAME, PositiveMoney, Settled
 from core.errors import ConfigurationError
+from core.notifications import NotificationSettings
 from core.settings import Drawdown, Execution, Limits, PaperFills, Pyramiding, Seconds, Settings, Sizing, Timing
 from core.trading_calendar import Clock
 
@@ -121,6 +122,7 @@ class FileSettings(BaseSettings):
     leadership: LeadershipSettings = LeadershipSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
     intake: IntakeSettings = IntakeSettings()
+    notifications: NotificationSettings = Field(default_factory=NotificationSettings)
     # The shell's own, with secrets; it knows what may be in there.
     brokers: dict[str, Any] = Field(default={}, repr=False)
     # What is another for one portfolio, by its name.

@@ -1,5 +1,6 @@
 """Orders: what a broker is asked to do, and what has come of it. An order is kept as an intent before the broker hears of it."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from datetime import date, datetime
@@ -262,9 +263,16 @@ _LETTERS = {
     OrderPurpose.ROLL_IN: "i",
     OrderPurpose.UNDO: "u",
 }
+_WRITTEN_ID = re.compile(r"pm\d+-.*-([exsoiu])(?:c|p)?\d+")
 
 
 def counted(orders: Iterable[Order]) -> dict[str, int]:
     """How many orders are on their way, by state; `stops` are those that only wait at the broker."""
     found = Counter("stops" if order.rests else order.state.value for order in orders)
     return dict(sorted(found.items()))
+
+
+def purpose_of_id(client_order_id: str) -> OrderPurpose | None:
+    """What an order of that id is for, as client_order_id_of() wrote it; None where it did not."""
+    written = _WRITTEN_ID.fullmatch(client_order_id)
+    return None if written is None else next(purpose for purpose, its in _LETTERS.items() if its == written[1])

@@ -20,7 +20,7 @@ from core.config import FileSettings, load_file_settings
 from core.errors import ConfigurationError, PortfolioError
 from core.postgres.embedded import EmbeddedServerError
 from core.postgres.listen import Listener
-from live.assembly import Configured, Shared, begin_life
+from live.assembly import CLOSELY, Configured, Shared, begin_life
 from live.collector import collector_off, set_aside
 from live.database import database_to_be
 from live.engine import LiveTradingEngine
@@ -117,6 +117,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         # Undone from the last to the first: nobody new is let in, what waits is decided and answered, then the rest.
         stack.callback(lambda: serving.join(DRAIN_SECONDS) if serving.ident is not None else None)
         stack.callback(_stop, list(services.values()))
+        _notify(options, configured, services, server.port, process, stack)
         stack.callback(server.stop)
         serving.start()
         for service in services.values():
@@ -125,6 +126,29 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         tell_service_manager(STOPPING)
         log.info("stopping", reason=process.failure or "asked to")
     return 0 if process.failure is None else 1
+
+
+def _notify(
+    options: LiveOptions,
+    configured: list[Configured],
+    services: dict[str, Service],
+    port: int,
+    process: _Process,
+    stack: ExitStack,
+) -> None:
+    """Have somebody told what happens, where that is configured. Raises ConfigurationError."""
+    settings = {each.name: each.file_settings.notifications for each in configured}
+    if not any(each.wanted for each in settings.values()):
+        return
+    from live.notify.service import Notifications
+
+    def engine_of(name: str) -> Callable[[], LiveTradingEngine]:
+        return lambda: services[name].engine
+
+    pace = max(1.0, len(configured) / CLOSELY)
+    notifications = Notifications(settings, engine_of, options.data_dir, port=port, clock=utc_now, pace=pace)
+    stack.callback(lambda: notifications.stop(process.failure))
+    notifications.start()
 
 
 def _stop(services: list[Service]) -> None:

@@ -205,7 +205,8 @@ class Dispatcher:
             self._broker.cancel(broker_order_id)
         except (BrokerRefused, BrokerAway, OutcomeUnknown) as error:
             # The book tells whether it was cancelled; a refusal mostly means that it has ended.
-            log.warning("a cancel was not taken", order=order.client_order_id, error=str(error))
+            origin = self._outbox.desk.origin_of(order.client_order_id)
+            log.warning("a cancel was not taken", order=order.client_order_id, error=str(error), fingerprint=origin)
 
     def _awaits_a_cancel(self) -> bool:
         """Whether an order was just asked to be cancelled, and the book does not show it as cancelled yet."""

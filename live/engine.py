@@ -37,6 +37,7 @@ from live.intake import Intake
 from live.keeping import NOT_KEPT, SILENT_FOR_SECONDS, Keeping
 from live.margin import tell_margin
 from live.order_log import tell_kept, tell_orders
+from live.origins import Origins
 from live.reconcile import Finding
 from live.recovery import recover, require_fitting
 from live.rollover import DailyRoll, exchange_day
@@ -107,6 +108,7 @@ class LiveTradingEngine:
         self._keeping = Keeping(spool, self._waiting)
         self._follower: Follower | None = None
         self._news = News()
+        self._origins = Origins()
 
     # --- lifecycle
 
@@ -169,6 +171,7 @@ class LiveTradingEngine:
         self.failed_invariants = recovered.broken
         for kept in self._inbox.look():
             self._waiting.put(kept)
+        self._load_origins(recovered.portfolio)
         self._writer = writer
         writer.parks = True
         # From here on an ending process lets what waits be decided first; stop() says when that is enough.
@@ -219,10 +222,11 @@ class LiveTradingEngine:
         """Whether signals can be kept now: by the database, or where that is away by the spool."""
         if not self.serving and not self.following and not self.hands_on and not self.database_away:
             return False
-        return self._database_answers or self._keeping.usable
+        return self.database_answers or self._keeping.usable
 
     @property
-    def _database_answers(self) -> bool:
+    def database_answers(self) -> bool:
+        """Whether the database is there, as far as the last heartbeat knows."""
         # A heartbeat that is late is one that hangs on a server which no longer answers.
         seen = self.database_seen
         answers = seen is None or time.monotonic() - seen < SILENT_FOR_SECONDS
@@ -427,6 +431,18 @@ class LiveTradingEngine:
         """The open positions as the database has them. Raises DatabaseAway."""
         return [position_from_row(row) for row in self.reads.all("load_positions")]
 
+    def origin_of(self, client_order_id: str) -> str | None:
+        """The fingerprint of the signal that an order on its way comes from; None where it comes from none."""
+        return self._origins.of(client_order_id)
+
+    def _load_origins(self, portfolio: Portfolio) -> None:
+        if not portfolio.orders:
+            return
+        # For the log only: a start does not fail by it.
+        with suppress(PortfolioError):
+            rows = self.reads.all("origins_of_orders")
+            self._origins.load({row["client_order_id"]: row["fingerprint"] for row in rows})
+
     def known_broker_orders(self) -> set[str]:
         """The brokers' ids of our latest orders, settled or not. Raises DatabaseAway."""
         return {row["broker_order_id"] for row in self.reads.all("recent_broker_orders")}
@@ -519,7 +535,7 @@ class LiveTradingEngine:
         tell_margin(batch)
         tell_freezes(batch)
         self.on_commit(batch)
-        tell_orders(batch)
+        tell_orders(batch, self._origins)
 
     def _run(self) -> None:
         writer = self._held_writer

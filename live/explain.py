@@ -83,6 +83,21 @@ def explanation(row: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def in_a_sentence(row: Mapping[str, Any]) -> str:
+    """What was asked, and what became of it."""
+    return f"{_asked(row)}: {_booked(row['outcome']) if row['kind'] == 'report' else _became(row['outcome'])}"
+
+
+def lots_in_words(lots: int) -> str:
+    """`1 lot`, `2 lots`."""
+    return _lots(lots)
+
+
+def plain_number(value: Any) -> str:
+    """A figure of the journal with thousands separators and without surplus zeros; what is none, as it is."""
+    return _plain(value)
+
+
 def _asked(row: Mapping[str, Any]) -> str:
     if row["kind"] == "report":
         return _told(row["input"])

@@ -71,6 +71,7 @@ def hand_over(spool: Spool, manager: DatabaseStateManager, within: float = HAND_
             log.error("a kept signal cannot be handed over", fingerprint=given.fingerprint, error=str(error))
         else:
             moved.add(given.fingerprint)
+            log.info("kept signal put into the inbox", fingerprint=given.fingerprint)
     if moved:
         spool.remove(moved)
         log.info("kept signals were put into the inbox", signals=len(moved))

@@ -12,6 +12,7 @@ from core.journal import Batch, Entry
 from core.orders import Fill, Order, OrderState
 from live.answers import AnswerKind
 from live.deliveries import Delivery
+from live.origins import Origins
 
 log = structlog.get_logger(__name__)
 
@@ -21,23 +22,31 @@ _UNWELCOME = ("order rejected", "order in_doubt")
 _DECIDED = (AnswerKind.DECIDED, AnswerKind.DUPLICATE)
 
 
-def tell_orders(batch: Batch) -> None:
-    """Say what a committed batch did to orders, a line each."""
-    for what, fields in order_lines(batch):
+def tell_orders(batch: Batch, origins: Origins) -> None:
+    """Say what a committed batch did to orders, a line each, with the signal that each comes from."""
+    for what, fields in order_lines(batch, origins):
         (log.warning if what in _UNWELCOME else log.info)(what, **fields)
 
 
-def order_lines(batch: Batch) -> Iterator[Line]:
+def order_lines(batch: Batch, origins: Origins) -> Iterator[Line]:
     """A line for each order that was intended, came to another state or is no longer wanted, and for each fill."""
     # Most portfolios have no order on its way most of the time: nothing is looked at then.
     if not (batch.before.orders or batch.after.orders or batch.after.settled_orders):
         return
+    for what, fields in _lines(batch, origins):
+        origin = origins.of(fields["order"])
+        yield what, fields if origin is None else {**fields, "fingerprint": origin}
+    origins.forget(batch)
+
+
+def _lines(batch: Batch, origins: Origins) -> Iterator[Line]:
     states = {order_id: order.state for order_id, order in batch.before.orders.items()}
     for entry in batch.entries:
         for event in entry.decision.events:
             match event:
                 case OrderIntended(order=order):
                     states[order.client_order_id] = order.state
+                    origins.intended(entry, order.client_order_id)
                     yield "order intended", _intended(order)
                 case OrderSent(client_order_id=order_id):
                     states[order_id] = OrderState.SENT

@@ -328,7 +328,14 @@ class Outbox:
         key = f"{order.client_order_id}: {what}"
         if key not in self._told:
             self._told.add(key)
-            log.error(what, order=order.client_order_id, instrument=order.instrument, error=str(error or ""))
+            origin = self.desk.origin_of(order.client_order_id)
+            log.error(
+                what,
+                order=order.client_order_id,
+                instrument=order.instrument,
+                error=str(error or ""),
+                fingerprint=origin,
+            )
 
     def report(
         self,

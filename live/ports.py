@@ -104,5 +104,8 @@ class OrderDesk(Protocol):
         """Decide what a broker tells, or what is about to be sent; blocks at most 2 s and never raises. What was not kept is
         told again."""
 
+    def origin_of(self, client_order_id: str) -> str | None:
+        """The fingerprint of the signal that an order on its way comes from; None where it comes from none."""
+
     def known_broker_orders(self) -> set[str]:
         """The brokers' ids of our latest orders, settled or not. Raises DatabaseAway."""

@@ -39,6 +39,7 @@ _COMMANDS = {
     "rollover": "live.cli.rollover:rollover",
     "operators": "live.cli.operators:operators",
     "completion": "live.cli.completion:completion",
+    "notify": "live.cli.notify:notify",
 }
 
 

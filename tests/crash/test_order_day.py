@@ -143,6 +143,9 @@ class Forgetful:
     def portfolio(self) -> Portfolio:
         return self._engine.portfolio
 
+    def origin_of(self, client_order_id: str) -> str | None:
+        return self._engine.origin_of(client_order_id)
+
     def known_broker_orders(self) -> set[str]:
         return self._engine.known_broker_orders()
 

@@ -14,6 +14,7 @@ from tests.live_process import ROOT, LiveProcess
 UNUSED = {
     "aiohttp",
     "alembic",
+    "apprise",
     "ccxt",
     "exchange_calendars",
     "fakeredis",

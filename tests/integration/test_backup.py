@@ -297,7 +297,7 @@ def test_what_was_replaced_can_be_put_back(source, folder):
 
 
 AS_004 = (
-    "DROP TABLE leadership_history, leader_lease, signal_totals",
+    "DROP TABLE leadership_history, leader_lease, signal_totals, notification_cursors",
     "ALTER TABLE instance_metadata DROP COLUMN stopped_at",
     "UPDATE alembic_version SET version_num = '004'",
 )

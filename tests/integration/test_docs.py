@@ -48,6 +48,7 @@ from core.contracts import Instrument
 from core.errors import DatabaseAway, LockHeld
 from core.inputs import MoveCapital, Resume
 from core.mapping import read_alerts
+from core.notifications import Channel
 from core.postgres.connections import connect, dsn_of
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.embedded_account import give, server_account
@@ -62,6 +63,8 @@ from live.brokers.settings import BrokersSettings
 from live.cli import _COMMANDS, main
 from live.contracts_desk import ContractsDesk
 from live.heartbeat import Heartbeat
+from live.notify.cursor import Cursor
+from live.notify.standing import Standing
 from live.order_desk import _markets, brokers_settings, settings_for
 from live.replay.lines import MAX_BYTES, MAX_LINE_BYTES, MAX_LINES
 from live.replay.model import ReplayResult
@@ -78,6 +81,7 @@ from tests.fake_engine import FakeEngine, an_app
 from tests.free_ports import free_ports
 from tests.ha.cluster import DYNAMIC_SETTINGS
 from tests.installed_server import Installed, installed_server
+from tests.receiver import a_receiver
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -565,7 +569,7 @@ def test_the_runtime_role_has_no_right_that_it_could_do_without(runtime_dsn: str
         "SELECT privilege_type, table_name FROM information_schema.role_table_grants WHERE grantee = 'pm_runtime'",
         **OWNER,
     )
-    assert len(grants) == 36
+    assert len(grants) == 39
     for privilege, table in grants:
         installed.run(f"REVOKE {privilege} ON {table} FROM pm_runtime", **OWNER)
         with pytest.raises(StatementFailed, match="permission denied"):
@@ -606,6 +610,8 @@ def _start_once(dsn: str) -> None:
             heartbeat.lead()
             heartbeat.stop()
             engine.db_manager.reads.run("count_signals", settled_seconds=600, limit=1)
+            told = Cursor(engine.reads, secrets.token_hex(8), engine.db_manager.term)
+            told.end(told.begin(told.place(), 1_000), 1_000, Standing())
     finally:
         lock.release()
 
@@ -1242,6 +1248,37 @@ def test_every_command_of_the_backup_guide_is_run_by_one_of_these_tests() -> Non
         "recovered, after live",
     }
     assert {found.how for found in blocks_of(BACKUPS) if found.language == "bash"} == run
+
+
+# --- docs/notifications.md
+
+NOTIFICATIONS = "docs/notifications.md"
+
+
+def test_the_notification_guides_configuration_is_valid_and_its_commands_reach_whom_it_names(
+    shell: Shell, tmp_path: Path
+) -> None:
+    with a_receiver() as receiver:
+        text = block(NOTIFICATIONS, "a valid configuration").text
+        for name in ("telegram", "mail"):
+            (tmp_path / f"{name}.url").write_text(f"{receiver.url}/{name}\n", encoding="utf-8")
+        text = text.replace("/etc/portfolio-manager", str(tmp_path))
+        text = text.replace("https://hc.example", f"http://{receiver.address}")
+        (shell.folder / "portfolio.json").write_text(text, encoding="utf-8")
+        told = shell.run(block(NOTIFICATIONS, "a test message"))
+        assert told.count("taken") == 3
+        assert "a-secret-path" not in told
+        assert [message["title"] for message in receiver.taken] == ["INFO [main] a test"] * 2
+        assert receiver.calls == ["/ping/main"]
+
+
+def test_the_notification_guide_lists_every_field_of_a_channel_and_no_other() -> None:
+    listed = {quoted(row[0])[0]: quoted(row[1]) for row in table_after(NOTIFICATIONS, "## A channel")}
+    assert listed == {name: [_shown(info.default)] for name, info in Channel.model_fields.items()}
+
+
+def test_every_command_of_the_notification_guide_is_run_by_one_of_these_tests() -> None:
+    assert {found.how for found in blocks_of(NOTIFICATIONS) if found.language == "bash"} == {"a test message"}
 
 
 # --- docs/performance.md

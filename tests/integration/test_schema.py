@@ -56,6 +56,8 @@ def test_every_statement_says_in_one_line_what_it_is_for():
         ("fills_of_orders", {"client_order_ids": ["x", "y"]}),
         ("list_signals", {"before": 5, "instrument": None, "status": None, "limit": 10}),
         ("list_journal", {"before": 5, "limit": 10}),
+        ("journal_marks", {"seq": 5}),
+        ("journal_to_tell", {"after_seq": 5, "up_to_seq": 10}),
     ],
 )
 def test_what_a_decision_or_a_start_reads_is_found_by_an_index(dsn, name, parameters):
@@ -117,7 +119,7 @@ def test_every_table_and_index_that_was_promised_exists(dsn):
     assert tables == {
         *("portfolio_positions", "portfolio_state", "pyramiding_state", "signal_log", "instance_metadata"),
         *("leadership", "decision_journal", "capital_flows", "orders", "fills", "leader_lease", "alembic_version"),
-        *("leadership_history", "signal_totals"),
+        *("leadership_history", "signal_totals", "notification_cursors"),
     }
     indexed = {
         (table, columns)

@@ -14,6 +14,7 @@ from core.portfolio import Portfolio
 from live.answers import Answer, AnswerKind
 from live.deliveries import Delivery
 from live.order_log import order_lines, tell_kept, tell_orders
+from live.origins import Origins
 from tests.builders import NOON, a_portfolio, a_signal, given
 from tests.unit.test_decide_orders import Book, a_fill, by_broker
 
@@ -29,7 +30,7 @@ def a_batch(portfolio: Portfolio, *inputs: Input, now: datetime = NOON) -> Batch
 
 
 def told(batch: Batch) -> list[tuple[str, dict[str, Any]]]:
-    return [(what, dict(fields)) for what, fields in order_lines(batch)]
+    return [(what, dict(fields)) for what, fields in order_lines(batch, Origins())]
 
 
 def a_report(order: Order, state: str | None = None, *fills: Any, **fields: Any) -> OrderReport:
@@ -51,7 +52,25 @@ def test_an_intended_order_is_told_with_what_it_does() -> None:
         "purpose": "entry",
         "reference_price": "52000",
         "reason": None,
+        "fingerprint": given(a_signal(er=1)).fingerprint,
     }
+
+
+def test_all_that_comes_of_a_signal_has_its_id_and_nothing_of_an_operator_has() -> None:
+    origins, signal = Origins(), given(a_signal(er=1))
+    first = a_batch(by_broker(), signal)
+    (order,) = first.after.orders.values()
+    second = a_batch(first.after, a_report(order, "filled", a_fill("f1", lots=order.lots), settled=True))
+    close = a_batch(second.after.settled(), ClosePositions(position_id="ALL"))
+    named = [
+        (what, fields.get("fingerprint"))
+        for batch in (first, second, close)
+        for what, fields in order_lines(batch, origins)
+    ]
+    mine = [what for what, fingerprint in named if fingerprint == signal.fingerprint]
+    assert mine == ["order intended", "order fill", "order filled"]
+    assert [what for what, fingerprint in named if fingerprint is None] == ["order intended"]
+    assert origins.of(order.client_order_id) is None
 
 
 def test_the_way_of_an_order_is_told_step_by_step_each_fill_once() -> None:
@@ -109,13 +128,13 @@ def test_an_order_that_is_no_longer_wanted_and_the_exit_of_what_it_got_are_told(
 
 def test_a_batch_without_orders_says_nothing() -> None:
     with capture_logs() as logs:
-        tell_orders(a_batch(a_portfolio(), given(a_signal())))
+        tell_orders(a_batch(a_portfolio(), given(a_signal())), Origins())
     assert logs == []
 
 
 def test_lines_are_information() -> None:
     with capture_logs() as logs:
-        tell_orders(a_batch(by_broker(), given(a_signal(er=1))))
+        tell_orders(a_batch(by_broker(), given(a_signal(er=1))), Origins())
     assert [(line["event"], line["log_level"]) for line in logs] == [("order intended", "info")]
 
 

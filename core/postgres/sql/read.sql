@@ -55,6 +55,31 @@ FROM orders
 WHERE NOT settled
 ORDER BY journal_seq, client_order_id COLLATE "C";
 
+-- name: origins_of_orders
+-- The signals that the orders come from of which more may come: through what was told of an order before them, and so on.
+WITH RECURSIVE origins AS (
+    SELECT
+        orders.client_order_id,
+        orders.journal_seq
+    FROM orders
+    WHERE NOT orders.settled
+    UNION
+    SELECT
+        origins.client_order_id,
+        earlier.journal_seq
+    FROM origins
+    INNER JOIN decision_journal ON origins.journal_seq = decision_journal.seq
+    INNER JOIN orders AS earlier ON decision_journal.input ->> 'client_order_id' = earlier.client_order_id
+    WHERE decision_journal.kind IN ('report', 'send', 'try_over') AND earlier.journal_seq < origins.journal_seq
+)
+
+SELECT
+    origins.client_order_id,
+    decision_journal.fingerprint
+FROM origins
+INNER JOIN decision_journal ON origins.journal_seq = decision_journal.seq
+WHERE decision_journal.fingerprint IS NOT NULL;
+
 -- name: recent_broker_orders
 -- What the broker's book may show of ours besides the orders that are not settled.
 SELECT broker_order_id

@@ -15,7 +15,7 @@ help:
 	@echo "make ha-demo a PostgreSQL cluster, two instances and a load: what clients see of a switchover and a kill"
 	@echo "make check   format, lint, types, import rules, SQL"
 	@echo "make docs    the guides as a site in site/"
-	@echo "make audit   known vulnerabilities of the pinned packages (needs pypi.org), and ruff's security rules"
+	@echo "make audit   known vulnerabilities of the pinned packages (needs a network), and ruff's security rules"
 	@echo "make fuzz    a million bodies to the webhook, of every wrong kind: no 5xx, nothing changed, no growth"
 	@echo "make bench   all figures, each beside a raw limit of the same run (docs/performance.md)"
 

@@ -9,6 +9,8 @@ from difflib import SequenceMatcher
 from functools import partial
 from typing import Any, Never, TypeVar
 
+from msgspec import UNSET
+
 from core.models import (
     ALL_LAYERS,
     ENTRIES,
@@ -192,7 +194,7 @@ def canonical_payload(signal: Signal, portfolio: str | None = None) -> dict[str,
         "seq": signal.seq,
         "position_size": signal.position_size,
         "market_position": None if signal.market_position is None else signal.market_position.value,
-        "alert_id": signal.alert_id,
+        "alert_id": None if signal.alert_id is UNSET else signal.alert_id,
     }
     return {name: _canonical(value) for name, value in values.items() if value is not None}
 
@@ -283,7 +285,7 @@ def _signal(
         seq=fields.optional("seq", partial(_whole, most=MAX_SEQUENCE)),
         position_size=position_size,
         market_position=market_position,
-        alert_id=fields.optional("alert_id", _identity),
+        alert_id=fields.optional("alert_id", _identity) or UNSET,
     )
 
 

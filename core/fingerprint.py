@@ -3,6 +3,8 @@
 import hashlib
 from datetime import datetime
 
+from msgspec import UNSET
+
 from core.models import Signal, SignalType
 
 _ID_DIGITS = 12
@@ -19,7 +21,7 @@ def fingerprint_of(portfolio: str, signal: Signal) -> str:
     identity = f"{portfolio}:{signal.instrument}:{signal.type.value}:{layer}:{_cut_to_second(signal.bar)}"
     if signal.trade_number is not None:
         identity += f":{signal.trade_number}"
-    if signal.alert_id is not None:
+    if signal.alert_id is not UNSET:
         identity += f":id:{signal.alert_id}"
     return hashlib.sha256(identity.encode()).hexdigest()
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import force_setattr
 
 from core.numbers import MONEY_SCALE, PERCENT_SCALE, PRICE_SCALE, ZERO, Numeric
@@ -188,7 +188,8 @@ class Signal(Struct, frozen=True, kw_only=True):
     seq: int | None = None
     position_size: Decimal | None = None
     market_position: MarketPosition | None = None
-    alert_id: str | None = None
+    # Unset rather than None: entries of the journal from before it was known read, and are hashed, as they were written.
+    alert_id: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         require_utc("Signal", timestamp=self.timestamp, bar_time=self.bar_time)

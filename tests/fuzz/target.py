@@ -4,6 +4,8 @@ import gc
 import io
 import sys
 from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,8 +13,10 @@ import psutil
 
 from live.app import create_app
 from live.engine import LiveTradingEngine
+from live.operators import Operators
 from live.portfolios import Portfolios, Served
 from live.short_cut import ARRIVED, BEGUN, Posted
+from live.webhook_secrets import WebhookSecrets
 from tests.fake_engine import KOLKATA, TOKEN
 from tests.fuzz.posted import SECRET, Request
 from tests.queries import rows
@@ -40,9 +44,11 @@ class Target:
             engine_now=lambda: engine,
             instruments=lambda: engine.portfolio.settings.instruments,
             naive_timezone=KOLKATA,
-            webhook_secret=SECRET,
+            secrets=WebhookSecrets(clock=lambda: datetime.now(UTC), current=SECRET),
         )
-        self._app = create_app(Portfolios({"main": served}), operator_token=TOKEN)
+        self._app = create_app(
+            Portfolios({"main": served}), operators=Operators(TOKEN, Path("none")), session_secret=TOKEN
+        )
         self.statuses: Counter[int] = Counter()
         self._decided = 0
         self._counted = rows(dsn, _COUNTS)[0]

@@ -49,10 +49,10 @@ from tests.deployment import (
 from tests.e2e.test_live import clean_folder
 from tests.fake_engine import BASE_ENTRY, FakeEngine
 from tests.free_ports import free_ports
+from tests.installed_server import SUPERUSER_PASSWORD
 from tests.integration.test_docs import (
     BINARIES,
     OWNER,
-    SUPERUSER_PASSWORD,
     Block,
     Installed,
     blocks_of,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from msgspec import UNSET
 
 from core.alert import Alert, AlertRefused, parse_alert
 from core.config import FileSettings
@@ -221,7 +222,7 @@ def test_values_of_the_identity_do_not_run_into_each_other() -> None:
 
 def test_without_any_value_of_the_identity_bar_and_layer_are_the_identity() -> None:
     (alert,) = read(TRADERSPOST, own("traderspost", identity=["order_id"]))
-    assert alert.signal.alert_id is None
+    assert alert.signal.alert_id is UNSET
 
 
 def test_an_identity_that_is_too_long_is_refused() -> None:

@@ -71,14 +71,14 @@ IN_PATH: Mapping[str, Schema] = {
 }
 
 
-def _alert(path: str, summary: str) -> Route:
+def _alert(path: str, summary: str, query: Mapping[str, Schema]) -> Route:
     return Route(
         method="POST",
         path=path,
         summary=summary,
         tag="Alerts",
         answers={200: answers.AnsweredAlert, 202: answers.QueuedAlert},
-        query={"portfolio": _PORTFOLIO},
+        query=query,
         body=bodies.Alert,
         body_required=True,
         refused=(401, 403, 413),
@@ -122,8 +122,8 @@ def _page(path: str, summary: str, content: Content) -> Route:
 
 
 ROUTES = (
-    _alert("/webhook", "Deliver an alert"),
-    _alert("/webhook/<portfolio>", "Deliver an alert to one portfolio"),
+    _alert("/webhook", "Deliver an alert", {"portfolio": _PORTFOLIO}),
+    _alert("/webhook/<portfolio>", "Deliver an alert to one portfolio", {}),
     _view(
         "/positions",
         "Positions, newest first",

@@ -7,54 +7,63 @@ from typing_extensions import TypeAliasType
 
 from core.alert import MAX_LOTS, MAX_SEQUENCE
 from core.models import MONEY_LIMIT, MOST_LOTS, PRICE_LIMIT, QUANTITY_LIMIT
+from core.numbers import PRICE_SCALE
 from core.strict_json import MAX_TEXT
 from live.api.findings import REASON_LENGTH, SYMBOL_LENGTH
 from live.api.operator import NOTE_LENGTH, POSITION_ID_LENGTH
 
 _MOST_OF_A_PRICE = int(PRICE_LIMIT)
+_LEAST_PRICE = 10.0**-PRICE_SCALE
 _MOST_MONEY = int(MONEY_LIMIT)
 _MOST_QUANTITY = int(QUANTITY_LIMIT)
 
-Numeral = TypeAliasType(
-    "Numeral",
-    Annotated[
-        str,
-        Field(
-            pattern=r"^\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*$",
-            description="A number in a string: no reader on the way rounds it. The bounds of the number hold.",
-            examples=["52000.5"],
-        ),
-    ],
+
+def _in_a_string(pattern: str, example: str) -> Any:
+    """A number as text: no reader on the way rounds it. The bounds of the number hold for it too."""
+    return Field(
+        pattern=pattern, description="A number in a string, within the bounds of the number.", examples=[example]
+    )
+
+
+PositiveNumeral = TypeAliasType(
+    "PositiveNumeral", Annotated[str, _in_a_string(r"^[0-9]{1,10}(\.[0-9]{1,8})?$", "52000.5")]
+)
+SignedNumeral = TypeAliasType("SignedNumeral", Annotated[str, _in_a_string(r"^-?[0-9]{1,10}(\.[0-9]{1,8})?$", "-1.5")])
+RatioNumeral = TypeAliasType("RatioNumeral", Annotated[str, _in_a_string(r"^(0(\.[0-9]{1,8})?|1)$", "0.82")])
+WholeNumeral = TypeAliasType("WholeNumeral", Annotated[str, _in_a_string(r"^[0-9]{1,9}$", "2")])
+MoneyNumeral = TypeAliasType(
+    "MoneyNumeral", Annotated[str, _in_a_string(r"^-?[0-9]{1,16}(\.[0-9]{1,4})?$", "250000.25")]
 )
 # A string that is blank says nothing, like null.
-Blank = TypeAliasType("Blank", Annotated[str, Field(pattern=r"^\s*$", description="Nothing is said, as with null.")])
-Price = Annotated[float, Field(gt=0, lt=_MOST_OF_A_PRICE)] | Numeral
-NotNegative = Annotated[float, Field(ge=0, lt=_MOST_OF_A_PRICE)] | Numeral
-Number = Annotated[float, Field(gt=-_MOST_OF_A_PRICE, lt=_MOST_OF_A_PRICE)] | Numeral
-Ratio = Annotated[float, Field(ge=0, le=1)] | Numeral
-AlertLots = Annotated[int, Field(ge=0, le=MAX_LOTS)] | Numeral
-Sequence = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)] | Numeral
-CommandLots = Annotated[int, Field(ge=1, le=MOST_LOTS)] | Numeral
-Money = Annotated[float, Field(gt=-_MOST_MONEY, lt=_MOST_MONEY)] | Numeral
-Quantity = Annotated[float, Field(gt=-_MOST_QUANTITY, lt=_MOST_QUANTITY)] | Numeral
+Blank = Literal[""]
+Price = Annotated[float, Field(ge=_LEAST_PRICE, lt=_MOST_OF_A_PRICE)] | PositiveNumeral
+NotNegative = Annotated[float, Field(ge=0, lt=_MOST_OF_A_PRICE)] | PositiveNumeral
+Number = Annotated[float, Field(gt=-_MOST_OF_A_PRICE, lt=_MOST_OF_A_PRICE)] | SignedNumeral
+Ratio = Annotated[float, Field(ge=0, le=1)] | RatioNumeral
+AlertLots = Annotated[int, Field(ge=0, le=MAX_LOTS)] | WholeNumeral
+Sequence = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)] | WholeNumeral
+CommandLots = Annotated[int, Field(ge=1, le=MOST_LOTS)] | WholeNumeral
+Money = Annotated[float, Field(gt=-_MOST_MONEY, lt=_MOST_MONEY)] | MoneyNumeral
+Quantity = Annotated[float, Field(gt=-_MOST_QUANTITY, lt=_MOST_QUANTITY)] | SignedNumeral
 InstrumentName = TypeAliasType(
     "InstrumentName",
-    Annotated[str, Field(pattern=r"^\s*[A-Za-z0-9_]{1,29}\s*$", description="Letters of either case.")],
+    Annotated[str, Field(pattern="^[A-Za-z0-9_]{1,29}$", description="Letters of either case.")],
 )
-PortfolioName = Annotated[str, Field(pattern=r"^\s*([A-Za-z][A-Za-z0-9_]{0,29})?\s*$")]
+PortfolioName = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_]{0,29}$")]
 FiredAt = TypeAliasType(
     "FiredAt",
     Annotated[
         str,
         Field(
-            pattern=r"^\s*2[01][0-9]{2}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?"
-            r" ?([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)?\s*$",
+            pattern=r"^2[01][0-9]{2}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?"
+            r" ?([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)?$",
             description="ISO 8601, in the years 2000 to 2100; without an offset it is of the configured zone.",
             examples=["2026-01-14T06:15:00Z"],
         ),
     ],
 )
-Text = Annotated[str, Field(max_length=MAX_TEXT)]
+_NO_NUL = r"^[^\u0000]*$"
+Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=_NO_NUL)]
 RequestId = Annotated[
     str,
     Field(
@@ -64,8 +73,8 @@ RequestId = Annotated[
         examples=["halt-1"],
     ),
 ]
-Reason = Annotated[str, Field(max_length=REASON_LENGTH)]
-PositionId = Annotated[str, Field(max_length=POSITION_ID_LENGTH)]
+Reason = Annotated[str, Field(max_length=REASON_LENGTH, pattern=_NO_NUL)]
+PositionId = Annotated[str, Field(max_length=POSITION_ID_LENGTH, pattern=r"\S")]
 
 
 # --- alerts
@@ -94,7 +103,7 @@ class _Alert(BaseModel):
     roc: Number | Blank | None = None
     reason: Text | None = None
     secret: Text | None = Field(default=None, description="The portfolio's, where one is set.")
-    portfolio: PortfolioName | None = None
+    portfolio: PortfolioName | Blank | None = None
     seq: Sequence | Blank | None = Field(default=None, description="The alert's number: it rises by one an instrument.")
     position_size: Number | Blank | None = Field(
         default=None, description="The strategy's own position after this alert, signed."
@@ -189,7 +198,7 @@ class NoMore(_Command):
 class Rollover(_Command):
     """What is due, or the one position that is named, due or not."""
 
-    position_id: PositionId | None = None
+    position_id: PositionId | Blank | None = None
 
 
 class Resolution(_Command):
@@ -206,7 +215,7 @@ class Adoption(_Command):
     """Lots that the broker holds and we do not are a layer of ours from now on."""
 
     instrument: InstrumentName
-    layer: Annotated[str, Field(pattern=r"^\s*([Ll][Oo][Nn][Gg]|[Ss][Hh][Oo][Rr][Tt])_[1-6]\s*$")]
+    layer: Annotated[str, Field(pattern="^(Long|Short)_[1-6]$")]
     lots: CommandLots
     price: Price
     stop: Price | None = None

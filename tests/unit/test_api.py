@@ -932,6 +932,24 @@ def test_instances_and_terms_are_listed(client: FlaskClient, engine: FakeEngine)
     assert client.get("/instances").get_json()["next"] is None
 
 
+@pytest.mark.parametrize("path", ["/reconcile", "/handover"])
+@pytest.mark.parametrize("request_id", [{}, 7, "", " ", "x" * 101])
+def test_a_request_id_is_read_as_strictly_where_nothing_is_decided(
+    client: FlaskClient, engine: FakeEngine, path: str, request_id: Any
+) -> None:
+    engine.findings = ()
+    response = post(client, path, json.dumps({"request_id": request_id}))
+    assert (response.status_code, error_of(response)["field"]) == (400, "request_id")
+    assert post(client, path, '{"request_id": "once"}').status_code == 200
+
+
+@pytest.mark.parametrize("lots", [0, -1, 1.5, 2**31, "2147483648"])
+def test_an_order_is_resolved_with_lots_that_a_column_holds(client: FlaskClient, engine: FakeEngine, lots: Any) -> None:
+    body = json.dumps({"state": "filled", "lots": lots, "price": 52000})
+    response = post(client, "/orders/pm4-0123456789ab-e1/resolve", body)
+    assert (response.status_code, error_of(response)["field"], engine.resolved) == (400, "lots", [])
+
+
 def test_the_lead_is_handed_over_where_somebody_follows(client: FlaskClient, engine: FakeEngine) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     assert client.post("/handover", headers=headers).get_json() == {"status": "handed_over"}

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from live.api.schema.answers import CODES
 from live.api.schema.document import document, templated
 from live.api.schema.routes import ROUTES
+from live.channel import _WORDS
 from tests.fake_engine import TOKEN, FakeEngine, an_app
 from tests.live_process import ROOT
 
@@ -92,6 +93,17 @@ def test_the_codes_of_errors_are_those_of_the_docs() -> None:
     table = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("## Errors")[2].partition("\n## ")[0]
     told = re.findall(r"^\| `(\w+)` \| (?:\d+[, ]*)+ \| (.*) \|$", table, re.MULTILINE)
     assert dict(told) == CODES
+
+
+RAISED = re.compile(r'(?:HttpRefused\(\s*\d{3}, |error_body\(|\bcode=|HttpProblem\(\s*\d{3}, "[^"]*", )"(\w+)"')
+
+
+def test_every_code_that_is_answered_is_described() -> None:
+    sources = [path.read_text(encoding="utf-8") for part in ("live", "core") for path in (ROOT / part).rglob("*.py")]
+    told = {code for source in sources for code in RAISED.findall(source)} | {name for _, _, name in _WORDS.values()}
+    assert {"unknown_position", "overloaded", "too_large"} <= told
+    missing = told - set(CODES)
+    assert not missing, f"{missing}: tell what they say in CODES of live/api/schema/answers.py and in docs/api.md"
 
 
 class Page(HTMLParser):

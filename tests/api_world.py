@@ -9,6 +9,7 @@ from live.app import Application, create_app
 from live.brokers.port import Action, OutcomeUnknown
 from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
+from live.operators import Operators
 from live.portfolios import Portfolios, Served
 from live.reconcile import Reconciler
 from tests.builders import a_signal, minutes
@@ -51,7 +52,10 @@ def a_busy_portfolio(dsn: str, folder: Path) -> Iterator[LiveTradingEngine]:
 def an_app_of(*engines: LiveTradingEngine, **options: Any) -> Application:
     """The application around real engines."""
     return create_app(
-        Portfolios({engine.portfolio_name: _served(engine) for engine in engines}), operator_token=TOKEN, **options
+        Portfolios({engine.portfolio_name: _served(engine) for engine in engines}),
+        operators=Operators(TOKEN, Path("none")),
+        session_secret=TOKEN,
+        **options,
     )
 
 

@@ -1,18 +1,18 @@
 """GET /openapi.json, and /docs: the same to read."""
 
 from functools import cache
-from pathlib import Path
 
 from flask import Blueprint, Response, render_template
 
+from live.api.access import PAGE_POLICY
 from live.api.encoding import JSON, bytes_with_etag, encode
-
-_FILES = Path(__file__).parent / "templates"
 
 
 def description_blueprint() -> Blueprint:
     """What describes the API. What it is made of is imported with the first request: most processes are never asked."""
-    blueprint = Blueprint("description", __name__, template_folder=str(_FILES))
+    blueprint = Blueprint(
+        "description", __name__, template_folder="templates", static_folder="static", static_url_path="/docs/static"
+    )
 
     @blueprint.get("/openapi.json")
     def show_document() -> Response:
@@ -20,11 +20,9 @@ def description_blueprint() -> Blueprint:
 
     @blueprint.get("/docs")
     def show_page() -> Response:
-        return bytes_with_etag(_page(), "text/html")
-
-    @blueprint.get("/docs/style.css")
-    def show_style() -> Response:
-        return bytes_with_etag((_FILES / "description.css").read_bytes(), "text/css")
+        page = bytes_with_etag(_page(), "text/html")
+        page.headers["Content-Security-Policy"] = PAGE_POLICY
+        return page
 
     return blueprint
 

@@ -9,7 +9,7 @@ import pytest
 from core.db_state_manager import DatabaseStateManager
 from core.postgres.migrations import migrate
 from live.api.schema.document import templated
-from live.api.schema.routes import ROUTES, Route
+from live.api.schema.routes import JSON, ROUTES, Needs, Route
 from live.engine import LiveTradingEngine
 from live.spool import Spool
 from tests.api_world import a_busy_portfolio, an_app_of
@@ -54,10 +54,10 @@ def given(route: Route) -> set[tuple[str, str, int]]:
 
 
 def ask_for_everything_that_is_shown(ask: Described, engine: LiveTradingEngine) -> None:
-    for address in ("/status", "/webhook/stats", "/portfolios", "/openapi.json", "/docs", "/docs/style.css"):
+    for address in ("/status", "/webhook/stats", "/portfolios", "/openapi.json", "/docs"):
         ask(f"GET {address}")
         ask(f"GET {address}", status=304, If_None_Match=str(ask.etag))
-    for address in ("/instances", "/db/status", "/health", "/ready", "/metrics"):
+    for address in ("/instances", "/db/status", "/health", "/ready", "/leader", "/metrics", "/login"):
         ask(f"GET {address}")
     for name, key in (
         ("positions", "position_id"),
@@ -100,6 +100,26 @@ def ask_for_every_command(ask: Described, engine: LiveTradingEngine) -> None:
     assert as_operator(ask, "/positions/ALL/close", {"reason": "weekend"})["status"] == "accepted"
 
 
+def ask_for_a_session(ask: Described) -> None:
+    assert ask("GET /session", status=401)["error"]["code"] == "unauthorized"
+    assert ask("GET /session", Authorization=BEARER) == {"operator": "operator", "role": "admin", "csrf_token": None}
+    form = {"Content_Type": "application/x-www-form-urlencoded"}
+    ask("POST /login", b"token=another", status=401, **form)
+    ask("POST /login", f"token={TOKEN}".encode(), status=303, **form)
+    assert ask("POST /login", status=403, Sec_Fetch_Site="cross-site")["error"]["code"] == "web_page"
+    csrf_token = ask("GET /session")["csrf_token"]
+    assert ask("POST /resume", status=403)["error"]["code"] == "csrf"
+    assert ask("POST /resume", X_CSRF_Token=csrf_token)["status"] == "executed"
+    assert ask("POST /logout", status=403)["error"]["code"] == "csrf"
+    assert ask("POST /logout", X_CSRF_Token=csrf_token) == {"status": "signed_out"}
+    assert ask("GET /session", status=401)["error"]["code"] == "unauthorized"
+    for route in ROUTES:
+        if route.needs is Needs.VIEWER_FROM_ELSEWHERE:
+            path = templated(route.path)
+            assert ask(f"GET {path}", status=401, Host="elsewhere.example")["error"]["code"] == "unauthorized"
+            ask(f"GET {path}", status=303, Host="elsewhere.example", Accept="text/html")
+
+
 def ask_for_alerts(ask: Described) -> None:
     assert ask("POST /webhook", {**BASE, "type": "PYRAMID", "position": "Long_2"})["status"] == "blocked"
     assert ask("POST /webhook", {**BASE, "instrument": "COPPER", "price": 830, "stop": 820, "atr": 6})["warnings"]
@@ -114,6 +134,7 @@ def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine) -> No
     ask_for_alerts(ask)
     ask_for_everything_that_is_shown(ask, busy)
     ask_for_every_command(ask, busy)
+    ask_for_a_session(ask)
     ask_for_everything_that_is_shown(ask, busy)
     # Another instance that follows, and a database that is away, have tests of their own.
     missing = {
@@ -156,15 +177,15 @@ def test_what_is_refused_is_refused_as_described(busy: LiveTradingEngine) -> Non
     ask = Described(an_app_of(busy).test_client())
     for route in ROUTES:
         path = templated(route.path).replace("{portfolio}", "main").replace("{", "").replace("}", "")
+        is_command = route.needs in (Needs.TRADER, Needs.ADMIN)
+        bearer = {"Authorization": BEARER} if is_command else {}
         if "portfolio" in route.query:
-            bearer = {"Authorization": BEARER} if route.needs else {}
             told = ask(f"{route.method} {path}?portfolio=nobodys", BAR if route.body else None, status=404, **bearer)
             assert told["error"]["code"] == "unknown_portfolio"
-        if route.needs:
+        if is_command:
             assert ask(f"{route.method} {path}", status=401)["error"]["code"] == "unauthorized"
-        if route.body is not None:
+        if route.body is not None and route.body_type == JSON:
             large = b" " * 65537
-            bearer = {"Authorization": BEARER} if route.needs else {}
             if not path.startswith("/orders/"):
                 assert ask(f"POST {path}", b"[]", status=400, **bearer)["error"]["code"] == "malformed"
             assert ask(f"POST {path}", large, status=413, **bearer)["error"]["code"] == "too_large"
@@ -200,6 +221,8 @@ def test_a_follower_and_several_portfolios_answer_as_described(dsn: str, tmp_pat
                 "beta": "leader",
             }
             assert ask("GET /status?portfolio=main")["leader"] is False
+            assert ask("GET /leader?portfolio=main", status=503) == {"leader": False}
+            assert ask("GET /leader", status=400)["error"]["field"] == "portfolio"
             assert ask("GET /status?portfolio=beta")["leader"] is True
             assert ask("GET /status", status=400)["error"]["field"] == "portfolio"
             assert ask("POST /webhook/beta", BASE)["status"] == "executed"

@@ -4,15 +4,19 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from live.api.access import PAGE_POLICY
 from live.api.schema.answers import CODES
 from live.api.schema.document import document, templated
-from live.api.schema.routes import ROUTES
+from live.api.schema.routes import ROUTES, Needs, Route
 from live.channel import _WORDS
+from live.operators import Operators, Role, add_operator
+from tests.builders import NOON
 from tests.fake_engine import TOKEN, FakeEngine, an_app
 from tests.live_process import ROOT
 
@@ -32,6 +36,7 @@ def served() -> set[tuple[str, str]]:
         (method, rule.rule)
         for rule in an_app(FakeEngine()).url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if not rule.endpoint.endswith(".static")  # files of pages
     }
 
 
@@ -80,13 +85,36 @@ def test_every_reference_leads_somewhere_and_every_schema_is_led_to() -> None:
     assert {name for name in kept if "schemas" in name} <= references(document())
 
 
-def test_every_operators_route_says_so() -> None:
-    client = an_app(FakeEngine()).test_client()
-    for route in ROUTES:
-        path = re.sub(r"<\w+>", "main", route.path)
-        refused = client.open(path, method=route.method, headers={"Authorization": f"Bearer not-{TOKEN}"})
-        assert (refused.status_code == 401) == bool(route.needs), route.path
-        assert (401 in route.refused) or not route.needs
+@pytest.fixture(scope="module")
+def operators_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("operators") / "operators.json"
+
+
+@pytest.fixture(scope="module")
+def tokens(operators_file: Path) -> dict[Role, str]:
+    return {role: add_operator(operators_file, role.word, role, NOON) for role in Role}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_what_a_route_says_that_it_needs_is_what_it_asks_for(
+    route: Route, operators_file: Path, tokens: dict[Role, str]
+) -> None:
+    client = an_app(FakeEngine(), operators=Operators(TOKEN, operators_file)).test_client()
+    path = re.sub(r"<\w+>", "main", route.path)
+
+    def refused(token: str, host: str = "localhost") -> bool:
+        headers = {"Authorization": f"Bearer {token}", "Host": host}
+        status = client.open(path, method=route.method, headers=headers).status_code
+        return status in (401, 403)
+
+    if (route.method, route.path) == ("POST", "/login"):
+        return  # the token is what is posted
+    needs = route.needs
+    assert refused("none") == (needs in (Needs.VIEWER, Needs.TRADER, Needs.ADMIN))
+    assert refused("none", "elsewhere.example") == (needs is not Needs.NOTHING)
+    least = {Needs.TRADER: Role.TRADER, Needs.ADMIN: Role.ADMIN}.get(needs, Role.VIEWER)
+    for role in Role:
+        assert refused(tokens[role], "elsewhere.example") == (role < least), role
 
 
 def test_the_codes_of_errors_are_those_of_the_docs() -> None:
@@ -140,7 +168,7 @@ def test_the_page_shows_every_route_parameter_body_answer_and_schema(client: Fla
         for status in route.answers:
             assert f'<th scope="row">{status}</th>' in section
         assert (">body<" in section) == (route.body is not None)
-        assert ("operatorToken" in section) == bool(route.needs)
+        assert (f"Needs: {route.needs}." in section) == (route.needs is not Needs.NOTHING)
 
 
 def operation_id(method: str, path: str) -> str:
@@ -153,11 +181,12 @@ def test_the_page_needs_no_network_and_no_script(client: FlaskClient) -> None:
     assert not page.styled
     assert len(page.ids) == len(set(page.ids))
     outside = {link for link in page.links if not link.startswith("#")}
-    assert outside == {"docs/style.css", "openapi.json"}
+    assert outside == {"docs/static/description.css", "openapi.json"}
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
     for link in outside:
-        assert client.get(f"/{link}").status_code == 200
-    assert client.get("/docs/style.css").mimetype == "text/css"
+        assert client.get(f"/{link}", buffered=True).status_code == 200
+    assert client.get("/docs/static/description.css", buffered=True).mimetype == "text/css"
+    assert client.get("/docs").headers["Content-Security-Policy"] == PAGE_POLICY
 
 
 def test_a_server_that_is_not_asked_does_not_know_the_models() -> None:

@@ -24,8 +24,10 @@ CODES = {
     "malformed": "a field or parameter is wrong: `field` names it, `message` the rule",
     "unknown_instrument": "the instrument is not configured",
     "unauthorized": "the secret or the operator's token is missing or wrong",
+    "forbidden": "the operator's role does not allow it",
+    "csrf": "a session's command without what GET /session tells",
     "forbidden_address": "alerts are not taken from this address",
-    "web_page": "alerts are not taken from a web page",
+    "web_page": "neither alerts nor tokens are taken from another site's page",
     "not_found": "there is nothing at this address, or no order of this id",
     "unknown_portfolio": "the portfolio is not served here",
     "unknown_position": "there is no position of this id",
@@ -375,6 +377,33 @@ class NotReady(Answered):
 
     error: Error
     ready: Literal[False] = False
+
+
+class Leads(Answered):
+    """This instance leads the portfolio."""
+
+    leader: Literal[True]
+
+
+class DoesNotLead(Answered):
+    """It does not; or it cannot be asked: then `error` says why."""
+
+    leader: Literal[False] = Field(default=False, description="Absent where it could not be asked.")
+    error: Error | None = Field(default=None, description="Absent where it could.")
+
+
+class Session(Answered):
+    """Who is signed in, with what role."""
+
+    operator: str
+    role: Literal["viewer", "trader", "admin"]
+    csrf_token: str | None = Field(description="What commands of a session carry as X-CSRF-Token; null for a token.")
+
+
+class SignedOut(Answered):
+    """There is no session any more."""
+
+    status: Literal["signed_out"]
 
 
 class Document(RootModel[dict[str, object]]):

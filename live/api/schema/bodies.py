@@ -155,6 +155,15 @@ class Alert(RootModel[Annotated[BaseEntry | Pyramid | Exit | MarketData, Field(d
     """One alert. Fields that are not known are told of in `warnings`. The Content-Type may be any."""
 
 
+# --- sessions
+
+
+class Login(BaseModel):
+    """An operator's token."""
+
+    token: str | None = None
+
+
 # --- commands
 
 

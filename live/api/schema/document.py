@@ -12,7 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from live.api.schema.answers import Failed
-from live.api.schema.routes import ANYWHERE, IN_PATH, OPERATOR, PARAMETERS, ROUTES, Route
+from live.api.schema.routes import ANYWHERE, HTML, IN_PATH, JSON, PARAMETERS, ROUTES, Needs, Route
 
 VERSION = "3.1.0"
 _SCHEMAS = "#/components/schemas/{model}"
@@ -23,7 +23,7 @@ what to ask for as `before`. A view with an ETag answers 304 to its If-None-Matc
 _REFUSALS = {
     400: "The request is wrong: `field` names what.",
     401: "The secret or token is missing or wrong.",
-    403: "Not from there.",
+    403: "Not from there, or not with that role.",
     404: "There is no such thing, or no such portfolio.",
     408: "The request did not arrive in time.",
     409: "Not as things are.",
@@ -31,7 +31,28 @@ _REFUSALS = {
     431: "The head of the request is too large.",
     503: "Not now; nothing was done unless `code` is `unknown`.",
 }
-_SECURITY = {OPERATOR: {"type": "http", "scheme": "bearer", "description": "The operator's token."}}
+_SECURITY = {
+    "operatorToken": {"type": "http", "scheme": "bearer", "description": "An operator's token."},
+    "session": {"type": "apiKey", "in": "cookie", "name": "pm_session", "description": "What /login gives a browser."},
+    "csrfToken": {"type": "apiKey", "in": "header", "name": "X-CSRF-Token", "description": "What GET /session tells."},
+}
+_ANY: dict[str, list[str]] = {}
+_TOKEN: dict[str, list[str]] = {"operatorToken": []}
+_SESSION: dict[str, list[str]] = {"session": []}
+_COMMAND = [_TOKEN, {**_SESSION, "csrfToken": []}]
+_SHOWN = {
+    Needs.NOTHING: [],
+    Needs.VIEWER_FROM_ELSEWHERE: [_ANY, _TOKEN, _SESSION],
+    Needs.VIEWER: [_TOKEN, _SESSION],
+    Needs.TRADER: _COMMAND,
+    Needs.ADMIN: _COMMAND,
+}
+# What is told to who has not shown it, besides to a browser that is led to /login.
+_NOT_SHOWN = {Needs.NOTHING: (), Needs.VIEWER_FROM_ELSEWHERE: (401,), Needs.VIEWER: (401,)}
+_LED_TO_LOGIN = {
+    "description": "A browser from elsewhere that has no session is led to /login.",
+    "content": {HTML: {"schema": {"type": "string"}}},
+}
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "Of the answer's bytes."}}
 _IF_NONE_MATCH = {
     "name": "If-None-Match",
@@ -110,10 +131,11 @@ def _operation(route: Route, refs: Refs) -> dict[str, Any]:
         "responses": _responses(route, refs),
     }
     if route.body is not None:
-        content = _json(refs[route.body, "validation"])
+        content = {route.body_type: {"schema": refs[route.body, "validation"]}}
         described["requestBody"] = {"required": route.body_required, "content": content}
-    if route.needs:
-        described["security"] = [{scheme: []} for scheme in route.needs]
+    if route.needs is not Needs.NOTHING:
+        described["description"] = f"Needs: {route.needs}."
+        described["security"] = _SHOWN[route.needs]
     return described
 
 
@@ -139,9 +161,11 @@ def _responses(route: Route, refs: Refs) -> dict[str, Any]:
     told = {status: _answer(route, status, content, refs) for status, content in route.answers.items()}
     if route.has_etag:
         told[304] = {"description": "It is what is known already.", "headers": _ETAG}
+    if route.method == "GET" and route.needs is not Needs.NOTHING:
+        told[303] = _LED_TO_LOGIN
     refused = {
         status: {"$ref": f"#/components/responses/{_phrase(status)}"}
-        for status in (*ANYWHERE, *route.refused)
+        for status in (*ANYWHERE, *route.refused, *_NOT_SHOWN.get(route.needs, (401, 403)))
         if status not in told
     }
     return {str(status): answer for status, answer in sorted({**told, **refused}.items())}
@@ -159,7 +183,7 @@ def _answer(route: Route, status: int, content: Any, refs: Refs) -> dict[str, An
 
 
 def _json(schema: JsonSchemaValue) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}
+    return {JSON: {"schema": schema}}
 
 
 def _phrase(status: int) -> str:

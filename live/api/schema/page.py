@@ -38,9 +38,10 @@ def _route(path: str, method: str, operation: Mapping[str, Any]) -> dict[str, An
         **{name: operation[name] for name in ("operationId", "summary", "tags")},
         "method": method.upper(),
         "path": path,
-        "needs": [name for scheme in operation.get("security", ()) for name in scheme],
+        "needs": operation.get("description", ""),
         "parameters": [{**parameter, "kind": _kind(parameter["schema"])} for parameter in operation["parameters"]],
         "body": None if body is None else _kind(_content(body)),
+        "body_type": "" if body is None else next(iter(body["content"])),
         "answers": [_answer(status, answer) for status, answer in operation["responses"].items()],
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,12 +12,24 @@ from core.orders import OrderState
 from live.api.queries import DEFAULT_LIMIT, LARGEST_ID, MAX_LIMIT
 from live.api.schema import answers, bodies, rows
 
-OPERATOR = "operatorToken"
 # What is told to whoever asks wrongly, or at a bad moment, wherever it is.
 ANYWHERE = (400, 404, 408, 431, 503)
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+HTML = "text/html"
 
 Schema = Mapping[str, Any]
 Content = type[BaseModel] | str
+
+
+class Needs(StrEnum):
+    """What who asks has to show: nothing; from elsewhere than this machine, an operator; an operator everywhere."""
+
+    NOTHING = "nothing"
+    VIEWER_FROM_ELSEWHERE = "viewer, from elsewhere"
+    VIEWER = "viewer"
+    TRADER = "trader"
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +37,7 @@ class Route:
     """A method of an address, as Flask writes it.
 
     `answers` by status: a model in JSON, or the type of what is not JSON. `refused` are the statuses of errors besides those
-    of ANYWHERE. `needs`: one of these security schemes. `has_etag`: it may be asked with If-None-Match.
+    of ANYWHERE, and of what `needs` brings with it. `has_etag`: it may be asked with If-None-Match.
     """
 
     method: str
@@ -35,8 +48,9 @@ class Route:
     query: Mapping[str, Schema] = field(default_factory=dict)
     body: type[BaseModel] | None = None
     body_required: bool = False
+    body_type: str = JSON
     refused: tuple[int, ...] = ()
-    needs: tuple[str, ...] = ()
+    needs: Needs = Needs.NOTHING
     has_etag: bool = False
 
 
@@ -91,7 +105,13 @@ def _view(path: str, summary: str, answer: Content, query: Mapping[str, Schema] 
         path=path,
         summary=summary,
         query={**(query or {}), "portfolio": _PORTFOLIO},
-        **{"tag": "Portfolio", "answers": {200: answer}, "has_etag": True, **more},
+        **{
+            "tag": "Portfolio",
+            "answers": {200: answer},
+            "has_etag": True,
+            "needs": Needs.VIEWER_FROM_ELSEWHERE,
+            **more,
+        },
     )
 
 
@@ -111,14 +131,21 @@ def _command(
         answers={200: answer},
         query={"portfolio": _PORTFOLIO},
         body=body,
-        needs=(OPERATOR,),
-        refused=(401, *more.pop("refused", ()), 413),
-        **{"tag": "Commands", **more},
+        refused=(*more.pop("refused", ()), 413),
+        **{"tag": "Commands", "needs": Needs.TRADER, **more},
     )
 
 
 def _page(path: str, summary: str, content: Content) -> Route:
-    return Route(method="GET", path=path, summary=summary, tag="Description", answers={200: content}, has_etag=True)
+    return Route(
+        method="GET",
+        path=path,
+        summary=summary,
+        tag="Description",
+        answers={200: content},
+        needs=Needs.VIEWER_FROM_ELSEWHERE,
+        has_etag=True,
+    )
 
 
 ROUTES = (
@@ -160,12 +187,13 @@ ROUTES = (
         tag="Portfolio",
     ),
     _moment("/db/status", "The database", answers.DatabaseStatus, answers.DatabaseAway),
-    _moment("/health", "The process is alive", answers.Alive),
-    _moment("/ready", "Signals can be kept", answers.Ready, answers.NotReady),
+    _moment("/health", "The process is alive", answers.Alive, needs=Needs.NOTHING),
+    _moment("/ready", "Signals can be kept", answers.Ready, answers.NotReady, needs=Needs.NOTHING),
+    _moment("/leader", "Whether this instance leads", answers.Leads, answers.DoesNotLead, needs=Needs.NOTHING),
     _moment("/metrics", "For Prometheus", "text/plain"),
     _command("/halt", "No entries; with an instrument none of that", bodies.Halt),
     _command("/resume", "Entries again; with an instrument the end of its freeze", bodies.Resume),
-    _command("/capital", "A deposit or withdrawal", bodies.Capital, body_required=True),
+    _command("/capital", "A deposit or withdrawal", bodies.Capital, body_required=True, needs=Needs.ADMIN),
     _command("/positions/<position_id>/close", "Close one position, or `ALL`", bodies.Close),
     _command(
         "/orders/<client_order_id>/resolve",
@@ -181,8 +209,40 @@ ROUTES = (
         "/reconcile/write-off", "Book as sold what the broker no longer holds", bodies.WriteOff, body_required=True
     ),
     _command("/reconcile/ignore", "Accept a difference as none of ours", bodies.Ignored, body_required=True),
-    _command("/handover", "Another instance leads", bodies.NoMore, answers.Handover, refused=(409,)),
+    _command("/handover", "Another instance leads", bodies.NoMore, answers.Handover, refused=(409,), needs=Needs.ADMIN),
+    Route(
+        method="GET",
+        path="/login",
+        summary="The form that takes an operator's token",
+        tag="Sessions",
+        answers={200: HTML},
+    ),
+    Route(
+        method="POST",
+        path="/login",
+        summary="A session for a browser",
+        tag="Sessions",
+        body=bodies.Login,
+        body_type=FORM,
+        answers={303: HTML, 401: HTML},
+        refused=(403, 413),
+    ),
+    Route(
+        method="POST",
+        path="/logout",
+        summary="The end of the session",
+        tag="Sessions",
+        answers={200: answers.SignedOut},
+        refused=(403,),
+    ),
+    Route(
+        method="GET",
+        path="/session",
+        summary="Who is signed in",
+        tag="Sessions",
+        answers={200: answers.Session},
+        needs=Needs.VIEWER,
+    ),
     _page("/openapi.json", "This description", answers.Document),
-    _page("/docs", "The same to read", "text/html"),
-    _page("/docs/style.css", "How that looks", "text/css"),
+    _page("/docs", "The same to read", HTML),
 )

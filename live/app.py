@@ -10,6 +10,7 @@ from core.config import RateLimitSettings
 from core.postgres.patience import within
 from live.api import errors
 from live.api.access import Access
+from live.api.description import description_blueprint
 from live.api.operator import OperatorCommands
 from live.api.orders import orders_blueprint
 from live.api.positions import positions_blueprint
@@ -80,4 +81,5 @@ def create_app(
     app.register_blueprint(status_blueprint(portfolios))
     app.register_blueprint(health_blueprint(portfolios, metrics))
     app.register_blueprint(OperatorCommands(portfolios, access).blueprint())
+    app.register_blueprint(description_blueprint())
     return app

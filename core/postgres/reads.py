@@ -67,9 +67,9 @@ class Reads:
         """The processes of the portfolio, the one that was alive last first."""
         return self.all("instances", limit=limit)
 
-    def terms(self, *, limit: int) -> list[Row]:
-        """Who led, the newest term first."""
-        return self.all("leadership_history", limit=limit)
+    def terms(self, *, limit: int, before: int | None = None) -> list[Row]:
+        """Who led, the newest term first, behind the term `before`."""
+        return self.all("leadership_history", limit=limit, before=before)
 
     def orders(
         self, *, states: Sequence[str] | None, instrument: str | None, limit: int, before: str | None

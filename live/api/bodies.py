@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from flask import request
 
-from core.models import PRICE_LIMIT
+from core.models import MOST_LOTS, PRICE_LIMIT
 from core.numbers import PRICE_SCALE, decimals_of
 from core.numbers import price as to_price
 from core.strict_json import MAX_BODY_BYTES, BodyRefused, exact_number, quoted, read_object, shown
@@ -91,6 +91,13 @@ class CommandBody:
     def required_number(self, name: str, *, scale: int, limit: Decimal) -> Decimal:
         """The same; refused where it is absent."""
         return self.required(name, self.number(name, scale=scale, limit=limit))
+
+    def lots(self) -> int | None:
+        """Whole lots from 1 to what a column holds; None where they are absent."""
+        lots = self.number("lots", scale=0, limit=PRICE_LIMIT)
+        if lots is not None and not 0 < lots <= MOST_LOTS:
+            raise BodyRefused(f"`lots` must be 1 to {MOST_LOTS}", field="lots")
+        return None if lots is None else int(lots)
 
     def price(self, name: str) -> Decimal | None:
         """A price, stop or ATR above 0, at the scale of the columns; None where it is absent."""

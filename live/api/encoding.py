@@ -1,5 +1,6 @@
 """JSON as every answer has it: decimals as plain strings, times ISO 8601 in UTC with a Z."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -8,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 import msgspec
-from flask import Response
+from flask import Response, request
 from msgspec.structs import asdict
 
 JSON = "application/json"
@@ -28,6 +29,21 @@ def respond(value: Any, status: int = 200, headers: Mapping[str, str] | None = N
     response.headers["Cache-Control"] = "no-store"
     for name, text in (headers or {}).items():
         response.headers[name] = text
+    return response
+
+
+def respond_with_etag(value: Any) -> Response:
+    """A JSON answer to a GET, of what stays as it is until something is committed."""
+    return bytes_with_etag(encode(value), JSON)
+
+
+def bytes_with_etag(body: bytes, content_type: str) -> Response:
+    """A 200 to a GET that whoever asked may keep and has to ask for again by its ETag; 304 where it is the same still."""
+    response = Response(body, mimetype=content_type)
+    # Never by what lies between and serves others: whoever asks, asks here.
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.set_etag(hashlib.blake2b(body, digest_size=16).hexdigest())
+    response.make_conditional(request)
     return response
 
 

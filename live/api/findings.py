@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from core.inputs import AdoptPosition, FindingCommand, IgnoreFinding, WriteOff
-from core.models import MOST_LOTS, PRICE_LIMIT, QUANTITY_LIMIT
+from core.models import QUANTITY_LIMIT
 from core.numbers import PRICE_SCALE
 from core.numbers import price as to_price
 from live.api.bodies import CommandBody
@@ -23,7 +23,7 @@ def adoption() -> AdoptPosition:
         request_id=body.request_id(),
         instrument=body.required("instrument", body.instrument()),
         layer=_layer(body),
-        lots=body.required("lots", _lots(body)),
+        lots=body.required("lots", body.lots()),
         price=body.required("price", body.price("price")),
         stop=body.price("stop"),
         atr=body.price("atr"),
@@ -37,7 +37,7 @@ def write_off() -> WriteOff:
     return WriteOff(
         request_id=body.request_id(),
         position_id=body.required("position_id", body.text("position_id", _ID_LENGTH)),
-        lots=_lots(body),
+        lots=body.lots(),
         price=body.required("price", body.price("price")),
         reason=body.text("reason", REASON_LENGTH) or "WRITTEN_OFF",
     )
@@ -63,10 +63,3 @@ def _layer(body: CommandBody) -> str:
     if not _LAYER.fullmatch(text):
         raise malformed("`layer` must be Long_1 to Long_6 or Short_1 to Short_6", "layer")
     return text.capitalize()
-
-
-def _lots(body: CommandBody) -> int | None:
-    lots = body.number("lots", scale=0, limit=PRICE_LIMIT)
-    if lots is not None and not 0 < lots <= MOST_LOTS:
-        raise malformed(f"`lots` must be 1 to {MOST_LOTS}", "lots")
-    return None if lots is None else int(lots)

@@ -10,7 +10,7 @@ from msgspec.structs import asdict, replace
 
 from core.findings import DIFFERENCES
 from core.inputs import ClosePositions, Command, FindingCommand, Freeze, Halt, MoveCapital, Resume, Roll
-from core.models import ALL_LAYERS, MONEY_LIMIT, PRICE_LIMIT
+from core.models import ALL_LAYERS, MONEY_LIMIT
 from core.numbers import MONEY_SCALE, money
 from core.orders import OrderState
 from core.strict_json import BodyRefused
@@ -107,7 +107,7 @@ class OperatorCommands:
 
     def handover(self) -> Response:
         """Another instance leads from now on, and this one follows it. No alert is turned away meanwhile."""
-        CommandBody("request_id")
+        CommandBody("request_id").request_id()
         if self._engine.role == "follower":
             return respond({"status": "follower"})
         if not self._engine.give_lead_away():
@@ -117,7 +117,7 @@ class OperatorCommands:
 
     def reconcile(self) -> Response:
         """The broker's positions beside ours; what differs twice in a row freezes its instrument's entries."""
-        CommandBody("request_id")
+        CommandBody("request_id").request_id()
         try:
             findings = self._engine.reconcile()
         except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:
@@ -158,8 +158,8 @@ class OperatorCommands:
         state = body.text("state", 20)
         if state not in _RESOLUTIONS:
             raise malformed(f"`state` must be one of {', '.join(_RESOLUTIONS)}", "state")
-        lots, price = body.number("lots", scale=0, limit=PRICE_LIMIT), body.price("price")
-        if (lots is None) != (price is None) or (lots is not None and lots <= 0):
+        lots, price = body.lots(), body.price("price")
+        if (lots is None) != (price is None):
             raise malformed("`lots` (above 0) and `price` come together", "lots")
         if state == OrderState.FILLED and lots is None:
             raise malformed("`lots` and `price` are needed: what was filled and is not booked yet", "lots")
@@ -169,7 +169,7 @@ class OperatorCommands:
         answer = self._engine.resolve(
             client_order_id,
             OrderState(state),
-            lots=0 if lots is None else int(lots),
+            lots=lots or 0,
             price=price,
             broker_order_id=body.text("broker_order_id", 100),
             request_id=request_id or f"by-hand-{state}",

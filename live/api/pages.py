@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Response
 
-from live.api.encoding import respond
+from live.api.encoding import respond_with_etag
 
 Row = Mapping[str, Any]
 
@@ -15,6 +15,10 @@ def page(name: str, key: str, limit: int, read: Callable[[int], Sequence[Row]]) 
 
     `read` is asked for one row more than the page holds: whether it exists tells the last page from a full one.
     """
-    rows = read(limit + 1)
+    return respond_with_etag(cut(name, key, limit, read(limit + 1)))
+
+
+def cut(name: str, key: str, limit: int, rows: Sequence[Row]) -> dict[str, Any]:
+    """The page's part of rows of which there is one more than it holds, where there is one."""
     shown = rows[:limit]
-    return respond({name: shown, "next": shown[-1][key] if len(rows) > limit else None})
+    return {name: shown, "next": shown[-1][key] if len(rows) > limit else None}

@@ -3,7 +3,7 @@
 from flask import Blueprint, Response
 
 from core.models import Position, PositionStatus
-from live.api.encoding import respond
+from live.api.encoding import respond_with_etag
 from live.api.errors import HttpRefused, malformed
 from live.api.pages import page
 from live.api.queries import Query
@@ -44,7 +44,7 @@ def positions_blueprint(portfolios: Portfolios) -> Blueprint:
 
     @blueprint.get("/positions/<position_id>")
     def show_position(position_id: str) -> Response:
-        return respond(find_position(Query(portfolios).engine, position_id))
+        return respond_with_etag(find_position(Query(portfolios).engine, position_id))
 
     return blueprint
 

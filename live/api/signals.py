@@ -5,7 +5,7 @@ from collections import Counter
 from flask import Blueprint, Response
 
 from core.models import Status
-from live.api.encoding import outcome_text, respond
+from live.api.encoding import outcome_text, respond_with_etag
 from live.api.pages import Row, page
 from live.api.queries import LARGEST_ID, Query
 from live.portfolios import Portfolios
@@ -50,7 +50,7 @@ def signals_blueprint(portfolios: Portfolios) -> Blueprint:
         for row in counts:
             by_type[row["signal_type"]] += row["signals"]
             by_outcome[row["processing_status"]] += row["signals"]
-        return respond(
+        return respond_with_etag(
             {
                 "signals": by_type.total(),
                 "duplicates": sum(row["duplicates"] for row in counts),

@@ -5,9 +5,10 @@ from typing import Any
 from flask import Blueprint, Response
 
 from core.errors import DatabaseAway
-from live.api.encoding import respond
+from live.api.encoding import respond, respond_with_etag
 from live.api.errors import error_body
-from live.api.queries import Query
+from live.api.pages import cut
+from live.api.queries import LARGEST_ID, Query
 from live.metrics import Metrics
 from live.portfolios import Portfolios
 from live.ports import Engine
@@ -20,19 +21,21 @@ def status_blueprint(portfolios: Portfolios) -> Blueprint:
     @blueprint.get("/portfolios")
     def list_portfolios() -> Response:
         Query(portfolios)
-        return respond({"portfolios": [_shown(served.engine) for served in portfolios]})
+        return respond_with_etag({"portfolios": [_shown(served.engine) for served in portfolios]})
 
     @blueprint.get("/instances")
     def list_instances() -> Response:
-        query = Query(portfolios, "limit")
-        reads, limit = query.engine.reads, query.limit()
-        return respond({"instances": reads.instances(limit=limit), "terms": reads.terms(limit=limit)})
+        query = Query(portfolios, "limit", "before")
+        reads, limit, before = query.engine.reads, query.limit(), query.whole("before", LARGEST_ID)
+        terms = cut("terms", "term", limit, reads.terms(limit=limit + 1, before=before))
+        # Who was alive last is asked about now: there is no page behind it.
+        return respond({"instances": reads.instances(limit=limit), **terms})
 
     @blueprint.get("/status")
     def show_status() -> Response:
         engine = Query(portfolios).engine
         try:
-            return respond(engine.status())
+            return respond_with_etag(engine.status())
         except DatabaseAway as error:
             return respond({**engine.backlog(), **error_body("database_away", str(error))}, 503)
 
@@ -74,7 +77,7 @@ def health_blueprint(portfolios: Portfolios, metrics: Metrics) -> Blueprint:
     def show_metrics() -> Response:
         Query(portfolios)
         text, content_type = metrics.text()
-        return Response(text, content_type=content_type)
+        return Response(text, content_type=content_type, headers={"Cache-Control": "no-store"})
 
     return blueprint
 

@@ -1311,6 +1311,21 @@ def test_every_command_of_the_performance_guide_is_run_by_one_of_these_tests() -
     assert {found.how for found in blocks_of(PERFORMANCE) if found.language == "bash"} == run
 
 
+# --- docs/api.md
+
+
+def test_the_api_guides_requests_do_what_it_says(shell: Shell) -> None:
+    port = a_free_port()
+    shell.mapped = lambda text: text.replace("127.0.0.1:5000", f"127.0.0.1:{port}")
+    described, paged, kept = [found for found in blocks_of("docs/api.md") if found.language == "bash"]
+    live = Block("bash", "", f"python portfolio_manager.py live --port {port}", "docs/api.md")
+    with shell.serving(live):
+        assert _json_in(shell.run(described))["openapi"] == "3.1.0"
+        page = _json_in(shell.run(paged))
+        assert ([entry["seq"] for entry in page["journal"]], page["next"]) == ([3, 2], 2)
+        assert shell.run(kept) == "304\n"
+
+
 # --- all documents
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

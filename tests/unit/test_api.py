@@ -33,11 +33,12 @@ from live.portfolios import Portfolios
 from live.reconcile import Finding, FindingKind
 from live.secrets import TOKEN_FILE, is_loopback, operator_token, require_safe_bind
 from tests.builders import NOON, a_position
-from tests.fake_engine import TOKEN, FakeEngine, an_app, decided, error_of, served_by
+from tests.fake_engine import BASE_ENTRY, TOKEN, FakeEngine, an_app, decided, error_of, served_by
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 GETS = ["/positions", "/positions/GOLD_MINI-Long_1-abc", "/orders", "/signals", "/journal", "/webhook/stats"]
-GETS += ["/status", "/db/status", "/health", "/ready"]
+GETS += ["/status", "/db/status", "/health", "/ready", "/portfolios"]
+MOMENTS = ["/db/status", "/health", "/ready"]
 POSTS = ["/halt", "/resume", "/positions/ALL/close", "/positions/GOLD_MINI-Long_1-abc/close", "/capital"]
 POSTS += ["/reconcile/adopt", "/reconcile/write-off", "/reconcile/ignore"]
 
@@ -104,10 +105,50 @@ def test_a_value_without_a_form_is_an_error_not_a_guess() -> None:
 
 
 @pytest.mark.parametrize("path", GETS)
-def test_every_view_is_json_that_nothing_on_the_way_keeps(client: FlaskClient, path: str) -> None:
+def test_every_view_is_json_that_nothing_on_the_way_serves_to_another(client: FlaskClient, path: str) -> None:
     response = client.get(path)
     assert (response.status_code, response.mimetype) == (200, "application/json")
-    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Cache-Control"] == ("no-store" if path in MOMENTS else "private, no-cache")
+    assert ("ETag" in response.headers) == (path not in MOMENTS)
+
+
+@pytest.mark.parametrize("path", [path for path in GETS if path not in MOMENTS])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("form", ["{}", "W/{}", '"another", {}', "*"])
+def test_what_is_known_already_is_not_told_again(client: FlaskClient, path: str, method: str, form: str) -> None:
+    etag = client.get(path).headers["ETag"]
+    response = client.open(path, method=method, headers={"If-None-Match": form.format(etag)})
+    assert (response.status_code, response.data, response.headers["ETag"]) == (304, b"", etag)
+    assert response.headers["Cache-Control"] == "private, no-cache"
+
+
+@pytest.mark.parametrize("known", ['"0123456789abcdef0123456789abcdef"', "W/", "nothing", ""])
+def test_what_is_not_known_is_told(client: FlaskClient, known: str) -> None:
+    response = client.get("/positions", headers={"If-None-Match": known})
+    assert (response.status_code, response.get_json()["next"]) == (200, None)
+
+
+def test_the_etag_is_another_as_soon_as_the_answer_is(client: FlaskClient, engine: FakeEngine) -> None:
+    before = client.get("/status").headers["ETag"]
+    engine.status = lambda: {"halted": True}  # type: ignore[method-assign]
+    response = client.get("/status", headers={"If-None-Match": before})
+    assert (response.status_code, response.get_json()) == (200, {"halted": True})
+    assert response.headers["ETag"] != before
+
+
+@pytest.mark.parametrize("path", ["/positions/nothing", "/positions?limit=0", "/status?portfolio=alpha"])
+def test_an_error_is_kept_by_nobody_and_has_no_etag(client: FlaskClient, path: str) -> None:
+    response = client.get(path, headers={"If-None-Match": "*"})
+    assert response.status_code in (400, 404)
+    assert (response.headers["Cache-Control"], response.headers.get("ETag")) == ("no-store", None)
+
+
+@pytest.mark.parametrize("path", ["/halt", "/reconcile/ignore", "/webhook", "/handover"])
+def test_what_is_posted_is_answered_to_nobody_else(client: FlaskClient, path: str) -> None:
+    body = {"/webhook": json.dumps(BASE_ENTRY), "/reconcile/ignore": '{"instrument": "GOLD_MINI", "difference": 1}'}
+    response = post(client, path, body.get(path, ""), **{"If-None-Match": "*"})
+    assert response.status_code == 200
+    assert (response.headers["Cache-Control"], response.headers.get("ETag")) == ("no-store", None)
 
 
 @pytest.mark.parametrize("path", GETS)
@@ -881,12 +922,32 @@ def test_an_operators_command_reaches_the_portfolio_that_it_names_and_no_other()
 
 
 def test_instances_and_terms_are_listed(client: FlaskClient, engine: FakeEngine) -> None:
-    engine.reads.rows = [{"instance_id": "one"}]
-    assert client.get("/instances?limit=5").get_json() == {
-        "instances": [{"instance_id": "one"}],
-        "terms": [{"instance_id": "one"}],
+    engine.reads.rows = [{"term": 3}, {"term": 2}, {"term": 1}]
+    assert client.get("/instances?limit=2&before=4").get_json() == {
+        "instances": [{"term": 3}, {"term": 2}],
+        "terms": [{"term": 3}, {"term": 2}],
+        "next": 2,
     }
-    assert engine.reads.asked == [("instances", {"limit": 5}), ("terms", {"limit": 5})]
+    assert sorted(engine.reads.asked) == [("instances", {"limit": 2}), ("terms", {"limit": 3, "before": 4})]
+    assert client.get("/instances").get_json()["next"] is None
+
+
+@pytest.mark.parametrize("path", ["/reconcile", "/handover"])
+@pytest.mark.parametrize("request_id", [{}, 7, "", " ", "x" * 101])
+def test_a_request_id_is_read_as_strictly_where_nothing_is_decided(
+    client: FlaskClient, engine: FakeEngine, path: str, request_id: Any
+) -> None:
+    engine.findings = ()
+    response = post(client, path, json.dumps({"request_id": request_id}))
+    assert (response.status_code, error_of(response)["field"]) == (400, "request_id")
+    assert post(client, path, '{"request_id": "once"}').status_code == 200
+
+
+@pytest.mark.parametrize("lots", [0, -1, 1.5, 2**31, "2147483648"])
+def test_an_order_is_resolved_with_lots_that_a_column_holds(client: FlaskClient, engine: FakeEngine, lots: Any) -> None:
+    body = json.dumps({"state": "filled", "lots": lots, "price": 52000})
+    response = post(client, "/orders/pm4-0123456789ab-e1/resolve", body)
+    assert (response.status_code, error_of(response)["field"], engine.resolved) == (400, "lots", [])
 
 
 def test_the_lead_is_handed_over_where_somebody_follows(client: FlaskClient, engine: FakeEngine) -> None:

@@ -416,9 +416,10 @@ FROM instance_metadata
 WHERE status = 'standby' AND stopped_at IS NULL AND last_heartbeat > now() - INTERVAL '3 seconds';
 
 -- name: leadership_history
--- Who led, the newest term first; the one before ended when the next began.
+-- Who led, the newest term first, behind `before`; the one before ended when the next began.
 SELECT term, instance_id, acquired_at, hostname, port, version
 FROM leadership_history
+WHERE (%(before)s::BIGINT IS NULL OR term < %(before)s::BIGINT)
 ORDER BY term DESC
 LIMIT %(limit)s;
 

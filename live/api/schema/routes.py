@@ -1,0 +1,248 @@
+"""Every address with what it takes and answers. One that is not listed here is not in /openapi.json, and a test fails."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel
+
+from core.models import PositionStatus, Status
+from core.orders import OrderState
+from live.api.queries import DEFAULT_LIMIT, LARGEST_ID, MAX_LIMIT
+from live.api.schema import answers, bodies, rows
+
+# What is told to whoever asks wrongly, or at a bad moment, wherever it is.
+ANYWHERE = (400, 404, 408, 431, 503)
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+HTML = "text/html"
+
+Schema = Mapping[str, Any]
+Content = type[BaseModel] | str
+
+
+class Needs(StrEnum):
+    """What who asks has to show: nothing; from elsewhere than this machine, an operator; an operator everywhere."""
+
+    NOTHING = "nothing"
+    VIEWER_FROM_ELSEWHERE = "viewer, from elsewhere"
+    VIEWER = "viewer"
+    TRADER = "trader"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A method of an address, as Flask writes it.
+
+    `answers` by status: a model in JSON, or the type of what is not JSON. `refused` are the statuses of errors besides those
+    of ANYWHERE, and of what `needs` brings with it. `has_etag`: it may be asked with If-None-Match.
+    """
+
+    method: str
+    path: str
+    summary: str
+    tag: str
+    answers: Mapping[int, Content]
+    query: Mapping[str, Schema] = field(default_factory=dict)
+    body: type[BaseModel] | None = None
+    body_required: bool = False
+    body_type: str = JSON
+    refused: tuple[int, ...] = ()
+    needs: Needs = Needs.NOTHING
+    has_etag: bool = False
+
+
+def _whole(most: int, **more: Any) -> Schema:
+    return {"type": "integer", "minimum": 1, "maximum": most, **more}
+
+
+def _any_of(*known: str) -> Schema:
+    return {"type": "array", "items": {"enum": [*known, "all"]}, "minItems": 1}
+
+
+_PORTFOLIO = {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,29}$"}
+_LIMIT = _whole(MAX_LIMIT, default=DEFAULT_LIMIT)
+_INSTRUMENT = {"type": "string", "pattern": "^[A-Za-z0-9_]{1,29}$"}
+_ID = {"type": "string", "minLength": 1}
+_PAGED_BY_NUMBER = {"limit": _LIMIT, "before": _whole(LARGEST_ID)}
+_PAGED_BY_ID = {"limit": _LIMIT, "before": _ID}
+
+# What is told of parameters, by their names.
+PARAMETERS = {
+    "portfolio": "Which portfolio; needed where several are served.",
+    "limit": "How many rows at most.",
+    "before": "The `next` of the page before.",
+    "status": "One or more, with commas.",
+    "state": "One or more, with commas.",
+    "instrument": "Only of this one.",
+}
+IN_PATH: Mapping[str, Schema] = {
+    "portfolio": {"schema": _PORTFOLIO, "description": "Which portfolio it is for."},
+    "position_id": {"schema": _ID, "description": "The position's id."},
+    "client_order_id": {"schema": _ID, "description": "The order's id, as /orders tells it."},
+}
+
+
+def _alert(path: str, summary: str, query: Mapping[str, Schema]) -> Route:
+    return Route(
+        method="POST",
+        path=path,
+        summary=summary,
+        tag="Alerts",
+        answers={200: answers.AnsweredAlert, 202: answers.QueuedAlert},
+        query=query,
+        body=bodies.Alert,
+        body_required=True,
+        refused=(401, 403, 413),
+    )
+
+
+def _view(path: str, summary: str, answer: Content, query: Mapping[str, Schema] | None = None, **more: Any) -> Route:
+    return Route(
+        method="GET",
+        path=path,
+        summary=summary,
+        query={**(query or {}), "portfolio": _PORTFOLIO},
+        **{
+            "tag": "Portfolio",
+            "answers": {200: answer},
+            "has_etag": True,
+            "needs": Needs.VIEWER_FROM_ELSEWHERE,
+            **more,
+        },
+    )
+
+
+def _moment(path: str, summary: str, answer: Content, away: Content = answers.Failed, **more: Any) -> Route:
+    """A view that tells of this moment only."""
+    told = {200: answer} if away is answers.Failed else {200: answer, 503: away}
+    return _view(path, summary, answer, **{"tag": "Health", "answers": told, "has_etag": False, **more})
+
+
+def _command(
+    path: str, summary: str, body: type[BaseModel], answer: Content = answers.AnsweredCommand, **more: Any
+) -> Route:
+    return Route(
+        method="POST",
+        path=path,
+        summary=summary,
+        answers={200: answer},
+        query={"portfolio": _PORTFOLIO},
+        body=body,
+        refused=(*more.pop("refused", ()), 413),
+        **{"tag": "Commands", "needs": Needs.TRADER, **more},
+    )
+
+
+def _page(path: str, summary: str, content: Content) -> Route:
+    return Route(
+        method="GET",
+        path=path,
+        summary=summary,
+        tag="Description",
+        answers={200: content},
+        needs=Needs.VIEWER_FROM_ELSEWHERE,
+        has_etag=True,
+    )
+
+
+ROUTES = (
+    _alert("/webhook", "Deliver an alert", {"portfolio": _PORTFOLIO}),
+    _alert("/webhook/<portfolio>", "Deliver an alert to one portfolio", {}),
+    _view(
+        "/positions",
+        "Positions, newest first",
+        answers.Positions,
+        {"status": _any_of(*PositionStatus), "instrument": _INSTRUMENT, **_PAGED_BY_ID},
+    ),
+    _view("/positions/<position_id>", "One position, open or closed", rows.Position),
+    _view(
+        "/orders",
+        "Orders with their fills, newest first",
+        answers.Orders,
+        {"state": _any_of(*OrderState), "instrument": _INSTRUMENT, **_PAGED_BY_ID},
+    ),
+    _view(
+        "/signals",
+        "Alerts and what became of them, newest first",
+        answers.Signals,
+        {"status": _any_of(*Status), "instrument": _INSTRUMENT, **_PAGED_BY_NUMBER},
+    ),
+    _view("/journal", "Every input and what was decided on it, newest first", answers.Journal, _PAGED_BY_NUMBER),
+    _view(
+        "/status",
+        "A portfolio's figures, and who serves it",
+        answers.PortfolioStatus,
+        answers={200: answers.PortfolioStatus, 503: answers.Away},
+    ),
+    _view("/webhook/stats", "Alerts by type and outcome", answers.SignalCounts),
+    _view("/portfolios", "The portfolios of this process", answers.Portfolios),
+    _moment(
+        "/instances",
+        "The processes, and who led in which term",
+        answers.Instances,
+        query=_PAGED_BY_NUMBER,
+        tag="Portfolio",
+    ),
+    _moment("/db/status", "The database", answers.DatabaseStatus, answers.DatabaseAway),
+    _moment("/health", "The process is alive", answers.Alive, needs=Needs.NOTHING),
+    _moment("/ready", "Signals can be kept", answers.Ready, answers.NotReady, needs=Needs.NOTHING),
+    _moment("/leader", "Whether this instance leads", answers.Leads, answers.DoesNotLead, needs=Needs.NOTHING),
+    _moment("/metrics", "For Prometheus", "text/plain"),
+    _command("/halt", "No entries; with an instrument none of that", bodies.Halt),
+    _command("/resume", "Entries again; with an instrument the end of its freeze", bodies.Resume),
+    _command("/capital", "A deposit or withdrawal", bodies.Capital, body_required=True, needs=Needs.ADMIN),
+    _command("/positions/<position_id>/close", "Close one position, or `ALL`", bodies.Close),
+    _command(
+        "/orders/<client_order_id>/resolve",
+        "The end of an order that nobody knows of",
+        bodies.Resolution,
+        body_required=True,
+    ),
+    _command("/rollover/scan", "What is due to leave its contract is marked", bodies.Rollover),
+    _command("/rollover/execute", "What is due to leave its contract is rolled", bodies.Rollover),
+    _command("/reconcile", "Ours beside the broker's positions", bodies.NoMore, answers.Reconciled, refused=(409,)),
+    _command("/reconcile/adopt", "Make a layer of what the broker holds", bodies.Adoption, body_required=True),
+    _command(
+        "/reconcile/write-off", "Book as sold what the broker no longer holds", bodies.WriteOff, body_required=True
+    ),
+    _command("/reconcile/ignore", "Accept a difference as none of ours", bodies.Ignored, body_required=True),
+    _command("/handover", "Another instance leads", bodies.NoMore, answers.Handover, refused=(409,), needs=Needs.ADMIN),
+    Route(
+        method="GET",
+        path="/login",
+        summary="The form that takes an operator's token",
+        tag="Sessions",
+        answers={200: HTML},
+    ),
+    Route(
+        method="POST",
+        path="/login",
+        summary="A session for a browser",
+        tag="Sessions",
+        body=bodies.Login,
+        body_type=FORM,
+        answers={303: HTML, 401: HTML},
+        refused=(403, 413),
+    ),
+    Route(
+        method="POST",
+        path="/logout",
+        summary="The end of the session",
+        tag="Sessions",
+        answers={200: answers.SignedOut},
+        refused=(403,),
+    ),
+    Route(
+        method="GET",
+        path="/session",
+        summary="Who is signed in",
+        tag="Sessions",
+        answers={200: answers.Session},
+        needs=Needs.VIEWER,
+    ),
+    _page("/openapi.json", "This description", answers.Document),
+    _page("/docs", "The same to read", HTML),
+)

@@ -1,0 +1,257 @@
+"""Every address is asked, of real engines in every state they can be in, and what it answers is what is described."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.db_state_manager import DatabaseStateManager
+from core.postgres.migrations import migrate
+from live.api.schema.document import templated
+from live.api.schema.routes import JSON, ROUTES, Needs, Route
+from live.engine import LiveTradingEngine
+from live.spool import Spool
+from tests.api_world import a_busy_portfolio, an_app_of
+from tests.builders import minutes
+from tests.described import Described
+from tests.engines import Clock, an_engine, without_waiting
+from tests.fake_engine import TOKEN, FakeEngine, an_app
+from tests.integration.test_following import a_follower
+from tests.proxy import Proxy
+from tests.waiting import eventually
+
+BEARER = f"Bearer {TOKEN}"
+GOLD: dict[str, Any] = {
+    "instrument": "GOLD_MINI",
+    "price": 72000,
+    "stop": 71500,
+    "atr": "500",
+    "er": 0.8,
+    "timestamp": minutes(17.5).isoformat(),
+}
+BASE = {**GOLD, "type": "BASE_ENTRY", "position": "Long_1", "colour": "red"}
+EXIT = {**GOLD, "type": "EXIT", "position": "ALL"}
+BAR = {**GOLD, "type": "MARKET_DATA", "price": 72100}
+
+
+@pytest.fixture
+def busy(dsn: str, tmp_path: Path) -> Iterator[LiveTradingEngine]:
+    with a_busy_portfolio(dsn, tmp_path) as engine:
+        yield engine
+
+
+def as_operator(ask: Described, request: str, body: Any = None, *, status: int = 200) -> Any:
+    return ask(f"POST {request}", body, status=status, Authorization=BEARER)
+
+
+def given(route: Route) -> set[tuple[str, str, int]]:
+    told = {*route.answers, 304} if route.has_etag else set(route.answers)
+    return {(route.method, templated(route.path), status) for status in told}
+
+
+# --- what is asked of each of them
+
+
+def ask_for_everything_that_is_shown(ask: Described, engine: LiveTradingEngine) -> None:
+    for address in ("/status", "/webhook/stats", "/portfolios", "/openapi.json", "/docs"):
+        ask(f"GET {address}")
+        ask(f"GET {address}", status=304, If_None_Match=str(ask.etag))
+    for address in ("/instances", "/db/status", "/health", "/ready", "/leader", "/metrics", "/login"):
+        ask(f"GET {address}")
+    for name, key in (
+        ("positions", "position_id"),
+        ("orders", "client_order_id"),
+        ("signals", "id"),
+        ("journal", "seq"),
+    ):
+        rows, before = [], ""
+        while before is not None:
+            told = ask(f"GET /{name}?limit=1{before and f'&before={before}'}")
+            ask(f"GET /{name}?limit=1", status=304, If_None_Match="*")
+            rows, before = rows + told[name], told["next"]
+        assert rows == ask(f"GET /{name}")[name]
+        assert len({row[key] for row in rows}) == len(rows) > 1
+    (position, *_) = ask("GET /positions?status=open")["positions"]
+    one = ask(f"GET /positions/{position['position_id']}")
+    assert position == {**one, "created_at": position["created_at"], "updated_at": position["updated_at"]}
+    ask(f"GET /positions/{position['position_id']}", status=304, If_None_Match="*")
+
+
+def ask_for_every_command(ask: Described, engine: LiveTradingEngine) -> None:
+    assert as_operator(ask, "/reconcile")["mismatches"] == 1
+    as_operator(ask, "/reconcile/ignore", {"instrument": "GOLD_MINI", "difference": "1.5"})
+    adopted = {"instrument": "BANK_NIFTY", "layer": "long_1", "lots": 2, "price": 52000, "stop": 51000, "symbol": None}
+    layer = as_operator(ask, "/reconcile/adopt", adopted)["position_id"]
+    written_off = {"position_id": layer, "lots": 1, "price": "51900.5", "reason": "by hand"}
+    assert as_operator(ask, "/reconcile/write-off", written_off)["status"] == "executed"
+    (order,) = engine.portfolio.orders
+    resolved = {"state": "cancelled", "request_id": "seen"}
+    assert as_operator(ask, f"/orders/{order}/resolve", resolved)["status"] == "executed"
+    assert as_operator(ask, "/halt", {"reason": "lunch", "request_id": "halt-1"})["status"] == "executed"
+    assert as_operator(ask, "/halt", {"reason": "lunch", "request_id": "halt-1"})["first"]["status"] == "executed"
+    assert as_operator(ask, "/halt", {"instrument": "gold_mini"})["status"] == "executed"
+    as_operator(ask, "/resume", {"instrument": "GOLD_MINI"})
+    as_operator(ask, "/resume")
+    as_operator(ask, "/capital", {"amount": "-1000.25", "note": "rent"})
+    assert as_operator(ask, "/capital", {"amount": "-99999999"})["status"] == "rejected"
+    as_operator(ask, "/rollover/scan", {})
+    as_operator(ask, "/rollover/execute", {"position_id": layer})
+    assert as_operator(ask, "/positions/ALL/close", {"reason": "weekend"})["status"] == "accepted"
+
+
+def ask_for_a_session(ask: Described) -> None:
+    assert ask("GET /session", status=401)["error"]["code"] == "unauthorized"
+    assert ask("GET /session", Authorization=BEARER) == {"operator": "operator", "role": "admin", "csrf_token": None}
+    form = {"Content_Type": "application/x-www-form-urlencoded"}
+    ask("POST /login", b"token=another", status=401, **form)
+    ask("POST /login", f"token={TOKEN}".encode(), status=303, **form)
+    assert ask("POST /login", status=403, Sec_Fetch_Site="cross-site")["error"]["code"] == "web_page"
+    csrf_token = ask("GET /session")["csrf_token"]
+    assert ask("POST /resume", status=403)["error"]["code"] == "csrf"
+    assert ask("POST /resume", X_CSRF_Token=csrf_token)["status"] == "executed"
+    assert ask("POST /logout", status=403)["error"]["code"] == "csrf"
+    assert ask("POST /logout", X_CSRF_Token=csrf_token) == {"status": "signed_out"}
+    assert ask("GET /session", status=401)["error"]["code"] == "unauthorized"
+    for route in ROUTES:
+        if route.needs is Needs.VIEWER_FROM_ELSEWHERE:
+            path = templated(route.path)
+            assert ask(f"GET {path}", status=401, Host="elsewhere.example")["error"]["code"] == "unauthorized"
+            ask(f"GET {path}", status=303, Host="elsewhere.example", Accept="text/html")
+
+
+def ask_for_alerts(ask: Described) -> None:
+    assert ask("POST /webhook", {**BASE, "type": "PYRAMID", "position": "Long_2"})["status"] == "blocked"
+    assert ask("POST /webhook", {**BASE, "instrument": "COPPER", "price": 830, "stop": 820, "atr": 6})["warnings"]
+    told = ask("POST /webhook/main", BAR)
+    assert told["status"] == "executed"
+    assert ask("POST /webhook/main", BAR)["first"]["status"] == "executed"
+    assert ask("POST /webhook", {**EXIT, "instrument": "BANK_NIFTY", "position": "Short_3"})["status"] == "rejected"
+
+
+def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine) -> None:
+    ask = Described(an_app_of(busy).test_client())
+    ask_for_alerts(ask)
+    ask_for_everything_that_is_shown(ask, busy)
+    ask_for_every_command(ask, busy)
+    ask_for_a_session(ask)
+    ask_for_everything_that_is_shown(ask, busy)
+    # Another instance that follows, and a database that is away, have tests of their own.
+    missing = {
+        told
+        for route in ROUTES
+        for told in given(route) - ask.asked
+        if told[1] != "/handover" and told[2] not in (202, 503)
+    }
+    assert not missing, (
+        f"not asked here: {sorted(missing)}. Ask a new address in one of the functions above, so that what it really "
+        "answers is compared with its models."
+    )
+
+
+def test_every_parameter_of_a_query_is_taken_with_each_of_its_values(busy: LiveTradingEngine) -> None:
+    ask = Described(an_app_of(busy).test_client())
+    first = {name: ask(f"GET /{name}?limit=1")["next"] for name in ("positions", "orders", "signals", "journal")}
+    for route in ROUTES:
+        path = templated(route.path).replace("{portfolio}", "main").replace("{position_id}", first["positions"])
+        if route.method != "GET" or not route.query:
+            continue
+        for name, schema in route.query.items():
+            for value in _values(name, schema, first.get(path[1:], 1)):
+                ask(f"{route.method} {path}?{name}={value}")
+        assert ask(f"GET {path}?colour=red", status=400)["error"]["field"] == "colour"
+
+
+def _values(name: str, schema: Any, cursor: Any) -> list[str]:
+    if name in ("before", "portfolio"):
+        return [cursor if name == "before" else "main"]
+    if schema["type"] == "array":
+        known = schema["items"]["enum"]
+        return [*known, ",".join(known)]
+    if schema["type"] == "integer":
+        return [str(schema["minimum"]), str(schema["maximum"])]
+    return ["GOLD_MINI", "x" * 29]
+
+
+def test_what_is_refused_is_refused_as_described(busy: LiveTradingEngine) -> None:
+    ask = Described(an_app_of(busy).test_client())
+    for route in ROUTES:
+        path = templated(route.path).replace("{portfolio}", "main").replace("{", "").replace("}", "")
+        is_command = route.needs in (Needs.TRADER, Needs.ADMIN)
+        bearer = {"Authorization": BEARER} if is_command else {}
+        if "portfolio" in route.query:
+            told = ask(f"{route.method} {path}?portfolio=nobodys", BAR if route.body else None, status=404, **bearer)
+            assert told["error"]["code"] == "unknown_portfolio"
+        if is_command:
+            assert ask(f"{route.method} {path}", status=401)["error"]["code"] == "unauthorized"
+        if route.body is not None and route.body_type == JSON:
+            large = b" " * 65537
+            if not path.startswith("/orders/"):
+                assert ask(f"POST {path}", b"[]", status=400, **bearer)["error"]["code"] == "malformed"
+            assert ask(f"POST {path}", large, status=413, **bearer)["error"]["code"] == "too_large"
+    for address in ("/positions/nothing", "/positions/%00"):
+        assert ask(f"GET {address}", status=404)["error"]["code"] == "unknown_position"
+    assert (
+        as_operator(ask, "/orders/nothing/resolve", {"state": "cancelled"}, status=404)["error"]["code"] == "not_found"
+    )
+    assert ask("POST /webhook", BAR, status=403, Origin="http://localhost")["error"]["code"] == "web_page"
+    assert as_operator(ask, "/handover", status=409)["error"]["code"] == "no_follower"
+    busy.reconcile_with_broker = None
+    assert as_operator(ask, "/reconcile", status=409)["error"]["code"] == "no_broker"
+
+
+# --- other states
+
+
+def test_a_follower_and_several_portfolios_answer_as_described(dsn: str, tmp_path: Path) -> None:
+    migrate(dsn, "beta")
+    with (
+        an_engine(dsn, clock=Clock(minutes(3))),
+        a_follower(dsn) as follower,
+        DatabaseStateManager(dsn, portfolio="beta") as manager,
+    ):
+        beta = LiveTradingEngine(manager, without_waiting(), clock=Clock(minutes(20)))
+        ask = Described(an_app_of(follower, beta).test_client())
+        # beta has not been started.
+        assert ask("GET /ready")["not_ready"] == ["beta"]
+        beta.start()
+        try:
+            assert {each["portfolio"]: each["role"] for each in ask("GET /portfolios")["portfolios"]} == {
+                "main": "follower",
+                "beta": "leader",
+            }
+            assert ask("GET /status?portfolio=main")["leader"] is False
+            assert ask("GET /leader?portfolio=main", status=503) == {"leader": False}
+            assert ask("GET /leader", status=400)["error"]["field"] == "portfolio"
+            assert ask("GET /status?portfolio=beta")["leader"] is True
+            assert ask("GET /status", status=400)["error"]["field"] == "portfolio"
+            assert ask("POST /webhook/beta", BASE)["status"] == "executed"
+            assert ask("GET /positions?portfolio=beta")["positions"][0]["status"] == "open"
+            assert as_operator(ask, "/handover?portfolio=main")["status"] == "follower"
+            told = as_operator(ask, "/halt?portfolio=main", status=503)["error"]
+            assert told["code"] == "unavailable"
+        finally:
+            beta.stop()
+
+
+def test_while_the_database_is_away_it_is_answered_as_described(proxy: Proxy, spool: Spool) -> None:
+    with an_engine(proxy.dsn, spool=spool, clock=Clock(minutes(20))) as engine:
+        ask = Described(an_app_of(engine).test_client())
+        assert ask("GET /status")["spool"]["usable"] is True
+        proxy.refuse(True)
+        assert ask("POST /webhook", BASE, status=202)["status"] == "queued"
+        assert ask("POST /webhook/main", BAR, status=202)["status"] == "queued"
+        assert ask("GET /db/status", status=503)["connected"] is False
+        assert ask("GET /positions", status=503)["error"]["code"] == "database_away"
+        assert ask("GET /status")["backlog"] == 2
+        assert as_operator(ask, "/halt", {"request_id": "h"}, status=503)["error"]["code"] in ("unavailable", "unknown")
+        proxy.refuse(False)
+        assert eventually(lambda: engine.backlog()["spool"]["kept"] == 0)
+
+
+def test_an_engine_that_is_not_there_yet_is_told_of_as_described() -> None:
+    engine = FakeEngine()
+    engine.ready, engine.reads.away = False, True
+    ask = Described(an_app(engine).test_client())
+    assert ask("GET /ready", status=503)["ready"] is False
+    assert ask("GET /db/status", status=503)["error"]["code"] == "database_away"

@@ -16,6 +16,7 @@ from live.api.orders import orders_blueprint
 from live.api.positions import positions_blueprint
 from live.api.signals import signals_blueprint
 from live.api.status import health_blueprint, status_blueprint
+from live.dashboard.pages import dashboard_blueprint
 from live.metrics import Metrics
 from live.operators import Operators
 from live.portfolios import Portfolios
@@ -80,6 +81,7 @@ def create_app(
     app.register_blueprint(signals_blueprint(portfolios))
     app.register_blueprint(status_blueprint(portfolios))
     app.register_blueprint(health_blueprint(portfolios, metrics))
+    app.register_blueprint(dashboard_blueprint(portfolios))
     app.register_blueprint(OperatorCommands(portfolios, access).blueprint())
     app.register_blueprint(description_blueprint())
     return app

@@ -218,6 +218,7 @@ def _server(
             secrets=each.secrets,
             intake=each.intake,
             as_listed=each.settings.sizing.mode == "as_listed",
+            lease_in_redis=each.file_settings.leadership.redis_url is not None,
         )
         for each in configured
     }

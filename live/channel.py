@@ -22,7 +22,7 @@ from core.strict_json import MAX_BODY_BYTES
 from live.api.encoding import JSON, encode
 from live.api.errors import error_body
 from live.deliveries import CROWDED_SECONDS
-from live.short_cut import ARRIVED, BEGUN, Begin, Begun, Posted
+from live.short_cut import ARRIVED, BEGUN, DRAINING, Begin, Begun, Posted
 
 # So many connections are kept. For one more the one is closed that has been without a whole request for the longest.
 CONNECTION_LIMIT = 1000
@@ -99,9 +99,13 @@ class Task(WSGITask):  # type: ignore[misc]
         """The request as WSGI has it."""
         environment: dict[str, Any] = super().get_environment()
         environment[ARRIVED] = self.channel.queued_at
+        environment[DRAINING] = self._draining
         if self.request.begun is not None:
             environment[BEGUN] = self.request.begun
         return environment
+
+    def _draining(self) -> bool:
+        return bool(self.channel.server.draining)
 
     def write(self, data: bytes) -> None:
         """Write a part of the answer: head and body together, which saves a system call and a packet."""

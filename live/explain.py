@@ -66,10 +66,9 @@ _REASONS = {
 def explanation(row: Mapping[str, Any]) -> list[str]:
     """Sentences and figures about one row of the journal."""
     outcome, figures = row["outcome"], row["figures"]
-    lines = [
-        f"entry {row['seq']}, decided {row['decided_at']:%Y-%m-%d %H:%M:%S} UTC under term {row['term']}: {_asked(row)}"
-    ]
-    lines.append(_booked(outcome) if row["kind"] == "report" else _became(outcome))
+    when = f"{row['decided_at']:%Y-%m-%d %H:%M:%S} UTC"
+    lines = [f"entry {row['seq']}, decided {when} under term {row['term']}: {asked_in_words(row)}"]
+    lines.append(in_words(row["kind"], outcome))
     sizes = {name: figures[name] for name in _CONSTRAINTS if name in figures}
     if sizes:
         lines.append("each constraint allowed, in lots before flooring:")
@@ -85,7 +84,7 @@ def explanation(row: Mapping[str, Any]) -> list[str]:
 
 def in_a_sentence(row: Mapping[str, Any]) -> str:
     """What was asked, and what became of it."""
-    return f"{_asked(row)}: {_booked(row['outcome']) if row['kind'] == 'report' else _became(row['outcome'])}"
+    return f"{asked_in_words(row)}: {in_words(row['kind'], row['outcome'])}"
 
 
 def lots_in_words(lots: int) -> str:
@@ -98,7 +97,18 @@ def plain_number(value: Any) -> str:
     return _plain(value)
 
 
-def _asked(row: Mapping[str, Any]) -> str:
+def in_words(kind: str, outcome: Mapping[str, Any]) -> str:
+    """What was decided on an input of that kind, in one line."""
+    return _booked(outcome) if kind == "report" else _became(outcome)
+
+
+def order_state_in_words(state: str) -> str:
+    """Where an order is."""
+    return _STATES.get(state, _words(state))
+
+
+def asked_in_words(row: Mapping[str, Any]) -> str:
+    """What the input of a journal's row asked for or told, in one line."""
     if row["kind"] == "report":
         return _told(row["input"])
     signal = row["input"].get("signal")

@@ -20,6 +20,7 @@ class Served:
 
     `instruments` tells what is configured; a time without an offset is of `naive_timezone`; `as_listed` takes entries
     without stop, ATR and ER. `secrets` None: whoever reaches it may send; `intake` None: alerts are of our own shape.
+    `lease_in_redis`: it is configured that the leader's lease is kept there.
     """
 
     engine_now: Callable[[], Engine]
@@ -28,6 +29,7 @@ class Served:
     secrets: WebhookSecrets | None
     as_listed: bool = False
     intake: "Profile | None" = None
+    lease_in_redis: bool = False
 
     @property
     def engine(self) -> Engine:

@@ -11,6 +11,8 @@ from typing import Protocol
 BEGUN = "live.begun"
 # And when the request had arrived whole, on the monotonic clock.
 ARRIVED = "live.arrived"
+# And what tells whether the server is about to end: an answer without an end has to, then.
+DRAINING = "live.draining"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

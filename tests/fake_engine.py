@@ -89,6 +89,12 @@ class FakeReads:
     def signal_counts(self) -> list[dict[str, Any]]:
         return self._answer("signal_counts")
 
+    def explained_entry(self, identity: str) -> dict[str, Any] | None:
+        return next(iter(self._answer("explained_entry", identity=identity)), None)
+
+    def one(self, name: str) -> dict[str, Any] | None:
+        return next(iter(self._answer(name)), None)
+
 
 class FakeEngine:
     """Takes signals and commands; `answers` is asked for each answer (default: executed). With `begins` it takes signals

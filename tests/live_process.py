@@ -61,6 +61,7 @@ class LiveProcess(Served):
         checkout: Path = ROOT,
     ) -> None:
         self._token_file = data_dir / "operator.token"
+        self.data_dir = data_dir
         self.log_file = data_dir.parent / f"{data_dir.name}.log"
         command = [
             sys.executable,

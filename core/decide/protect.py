@@ -32,6 +32,17 @@ def protect(draft: "Draft", instrument: str) -> None:
         _end(draft, left_over)
 
 
+def lacks_stop(portfolio: Portfolio, position: Position) -> bool:
+    """Whether a position should have a stop at the broker and there is none, not even one that is asked for."""
+    if portfolio.settings.execution.fills != "broker":
+        return False
+    orders = portfolio.orders_of(position.instrument)
+    if any(order.purpose is OrderPurpose.STOP and order.position_id == position.position_id for order in orders):
+        return False
+    lots, trigger = _wanted(portfolio, position, None)
+    return trigger is not None and lots > 0
+
+
 def _protect_one(draft: "Draft", position: Position, stop: Order | None) -> None:
     lots, trigger = _wanted(draft.portfolio, position, stop)
     if trigger is None or lots <= 0:

@@ -14,7 +14,7 @@ DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 LARGEST_ID = 2**63 - 1
 _ALL = "all"
-_INSTRUMENT = re.compile(r"[A-Za-z0-9_]{1,29}", re.ASCII)
+INSTRUMENT = re.compile(r"[A-Za-z0-9_]{1,29}", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 
@@ -62,7 +62,7 @@ class Query:
         text = self._values.get("instrument")
         if text is None:
             return None
-        if not _INSTRUMENT.fullmatch(text):
+        if not INSTRUMENT.fullmatch(text):
             raise malformed("`instrument` must be 1 to 29 letters, digits or underscores", "instrument")
         return text.upper()
 

@@ -61,9 +61,9 @@ def page(result: ReplayResult, summary: Summary) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    licence = _own_file("vendor/uPlot.LICENSE")
-    script = _joined(f"/*\n{licence}\n*/", _own_file("vendor/uPlot.iife.min.js"), _own_file("templates/report.js"))
-    style = _joined(_own_file("vendor/uPlot.min.css"), _own_file("templates/report.css"))
+    licence = _own_file("../vendor/uPlot.LICENSE")
+    script = _joined(f"/*\n{licence}\n*/", _own_file("../vendor/uPlot.iife.min.js"), _own_file("templates/report.js"))
+    style = _joined(_own_file("../vendor/uPlot.min.css"), _own_file("templates/report.css"))
     curve = equity_curve(result)
     return environment.get_template("report.html").render(
         policy=_policy(script, style),

@@ -182,7 +182,7 @@ def test_a_server_error_of_flasks_own_is_a_503_too(engine: FakeEngine) -> None:
     assert (response.status_code, error_of(response)["code"]) == (503, "internal")
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/positions/", "/positions//close", "//positions", "/webhook/a/b/c"])
+@pytest.mark.parametrize("path", ["/nothing", "/positions/", "/positions//close", "/positions//", "/webhook/a/b/c"])
 def test_an_address_of_nothing_is_a_404(client: FlaskClient, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 404

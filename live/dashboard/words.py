@@ -1,0 +1,66 @@
+"""Figures, prices and times as a page shows them: grouped, with fixed decimals, in UTC."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+NOTHING = "—"
+
+
+def money(value: Decimal | None, *, signed: bool = False) -> str:
+    """Two decimals and groups of three; with a sign where asked. A dash for none."""
+    if value is None:
+        return NOTHING
+    return f"{value:+,.2f}" if signed and value else f"{value:,.2f}"
+
+
+def percent(value: Decimal | None) -> str:
+    """Two decimals and the sign of per cent."""
+    return NOTHING if value is None else f"{value:,.2f} %"
+
+
+def factor(value: Decimal | None) -> str:
+    """A multiple of R with its sign."""
+    return NOTHING if value is None else f"{value:+.2f} R" if value else "0.00 R"
+
+
+def price(value: Decimal | None, decimals: int = 0) -> str:
+    """A price with all the decimals that it has, and at least so many."""
+    if value is None:
+        return NOTHING
+    plain = value.normalize()
+    has = max(0, -int(plain.as_tuple().exponent))
+    return f"{value:,.{max(has, decimals)}f}"
+
+
+def decimals_of(step: Decimal) -> int:
+    """How many decimals a tick has: 0.05 has two."""
+    return max(0, -int(step.normalize().as_tuple().exponent))
+
+
+def kind(value: Decimal | None) -> str:
+    """`gain`, `loss`, or nothing: the sign in the text says the same."""
+    if not value:
+        return ""
+    return "gain" if value > 0 else "loss"
+
+
+def moment(time: datetime | None) -> str:
+    """Such as `14 Jan 06:15:00`."""
+    return NOTHING if time is None else f"{time.day} {time:%b %H:%M:%S}"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """`1 position`, `2 positions`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def some(names: list[str], most: int = 3) -> str:
+    """The first names, and how many there are besides."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def text(value: Any) -> str:
+    """What there is, a dash for nothing."""
+    return NOTHING if value is None or value == "" else str(value)

@@ -11,6 +11,8 @@ from tests.builders import NOON
 
 T = TypeVar("T")
 SECRET = "a secret of the webhook"
+TOGETHER = 20
+_BYTES = 64
 _TIME = NOON.isoformat()
 ALERTS: tuple[dict[str, Any], ...] = (
     {
@@ -221,4 +223,10 @@ def request_of(data: bytes) -> Request:
     return Request(body, path=choices.of(_PATHS), query=choices.of(_QUERIES), headers=headers)
 
 
-requests = st.binary(min_size=64, max_size=64).map(request_of)
+def requests_of(data: bytes) -> list[Request]:
+    """Each piece chooses one."""
+    return [request_of(data[start : start + _BYTES]) for start in range(0, len(data), _BYTES)]
+
+
+# Many at a time: Hypothesis takes as long for one draw as the application for a request.
+several_requests = st.binary(min_size=TOGETHER * _BYTES, max_size=TOGETHER * _BYTES).map(requests_of)

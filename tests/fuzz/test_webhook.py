@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from live import logs
 from tests.engines import an_engine
-from tests.fuzz.posted import Request, requests
+from tests.fuzz.posted import TOGETHER, Request, several_requests
 from tests.fuzz.target import Target, resident_mebibytes
 
 FULL = os.environ.get("FUZZ_FULL") == "1"
-BODIES, ROUND = (1_000_000, 5_000) if FULL else (2_000, 500)
+BODIES, ROUND = (1_000_000, 20_000) if FULL else (4_000, 1_000)
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "86400"))
 SEED = int(os.environ.get("FUZZ_SEED") or secrets.randbelow(2**32))
 # The first rounds fill caches and buffers, which stay. What is kept for each body, 100 bytes even, would show.
@@ -38,14 +38,15 @@ def a_round(target: Target, number: int) -> None:
 
     @seed(SEED + number)
     @settings(
-        max_examples=ROUND,
+        max_examples=ROUND // TOGETHER,
         database=None,
         phases=(Phase.generate, Phase.shrink) if not FULL else (Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
-    @given(requests)
-    def post(request: Request) -> None:
-        target.post(request)
+    @given(several_requests)
+    def post(requests: list[Request]) -> None:
+        for request in requests:
+            target.post(request)
 
     post()
     target.check_rows()

@@ -118,6 +118,8 @@ _BAD_BYTES = (
     b'"',
 )
 _HEADERS = (
+    *(("HTTP_X_SIGNATURE", text) for text in ("sha256=00", "\xff", "0" * 64)),
+    *(("HTTP_X_TIMESTAMP", text) for text in ("1e9", "-1", "\xff")),
     *(
         ("CONTENT_TYPE", text)
         for text in ("application/json", "text/plain", "multipart/form-data", "a/b; charset=utf-16", "\xff")
@@ -132,6 +134,9 @@ _HEADERS = (
 _PATHS = (
     *("/webhook",) * 6,
     "/webhook/main",
+    f"/webhook/main/{SECRET}",
+    "/webhook/main/guessed",
+    f"/webhook/main/{SECRET}/",
     "/webhook/MAIN",
     "/webhook/other",
     "/webhook/%00",

@@ -60,9 +60,7 @@ def an_app_of(*engines: LiveTradingEngine, **options: Any) -> Application:
 
 
 def _served(engine: LiveTradingEngine) -> Served:
-    return Served(
-        engine_now=lambda: engine, instruments=lambda: INSTRUMENTS, naive_timezone=KOLKATA, webhook_secret=None
-    )
+    return Served(engine_now=lambda: engine, instruments=lambda: INSTRUMENTS, naive_timezone=KOLKATA, secrets=None)
 
 
 def _decided(engine: LiveTradingEngine, kind: str, **fields: Any) -> None:

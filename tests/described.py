@@ -23,18 +23,23 @@ class Described:
         self._client = client
         self.asked: set[tuple[str, str, int]] = set()
         self.etag: str | None = None  # of the last answer
+        self.environment: dict[str, str] = {}
 
     def __call__(self, request: str, body: Any = None, *, status: int = 200, **headers: str) -> Any:
-        """The JSON that is answered to `GET /positions`; its bytes where it is none."""
+        """The JSON that is answered to `GET /positions`; None where it is none."""
         method, _, address = request.partition(" ")
         sent = {name.replace("_", "-"): text for name, text in headers.items()}
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body)
-        response = self._client.open(address, method=method, data=data, headers=sent)
+        response = self._client.open(
+            address, method=method, data=data, headers=sent, environ_overrides=self.environment
+        )
         assert response.status_code == status, f"{request}: {response.status} {response.get_data(as_text=True)[:500]}"
         self.etag = response.headers.get("ETag")
         self.asked.add((method, template_of(method, address.partition("?")[0]), status))
         require_described(method, address.partition("?")[0], response)
-        return response.get_json() if response.mimetype == "application/json" else response.data
+        told = response.get_json() if response.mimetype == "application/json" else None
+        response.close()  # of a stream nothing is awaited
+        return told
 
 
 def template_of(method: str, path: str) -> str:

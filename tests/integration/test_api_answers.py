@@ -8,6 +8,7 @@ import pytest
 
 from core.db_state_manager import DatabaseStateManager
 from core.postgres.migrations import migrate
+from live.answers import Answer, AnswerKind
 from live.api.schema.document import templated
 from live.api.schema.routes import JSON, ROUTES, Needs, Route
 from live.engine import LiveTradingEngine
@@ -16,9 +17,10 @@ from tests.api_world import a_busy_portfolio, an_app_of
 from tests.builders import minutes
 from tests.described import Described
 from tests.engines import Clock, an_engine, without_waiting
-from tests.fake_engine import TOKEN, FakeEngine, an_app
+from tests.fake_engine import TOKEN, FakeEngine, an_app, decided
 from tests.integration.test_following import a_follower
 from tests.proxy import Proxy
+from tests.unit.test_webhook_intake import FLIP, TRADINGVIEW
 from tests.waiting import eventually
 
 BEARER = f"Bearer {TOKEN}"
@@ -59,6 +61,9 @@ def ask_for_everything_that_is_shown(ask: Described, engine: LiveTradingEngine) 
         ask(f"GET {address}", status=304, If_None_Match=str(ask.etag))
     for address in ("/instances", "/db/status", "/health", "/ready", "/leader", "/metrics", "/login"):
         ask(f"GET {address}")
+    for address in ("/", "/events", "/dashboard/state", "/dashboard/equity", "/dashboard/journal"):
+        ask(f"GET {address}")
+    assert ask("GET /dashboard/ladder/GOLD_MINI")["layers"]
     for name, key in (
         ("positions", "position_id"),
         ("orders", "client_order_id"),
@@ -115,7 +120,7 @@ def ask_for_a_session(ask: Described) -> None:
     assert ask("GET /session", status=401)["error"]["code"] == "unauthorized"
     for route in ROUTES:
         if route.needs is Needs.VIEWER_FROM_ELSEWHERE:
-            path = templated(route.path)
+            path = templated(route.path).replace("{", "").replace("}", "")
             assert ask(f"GET {path}", status=401, Host="elsewhere.example")["error"]["code"] == "unauthorized"
             ask(f"GET {path}", status=303, Host="elsewhere.example", Accept="text/html")
 
@@ -126,6 +131,7 @@ def ask_for_alerts(ask: Described) -> None:
     told = ask("POST /webhook/main", BAR)
     assert told["status"] == "executed"
     assert ask("POST /webhook/main", BAR)["first"]["status"] == "executed"
+    assert ask("POST /webhook/main/secret", {**BAR, "timestamp": minutes(17.6).isoformat()})["status"] == "executed"
     assert ask("POST /webhook", {**EXIT, "instrument": "BANK_NIFTY", "position": "Short_3"})["status"] == "rejected"
 
 
@@ -154,6 +160,7 @@ def test_every_parameter_of_a_query_is_taken_with_each_of_its_values(busy: LiveT
     first = {name: ask(f"GET /{name}?limit=1")["next"] for name in ("positions", "orders", "signals", "journal")}
     for route in ROUTES:
         path = templated(route.path).replace("{portfolio}", "main").replace("{position_id}", first["positions"])
+        path = path.replace("{instrument}", "GOLD_MINI")
         if route.method != "GET" or not route.query:
             continue
         for name, schema in route.query.items():
@@ -165,9 +172,11 @@ def test_every_parameter_of_a_query_is_taken_with_each_of_its_values(busy: LiveT
 def _values(name: str, schema: Any, cursor: Any) -> list[str]:
     if name in ("before", "portfolio"):
         return [cursor if name == "before" else "main"]
-    if schema["type"] == "array":
+    if schema.get("type") == "array":
         known = schema["items"]["enum"]
         return [*known, ",".join(known)]
+    if "enum" in schema:
+        return list(schema["enum"])
     if schema["type"] == "integer":
         return [str(schema["minimum"]), str(schema["maximum"])]
     return ["GOLD_MINI", "x" * 29]
@@ -247,6 +256,17 @@ def test_while_the_database_is_away_it_is_answered_as_described(proxy: Proxy, sp
         assert as_operator(ask, "/halt", {"request_id": "h"}, status=503)["error"]["code"] in ("unavailable", "unknown")
         proxy.refuse(False)
         assert eventually(lambda: engine.backlog()["spool"]["kept"] == 0)
+
+
+def test_a_flip_and_what_comes_too_often_are_answered_as_described() -> None:
+    engine = FakeEngine()
+    app = an_app(engine, intake=TRADINGVIEW, rate_limits={"per_address": "2/minute"})
+    ask = Described(app.test_client())
+    ask.environment["REMOTE_ADDR"] = "203.0.113.7"
+    assert len(ask("POST /webhook", FLIP)["signals"]) == 2
+    engine.answers = lambda: Answer(kind=AnswerKind.QUEUED) if len(engine.signals) == 4 else decided()
+    assert ask("POST /webhook", FLIP, status=202)["signals"][1]["status"] == "queued"
+    assert ask("POST /webhook", FLIP, status=429)["error"]["code"] == "rate_limited"
 
 
 def test_an_engine_that_is_not_there_yet_is_told_of_as_described() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from core.alert import KNOWN_FIELDS
 from live.api.access import PAGE_POLICY
 from live.api.schema.answers import CODES
 from live.api.schema.document import document, templated
@@ -134,6 +135,11 @@ def test_every_code_that_is_answered_is_described() -> None:
     assert not missing, f"{missing}: tell what they say in CODES of live/api/schema/answers.py and in docs/api.md"
 
 
+def test_every_field_of_an_alert_is_described() -> None:
+    shapes = [document()["components"]["schemas"][name] for name in ("BaseEntry", "Pyramid", "Exit", "MarketData")]
+    assert set().union(*(shape["properties"] for shape in shapes)) == set(KNOWN_FIELDS)
+
+
 class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -163,7 +169,7 @@ def test_the_page_shows_every_route_parameter_body_answer_and_schema(client: Fla
             rf'<section id="{operation_id(route.method, route.path)}">.*?</section>', text, re.DOTALL
         )
         assert f"{route.method} {templated(route.path).replace('<', '&lt;')}" in section
-        for name in route.query:
+        for name in (*route.query, *route.headers):
             assert f"<code>{name}</code>" in section
         for status in route.answers:
             assert f'<th scope="row">{status}</th>' in section

@@ -33,6 +33,7 @@ CODES = {
     "unknown_position": "there is no position of this id",
     "method_not_allowed": "the address takes other methods: header `Allow`",
     "request_timeout": "the request did not arrive in time",
+    "rate_limited": "too often, or a wrong secret or token too often: header `Retry-After`",
     "no_follower": "no other instance follows and could lead",
     "no_broker": "there is no broker to compare with",
     "too_large": "the body is larger than 64 KiB",
@@ -41,6 +42,7 @@ CODES = {
     "unavailable": "nothing was kept; send again",
     "database_away": "the database does not answer; send again",
     "broker_away": "the broker's positions cannot be read",
+    "too_many_streams": "too many pages are open: ask for /dashboard/state from time to time",
     "not_ready": "signals cannot be kept yet",
     "overloaded": "too many requests wait, nothing was kept; send again",
     "internal": "a fault of ours, which was logged; send again",
@@ -96,10 +98,6 @@ class DuplicateAlert(Answered):
     differs: bool
 
 
-class AnsweredAlert(RootModel[DecidedAlert | DuplicateAlert]):
-    """What became of an alert."""
-
-
 class QueuedAlert(Answered):
     """The alert is kept, and decided as soon as it can be."""
 
@@ -109,6 +107,22 @@ class QueuedAlert(Answered):
     journal_seq: int | None
     warnings: list[str]
     reason: str
+
+
+class Flip(Answered):
+    """What became of an alert that is two signals, in their order: the end of one side, and the other one. `status` is the
+    last one's."""
+
+    status: str
+    signals: list[DecidedAlert | DuplicateAlert | QueuedAlert]
+
+
+class AnsweredAlert(RootModel[DecidedAlert | DuplicateAlert | Flip]):
+    """What became of an alert."""
+
+
+class KeptAlert(RootModel[QueuedAlert | Flip]):
+    """The alert, or one of its signals, is kept, and decided as soon as it can be."""
 
 
 class DecidedCommand(Answered):
@@ -198,6 +212,49 @@ class Instances(Answered):
     instances: list[Instance]
     terms: list[Term]
     next: int | None = Field(description=_Next)
+
+
+# --- what the dashboard is made of
+
+
+class BoardChanges(Answered):
+    """What a page shows that it did not show at `version`, or all of it."""
+
+    version: str | None
+    whole: bool = Field(description="What is not told is not there.")
+    rows: dict[str, dict[str, dict[str, str] | None]] = Field(description="By section and key; null is gone.")
+
+
+class EquityCurve(Answered):
+    """As numbers to draw. Times are in seconds since 1970, `drawdown` in per cent."""
+
+    time: list[float]
+    equity: list[float]
+    drawdown: list[float]
+    whole: bool = Field(description="It goes back to the first trade.")
+
+
+class Layer(Answered):
+    """An open layer, as numbers to draw."""
+
+    layer: str
+    number: int
+    lots: int
+    entered: float
+    entry: float
+    initial_stop: float | None
+    stop: float | None
+    mark: float
+    marked: float
+
+
+class Ladder(Answered):
+    """As numbers to draw. Times are in seconds since 1970."""
+
+    instrument: str
+    time: list[float]
+    price: list[float]
+    layers: list[Layer]
 
 
 # --- how things are

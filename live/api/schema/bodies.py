@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from typing_extensions import TypeAliasType
 
-from core.alert import MAX_LOTS, MAX_SEQUENCE
+from core.alert import MAX_ID, MAX_LOTS, MAX_SEQUENCE
 from core.models import MONEY_LIMIT, MOST_LOTS, PRICE_LIMIT, QUANTITY_LIMIT
 from core.numbers import PRICE_SCALE
 from core.strict_json import MAX_TEXT
@@ -110,6 +110,9 @@ class _Alert(BaseModel):
     )
     market_position: Literal["long", "short", "flat"] | Blank | None = None
     trade_number: AlertLots | Blank | None = None
+    alert_id: Annotated[str, Field(max_length=MAX_ID, pattern=_NO_NUL)] | float | None = Field(
+        default=None, description="Part of what the alert is: another one is another alert."
+    )
 
 
 class _Entry(_Alert):
@@ -129,7 +132,7 @@ class Pyramid(_Entry):
     """A further layer."""
 
     type: Literal["PYRAMID"]
-    position: Annotated[str, Field(pattern="^(Long|Short)_[2-6]$")]
+    position: Annotated[str, Field(pattern="^(Long|Short)_([2-6]|next)$")]
 
 
 class Exit(_Alert):
@@ -152,7 +155,8 @@ class MarketData(_Alert):
 
 
 class Alert(RootModel[Annotated[BaseEntry | Pyramid | Exit | MarketData, Field(discriminator="type")]]):
-    """One alert. Fields that are not known are told of in `warnings`. The Content-Type may be any."""
+    """One alert. Fields that are not known are told of in `warnings`. The Content-Type may be any. A portfolio with an
+    intake profile takes alerts of another shape besides."""
 
 
 # --- sessions

@@ -27,6 +27,7 @@ _REFUSALS = {
     404: "There is no such thing, or no such portfolio.",
     408: "The request did not arrive in time.",
     409: "Not as things are.",
+    429: "Too often: `Retry-After` tells when again.",
     413: "The body is larger than 64 KiB.",
     431: "The head of the request is too large.",
     503: "Not now; nothing was done unless `code` is `unknown`.",
@@ -48,7 +49,7 @@ _SHOWN = {
     Needs.ADMIN: _COMMAND,
 }
 # What is told to who has not shown it, besides to a browser that is led to /login.
-_NOT_SHOWN = {Needs.NOTHING: (), Needs.VIEWER_FROM_ELSEWHERE: (401,), Needs.VIEWER: (401,)}
+_NOT_SHOWN = {Needs.NOTHING: (), Needs.VIEWER_FROM_ELSEWHERE: (401, 429), Needs.VIEWER: (401, 429)}
 _LED_TO_LOGIN = {
     "description": "A browser from elsewhere that has no session is led to /login.",
     "content": {HTML: {"schema": {"type": "string"}}},
@@ -150,11 +151,15 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         {"name": name, "in": "query", "schema": schema, "description": PARAMETERS[name], **_written(schema)}
         for name, schema in route.query.items()
     ]
-    return [*in_path, *in_query, *([_IF_NONE_MATCH] if route.has_etag else [])]
+    in_header = [
+        {"name": name, "in": "header", "schema": {"type": "string"}, "description": text}
+        for name, text in route.headers.items()
+    ]
+    return [*in_path, *in_query, *in_header, *([_IF_NONE_MATCH] if route.has_etag else [])]
 
 
 def _written(schema: Any) -> dict[str, Any]:
-    return {"style": "form", "explode": False} if schema["type"] == "array" else {}
+    return {"style": "form", "explode": False} if schema.get("type") == "array" else {}
 
 
 def _responses(route: Route, refs: Refs) -> dict[str, Any]:
@@ -165,7 +170,7 @@ def _responses(route: Route, refs: Refs) -> dict[str, Any]:
         told[303] = _LED_TO_LOGIN
     refused = {
         status: {"$ref": f"#/components/responses/{_phrase(status)}"}
-        for status in (*ANYWHERE, *route.refused, *_NOT_SHOWN.get(route.needs, (401, 403)))
+        for status in (*ANYWHERE, *route.refused, *_NOT_SHOWN.get(route.needs, (401, 403, 429)))
         if status not in told
     }
     return {str(status): answer for status, answer in sorted({**told, **refused}.items())}

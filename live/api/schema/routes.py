@@ -11,12 +11,14 @@ from core.models import PositionStatus, Status
 from core.orders import OrderState
 from live.api.queries import DEFAULT_LIMIT, LARGEST_ID, MAX_LIMIT
 from live.api.schema import answers, bodies, rows
+from live.webhook_secrets import SIGNATURE, SIGNED_AT
 
 # What is told to whoever asks wrongly, or at a bad moment, wherever it is.
 ANYWHERE = (400, 404, 408, 431, 503)
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 HTML = "text/html"
+EVENTS = "text/event-stream"
 
 Schema = Mapping[str, Any]
 Content = type[BaseModel] | str
@@ -46,6 +48,7 @@ class Route:
     tag: str
     answers: Mapping[int, Content]
     query: Mapping[str, Schema] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     body: type[BaseModel] | None = None
     body_required: bool = False
     body_type: str = JSON
@@ -66,6 +69,7 @@ _PORTFOLIO = {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,29}$"}
 _LIMIT = _whole(MAX_LIMIT, default=DEFAULT_LIMIT)
 _INSTRUMENT = {"type": "string", "pattern": "^[A-Za-z0-9_]{1,29}$"}
 _ID = {"type": "string", "minLength": 1}
+_TEXT = {"type": "string"}
 _PAGED_BY_NUMBER = {"limit": _LIMIT, "before": _whole(LARGEST_ID)}
 _PAGED_BY_ID = {"limit": _LIMIT, "before": _ID}
 
@@ -77,9 +81,13 @@ PARAMETERS = {
     "status": "One or more, with commas.",
     "state": "One or more, with commas.",
     "instrument": "Only of this one.",
+    "version": "What is known already: the `version` of what came before.",
+    "of": "One entry: its number, the position that it opened, or its fingerprint.",
 }
 IN_PATH: Mapping[str, Schema] = {
     "portfolio": {"schema": _PORTFOLIO, "description": "Which portfolio it is for."},
+    "instrument": {"schema": _INSTRUMENT, "description": "The instrument."},
+    "token": {"schema": _ID, "description": "The webhook's secret, where it is taken there."},
     "position_id": {"schema": _ID, "description": "The position's id."},
     "client_order_id": {"schema": _ID, "description": "The order's id, as /orders tells it."},
 }
@@ -91,11 +99,15 @@ def _alert(path: str, summary: str, query: Mapping[str, Schema]) -> Route:
         path=path,
         summary=summary,
         tag="Alerts",
-        answers={200: answers.AnsweredAlert, 202: answers.QueuedAlert},
+        answers={200: answers.AnsweredAlert, 202: answers.KeptAlert},
         query=query,
         body=bodies.Alert,
         body_required=True,
-        refused=(401, 403, 413),
+        headers={
+            SIGNATURE.replace("_", "-"): "The signature of the body, where the portfolio's secret signs.",
+            SIGNED_AT.replace("_", "-"): "When it was signed, in seconds since 1970.",
+        },
+        refused=(401, 403, 413, 429),
     )
 
 
@@ -148,9 +160,15 @@ def _page(path: str, summary: str, content: Content) -> Route:
     )
 
 
+def _drawn(path: str, summary: str, answer: Content, query: Mapping[str, Schema] | None = None, **more: Any) -> Route:
+    """What the dashboard is made of."""
+    return _view(path, summary, answer, query, **{"tag": "Dashboard", "has_etag": False, **more})
+
+
 ROUTES = (
     _alert("/webhook", "Deliver an alert", {"portfolio": _PORTFOLIO}),
     _alert("/webhook/<portfolio>", "Deliver an alert to one portfolio", {}),
+    _alert("/webhook/<portfolio>/<token>", "The same with the secret in the address", {}),
     _view(
         "/positions",
         "Positions, newest first",
@@ -225,7 +243,7 @@ ROUTES = (
         body=bodies.Login,
         body_type=FORM,
         answers={303: HTML, 401: HTML},
-        refused=(403, 413),
+        refused=(403, 413, 429),
     ),
     Route(
         method="POST",
@@ -233,7 +251,7 @@ ROUTES = (
         summary="The end of the session",
         tag="Sessions",
         answers={200: answers.SignedOut},
-        refused=(403,),
+        refused=(403, 429),
     ),
     Route(
         method="GET",
@@ -242,6 +260,24 @@ ROUTES = (
         tag="Sessions",
         answers={200: answers.Session},
         needs=Needs.VIEWER,
+    ),
+    _drawn("/", "The dashboard", HTML),
+    _drawn("/events", "What changes on its page, as it changes", EVENTS, {"version": _TEXT}),
+    _drawn("/dashboard/state", "What has changed on its page", answers.BoardChanges, {"version": _TEXT}),
+    _drawn("/dashboard/equity", "Closed equity, trade by trade", answers.EquityCurve),
+    _drawn("/dashboard/ladder/<instrument>", "An instrument's prices and layers", answers.Ladder),
+    _drawn(
+        "/dashboard/journal",
+        "The journal in words",
+        HTML,
+        {
+            # The fields of its form: one that is blank says nothing.
+            "of": _TEXT,
+            "instrument": {"type": "string", "pattern": "^[A-Za-z0-9_]{0,29}$"},
+            "status": {"enum": [*Status, ""]},
+            "before": {"type": "string", "pattern": "^([1-9][0-9]{0,17})?$"},
+        },
+        answers={200: HTML, 503: HTML},
     ),
     _page("/openapi.json", "This description", answers.Document),
     _page("/docs", "The same to read", HTML),

@@ -33,6 +33,7 @@ from live.service import Service
 from live.service_manager import READY, STOPPING, tell_service_manager
 from live.spool import open_spool
 from live.spread import Moves
+from live.traces import traced
 
 if TYPE_CHECKING:
     from live.server import Server
@@ -86,6 +87,8 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.asked)
     with ExitStack() as stack:
+        instance_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{os.urandom(3).hex()}"
+        stack.enter_context(traced(instance_id))
         _make_folder(options.data_dir)
         token = operator_token(options.data_dir, file_settings.operator_token)
         operators = Operators(token, options.data_dir / OPERATORS_FILE)
@@ -99,7 +102,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
             options=options,
             database=database,
             clock=utc_now,
-            instance_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{os.urandom(3).hex()}",
+            instance_id=instance_id,
             redis=_redis(file_settings),
             connections=Shared.connections_for(options, database),
             listener=listener,

@@ -24,6 +24,7 @@ from live.proxies import Networks, address_of, is_in, networks_of, sender
 from live.rate_limits import RateLimits
 from live.secrets import holds_a_part
 from live.short_cut import ARRIVED, Posted
+from live.traces import tell_answer
 from live.webhook_secrets import SIGNATURE, SIGNED_AT, SenderRefused
 
 log = structlog.get_logger("live.webhook")
@@ -236,7 +237,17 @@ def _http_status(answer: Answer) -> int:
 def _told(
     engine: Engine, alert: Alert, answer: Answer, remote: str | None, metrics: Metrics, arrived: float
 ) -> dict[str, Any]:
-    metrics.answered(engine.portfolio_name, alert.signal.type, answer, time.monotonic() - arrived)
+    seconds = time.monotonic() - arrived
+    metrics.answered(engine.portfolio_name, alert.signal.type, answer, seconds)
+    tell_answer(
+        answer.fingerprint,
+        seconds,
+        portfolio=engine.portfolio_name,
+        type=alert.signal.type.value,
+        instrument=alert.signal.instrument,
+        answer=answer.kind.value,
+        journal_seq=answer.journal_seq,
+    )
     _log_outcome(engine.portfolio_name, alert, answer, remote)
     identity = {
         "signal_id": answer.signal_id,

@@ -38,6 +38,7 @@ from live.answers import Answer, AnswerKind
 from live.deliveries import Delivery, has_another_body
 from live.exit_wait import Parked, may_wait
 from live.recovery import doubts, reload
+from live.traces import tell_commit
 
 log = structlog.get_logger(__name__)
 
@@ -253,6 +254,7 @@ class PortfolioWriter:
         return time.monotonic() < delivery.wait_until
 
     def _commit(self, plan: Plan, written: Written, upcoming: Upcoming) -> None:
+        begun = time.monotonic()
         try:
             kept = self._sent(plan, written, upcoming)
         except CommitUnknown:
@@ -261,6 +263,7 @@ class PortfolioWriter:
         self.last_signal_at = plan.now
         self._begin_with_the_next()
         try:
+            tell_commit(written.batch, time.monotonic() - begun)
             self._observe(written.batch)
         except Exception:
             # It is committed: who looks on must not keep it from being answered.

@@ -39,9 +39,10 @@ def search(engine: Engine, given: Mapping[str, str]) -> Found:
 
     Raises HttpRefused for a parameter that is wrong, DatabaseAway.
     """
+    before = _cursor(given["before"])
+    _require_known(given["instrument"], given["status"])
     if given["of"]:
         return _explained(engine, given["of"])
-    before = _cursor(given["before"])
     if given["instrument"] or given["status"]:
         return _signals(engine, given["instrument"], given["status"], before)
     rows = engine.lists.journal(limit=ENTRIES + 1, before=before)
@@ -60,11 +61,14 @@ def _explained(engine: Engine, identity: str) -> Found:
     return Found(explanation=explanation(row))
 
 
-def _signals(engine: Engine, instrument: str, status: str, before: int | None) -> Found:
+def _require_known(instrument: str, status: str) -> None:
     if instrument and not INSTRUMENT.fullmatch(instrument):
         raise malformed("`instrument` must be 1 to 29 letters, digits or underscores", "instrument")
     if status and status not in STATUSES:
         raise malformed(f"`status` must be one of {', '.join(STATUSES)}", "status")
+
+
+def _signals(engine: Engine, instrument: str, status: str, before: int | None) -> Found:
     rows = engine.lists.signals(
         statuses=[status] if status else None,
         instrument=instrument.upper() or None,

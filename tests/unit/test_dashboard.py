@@ -627,7 +627,16 @@ def test_a_parameter_that_is_none_is_refused_here_as_everywhere(client: FlaskCli
 
 
 @pytest.mark.parametrize(
-    "query", ["before=x", "before=0", "status=lost", "instrument=%2e%2e", "status=executed&before=-1"]
+    "query",
+    [
+        "before=x",
+        "before=0",
+        "status=lost",
+        "instrument=%2e%2e",
+        "status=executed&before=-1",
+        "of=1&before=x",
+        "of=1&status=lost",
+    ],
 )
 def test_a_search_that_makes_no_sense_is_refused(client: FlaskClient, query: str) -> None:
     assert client.get(f"/dashboard/journal?{query}").status_code == 400

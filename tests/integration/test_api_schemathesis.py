@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, assume, settings
 from schemathesis import Case
 
 from core.fingerprint import fingerprint_of
@@ -97,6 +97,7 @@ def engine(dsn: str, tmp_path: Path) -> Iterator[LiveTradingEngine]:
 @SCHEMA.parametrize()
 @settings(suppress_health_check=list(HealthCheck), deadline=None)
 def test_every_answer_is_described_and_none_is_a_500(case: Case, engine: LiveTradingEngine) -> None:
+    assume("?" not in case.formatted_path)  # which werkzeug's client takes for the beginning of a query
     case.call_and_validate(headers={"Authorization": f"Bearer {TOKEN}"})
 
 

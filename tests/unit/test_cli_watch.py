@@ -254,6 +254,8 @@ def test_on_a_terminal_it_is_refreshed_until_ctrl_c_and_leaves_the_terminal_as_i
         [sys.executable, str(ROOT / "portfolio_manager.py"), "watch", "--url", url],
         {**os.environ, "TERM": "xterm-256color"},
         file_actions=[(os.POSIX_SPAWN_DUP2, its, number) for number in (0, 1, 2)],
+        # Whoever runs the tests in the background has it ignored.
+        setsigdef=[signal.SIGINT],
     )
     os.close(its)
     output = b""
@@ -269,6 +271,8 @@ def test_on_a_terminal_it_is_refreshed_until_ctrl_c_and_leaves_the_terminal_as_i
                 output += os.read(ours, 65536)
             except OSError:  # its end is closed
                 break
+        else:
+            os.kill(process, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     finally:
         os.close(ours)

@@ -52,6 +52,7 @@ GIVEN = {
     "operators add": "alice --role trader --data-dir {data}",
     "operators list": "--data-dir {data}",
     "operators remove": "alice --data-dir {data}",
+    "notify": "--portfolio main",
 }
 # Without an order, a position, a broker or another instance there is nothing that these could do.
 REFUSED = {"close", "close-all", "resolve", "reconcile", "adopt", "write-off", "ignore", "handover", "rollover"}

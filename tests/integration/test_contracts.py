@@ -21,7 +21,7 @@ from core.postgres.statements import statement
 from core.settings import Settings
 from live.as_of import portfolio_then
 from live.brokers.settings import BrokersSettings
-from live.cli.alerts import FileAlert
+from live.cli.alerts import FileSignal
 from live.cli.dry_run import DryRun
 from live.contracts_desk import ContractsDesk
 from live.contracts_file import DEFAULT_CALENDAR
@@ -205,7 +205,7 @@ def test_send_dry_run_decides_in_the_contracts_that_live_has_set(dsn, tmp_path):
         pass
     with DatabaseStateManager(dsn) as manager:
         dry = DryRun(manager, FileSettings(), clock=lambda: NOON)
-        alert = FileAlert(line=1, body=b"", alert=Alert(signal=a_signal(), payload={}), fingerprint="f" * 64)
+        alert = FileSignal(alert=Alert(signal=a_signal(), payload={}), fingerprint="f" * 64)
         decided = dry.decide(alert)
     assert (decided["status"], decided["lots"]) == ("executed", 4)
 
@@ -217,7 +217,7 @@ def test_what_works_at_a_broker_counts_for_a_dry_run_and_the_status_of_the_rows(
         with DatabaseStateManager(dsn) as manager:
             dry = DryRun(manager, FileSettings(), clock=lambda: minutes(3))
             again = a_signal(timestamp=minutes(2))
-            alert = FileAlert(line=1, body=b"", alert=Alert(signal=again, payload={}), fingerprint="f" * 64)
+            alert = FileSignal(alert=Alert(signal=again, payload={}), fingerprint="f" * 64)
             assert dry.decide(alert)["reason"] == "entry already working"
         status = shown("status", "--db-config", str(config_for(dsn, tmp_path)))
         assert Decimal(status["margin_percent"]) == engine.status()["margin_percent"] == Decimal("10.8")

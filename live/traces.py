@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigurationError
@@ -64,13 +64,15 @@ class Traces:
     def _tell(self, name: str, fingerprint: str, seconds: float, attributes: Mapping[str, Any]) -> None:
         ended = time.time_ns()
         told = {f"signal.{key}": value for key, value in attributes.items() if value is not None}
-        span = self._tracer.start_span(
-            name,
-            context=_below(fingerprint),
-            start_time=ended - int(seconds * 1e9),
-            attributes={"signal.fingerprint": fingerprint, **told},
-        )
-        span.end(ended)
+        # Whatever it is: an alert is answered all the same.
+        with suppress(Exception):
+            span = self._tracer.start_span(
+                name,
+                context=_below(fingerprint),
+                start_time=ended - int(seconds * 1e9),
+                attributes={"signal.fingerprint": fingerprint, **told},
+            )
+            span.end(ended)
 
 
 def _below(fingerprint: str) -> "Context":

@@ -259,12 +259,13 @@ class PortfolioWriter:
             kept = self._sent(plan, written, upcoming)
         except CommitUnknown:
             kept = self._find_out()
+        waited = time.monotonic() - begun
         self.portfolio = plan.left
         self.last_signal_at = plan.now
         self._begin_with_the_next()
         try:
-            tell_commit(written.batch, time.monotonic() - begun)
             self._observe(written.batch)
+            tell_commit(written.batch, waited)
         except Exception:
             # It is committed: who looks on must not keep it from being answered.
             log.exception("an observer of commits failed")

@@ -304,7 +304,8 @@ def test_who_waited_in_vain_frees_those_who_wait_behind(dsn, spool):
             thread.join()
         blocker.rollback()
         blocker.close()
-        assert min(took) < 0.9
+        # Not its whole 1.8 seconds.
+        assert min(took) < 1.5
         assert eventually(lambda: drained(engine))
 
 

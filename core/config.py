@@ -18,7 +18,18 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from core.contracts import INSTRUMENT_NAME, PositiveMoney, Settled
 from core.errors import ConfigurationError
 from core.notifications import NotificationSettings
-from core.settings import Drawdown, Execution, Limits, PaperFills, Pyramiding, Seconds, Settings, Sizing, Timing
+from core.settings import (
+    Approval,
+    Drawdown,
+    Execution,
+    Limits,
+    PaperFills,
+    Pyramiding,
+    Seconds,
+    Settings,
+    Sizing,
+    Timing,
+)
 from core.trading_calendar import Clock
 
 if TYPE_CHECKING:
@@ -117,6 +128,7 @@ class FileSettings(BaseSettings):
     paper: PaperFills = PaperFills()
     # By factory: what pydantic-settings finds equal to a default it takes for not given, and `paper` may have been meant.
     execution: Execution = Field(default_factory=Execution)
+    approval: Approval = Field(default_factory=Approval)
     instruments: dict[str, dict[str, Any]] = Field(default_factory=dict)
     contracts: ContractFiles = ContractFiles()
     leadership: LeadershipSettings = LeadershipSettings()

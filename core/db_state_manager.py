@@ -39,11 +39,13 @@ from core.postgres.rows import (
     order_from_row,
     position_from_row,
     position_to_row,
+    proposal_from_row,
     pyramiding_from_row,
     state_from_row,
 )
 from core.postgres.writer import COMMIT_LIMIT_SECONDS, AlreadyClaimed, Writer
 from core.postgres.written import End, Written, written_down
+from core.proposals import Proposal
 from core.settings import Settings
 
 CONNECT_FOR_SECONDS = 10.0
@@ -64,6 +66,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
     last_seq: int
     orders: tuple[Order, ...] = ()
     contracts: dict[str, Any] = {}
+    proposals: tuple[Proposal, ...] = ()
 
 
 class Kept(Struct, frozen=True, kw_only=True):
@@ -196,6 +199,7 @@ class DatabaseStateManager:
                 last_seq=last_seq,
                 orders=tuple(map(order_from_row, self._writer.read("load_orders"))),
                 contracts=(self._one("last_contracts") or {}).get("contracts", {}),
+                proposals=tuple(map(proposal_from_row, self._writer.read("load_proposals"))),
             )
             # Not before all of it was read: what is written next is behind what was read, or is not written.
             self._last_seq, self._last_hash = last_seq, last_hash
@@ -528,6 +532,7 @@ def require_effect(rows: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         "flowed": len(rows["flows"]),
         "orders": len(rows["orders_intended"]) + len(rows["orders_changed"]),
         "fills": len(rows["fills"]),
+        "proposals": len(rows["proposals"]),
     }
     met = {name: result[name] for name in wanted}
     if met != wanted:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from core.models import PortfolioState, Position, PositionStatus, PyramidingState, RolloverStatus
 from core.orders import Order, OrderState, OrderType
+from core.proposals import Proposal, ProposalState
 from core.rollover import RolledFields
 
 
@@ -195,6 +196,31 @@ class AlertSeen(_Event, frozen=True, kw_only=True, tag="alert_seen"):
     seq: int
 
 
+class ProposalMade(_Event, frozen=True, kw_only=True, tag="proposal_made"):
+    """A signal waits for a human."""
+
+    proposal: Proposal
+
+
+class ProposalDecided(_Event, frozen=True, kw_only=True, tag="proposal_decided"):
+    """It waits no longer: a human decided, its time was over, or it was overtaken. `lots` and `price` are what was done."""
+
+    proposal_id: str
+    instrument: str
+    state: ProposalState
+    decided_at: datetime
+    decided_by: str | None = None
+    note: str | None = None
+    lots: int | None = None
+    price: Decimal | None = None
+
+
+class RecoveryNoted(_Event, frozen=True, kw_only=True, tag="recovery_noted"):
+    """An instance became the one that decides; noted where a rule asks how long that is ago."""
+
+    at: datetime
+
+
 class CapitalMoved(_Event, frozen=True, kw_only=True, tag="capital_moved"):
     """A deposit (positive) or withdrawal (negative), in money."""
 
@@ -262,6 +288,9 @@ Event = (
     | EntriesUnfrozen
     | DifferenceAccepted
     | AlertSeen
+    | ProposalMade
+    | ProposalDecided
+    | RecoveryNoted
     | CapitalMoved
     | TradingHalted
     | TradingResumed

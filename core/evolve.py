@@ -27,8 +27,11 @@ from core.events import (
     PositionOpened,
     PositionRolled,
     PositionSaved,
+    ProposalDecided,
+    ProposalMade,
     PyramidingChanged,
     PyramidingSaved,
+    RecoveryNoted,
     RolloverMarked,
     SettingsChanged,
     StateSaved,
@@ -49,6 +52,7 @@ from core.models import (
 from core.numbers import ZERO, exactly
 from core.orders import Order, OrderState
 from core.portfolio import Portfolio
+from core.proposals import Proposal
 from core.rollover import rolled
 from core.settings import Settings
 
@@ -87,10 +91,23 @@ def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
             return _evolve_roll(portfolio, event)
         case OrderIntended() | OrderReported() | OrderSent() | OrderTryEnded() | OrderMoved() | OrderCancelAsked():
             return portfolio.with_order(_evolve_order(portfolio, event))
+        case ProposalMade() | ProposalDecided():
+            return portfolio.with_proposal(_evolve_proposal(portfolio, event))
+        case SettingsChanged() | ContractsSet() | RecoveryNoted():
+            return _evolve_basis(portfolio, event)
+        case _:
+            assert_never(event)
+
+
+def _evolve_basis(portfolio: Portfolio, event: SettingsChanged | ContractsSet | RecoveryNoted) -> Portfolio:
+    """What later inputs are decided on."""
+    match event:
         case SettingsChanged():
             return portfolio.with_settings(Settings.model_validate(event.settings))
         case ContractsSet():
             return portfolio.with_contracts(contracts_from(event.contracts))
+        case RecoveryNoted():
+            return replace(portfolio, recovered_at=event.at)
         case _:
             assert_never(event)
 
@@ -197,6 +214,22 @@ def _evolve_order(portfolio: Portfolio, event: OrderIntended | OrderChange) -> O
             )
         case _:
             assert_never(event)
+
+
+def _evolve_proposal(portfolio: Portfolio, event: ProposalMade | ProposalDecided) -> Proposal:
+    if isinstance(event, ProposalMade):
+        return replace(event.proposal, version=event.proposal.version + 1)
+    (proposal,) = (p for p in portfolio.proposals_of(event.instrument) if p.proposal_id == event.proposal_id)
+    return replace(
+        proposal,
+        state=event.state,
+        decided_at=event.decided_at,
+        decided_by=event.decided_by,
+        note=event.note,
+        decided_lots=event.lots,
+        decided_price=event.price,
+        version=proposal.version + 1,
+    )
 
 
 def _exited(position: Position, event: PositionExited) -> Position:

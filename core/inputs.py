@@ -94,6 +94,27 @@ class IgnoreFinding(_Command, frozen=True, kw_only=True, tag="ignore"):
     difference: Decimal
 
 
+class ApproveProposal(_Command, frozen=True, kw_only=True, tag="approve"):
+    """Operator: what is proposed is done now, at `price` (points; None: the latest that is known), with other `lots` or those
+    proposed. Every limit is asked again."""
+
+    proposal_id: str
+    lots: int | None = None
+    price: Decimal | None = None
+    note: str | None = None
+
+
+class RejectProposal(_Command, frozen=True, kw_only=True, tag="reject"):
+    """Operator: what is proposed is not done; `note` says why."""
+
+    proposal_id: str
+    note: str
+
+
+class ExpireProposals(_Input, frozen=True, kw_only=True, tag="expire"):
+    """Those that nobody has decided by now end."""
+
+
 class StartPortfolio(_Input, frozen=True, kw_only=True, tag="genesis"):
     """The first input of all."""
 
@@ -169,5 +190,18 @@ class Roll(_Command, frozen=True, kw_only=True, tag="roll"):
 
 OrderInput = OrderReport | SendOrder | EndTry
 FindingCommand = AdoptPosition | WriteOff | IgnoreFinding
-Command = Halt | Resume | Freeze | ClosePositions | MoveCapital | Roll | FindingCommand
-Input = SignalInput | Command | StartPortfolio | ChangeSettings | SetContracts | StartTerm | SaveRow | OrderInput
+ProposalCommand = ApproveProposal | RejectProposal
+ProposalInput = ProposalCommand | ExpireProposals
+TradingCommand = Halt | Resume | Freeze | ClosePositions | MoveCapital | Roll | FindingCommand
+Command = TradingCommand | ProposalCommand
+Input = (
+    SignalInput
+    | Command
+    | StartPortfolio
+    | ChangeSettings
+    | SetContracts
+    | StartTerm
+    | SaveRow
+    | OrderInput
+    | ExpireProposals
+)

@@ -24,6 +24,8 @@ from core.events import (
     PositionOpened,
     PositionRolled,
     PositionSaved,
+    ProposalDecided,
+    ProposalMade,
     RolloverMarked,
 )
 from core.inputs import Input, OrderReport, SignalInput
@@ -219,6 +221,17 @@ def touched_orders(entries: Sequence[Entry]) -> list[str]:
             found[event.order.client_order_id] = None
         elif isinstance(event, OrderChange):
             found[event.client_order_id] = None
+    return list(found)
+
+
+def touched_proposals(entries: Sequence[Entry]) -> list[str]:
+    """The proposals that the entries' events made or decided, in order."""
+    found: dict[str, None] = {}
+    for event in (event for entry in entries for event in entry.decision.events):
+        if isinstance(event, ProposalMade):
+            found[event.proposal.proposal_id] = None
+        elif isinstance(event, ProposalDecided):
+            found[event.proposal_id] = None
     return list(found)
 
 

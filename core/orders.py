@@ -7,7 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from core.models import MONEY_COLUMN, PRICE_COLUMN, Side, require_exact, require_utc
 from core.numbers import ZERO
@@ -99,7 +99,7 @@ class Fill(Struct, frozen=True, kw_only=True):
 
 class EntryPlan(Struct, frozen=True, kw_only=True):
     """What an entry's first fill makes a position of: the signal's times, stop and ATR (points), why that size; and
-    its contract's expiry and month, where it has one."""
+    its contract's expiry and month, where it has one. `efficiency_ratio` is the signal's ER."""
 
     entry_timestamp: datetime
     entry_bar_time: datetime | None
@@ -113,6 +113,9 @@ class EntryPlan(Struct, frozen=True, kw_only=True):
     strike: Decimal | None = None
     ce_symbol: str | None = None
     pe_symbol: str | None = None
+    # Where a human is asked once the market turns out to be too far away: what the signal was, besides the above.
+    fingerprint: str | UnsetType = UNSET
+    efficiency_ratio: Decimal | UnsetType | None = UNSET
 
     def __post_init__(self) -> None:
         require_utc(

@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from decimal import Decimal
-from typing import assert_never
+from typing import Any, assert_never
 
 import immutables
 from msgspec import Struct
@@ -13,6 +14,7 @@ from core.listed_contracts import ListedContracts
 from core.models import PortfolioState, Position, PyramidingState, layer_number
 from core.numbers import ZERO, exactly, percent_of, product
 from core.orders import Order, OrderPurpose
+from core.proposals import Proposal
 from core.settings import Settings
 
 NO_CONTRACTS: immutables.Map[str, ListedContracts] = immutables.Map()
@@ -32,8 +34,10 @@ class Portfolio(Struct, frozen=True, kw_only=True):
     """All that a decision may depend on.
 
     `contracts` are those of the instruments that are traded by contract. `orders` are those of which more may come; `closed`
-    and `settled_orders` hold what this batch ended, until it is committed. `seq` is the journal's number of the input that is
-    decided now, 0 once that is committed.
+    and `settled_orders` hold what this batch ended, until it is committed; so does `decided_proposals`, while `proposals` are
+    those that wait, by instrument, oldest first. `recovered_at` is when an instance last became the one that decides, where a
+    rule asks for it: it is no row, and every start notes it anew. `seq` is the journal's number of the input that is decided
+    now, 0 once that is committed.
     """
 
     name: str
@@ -48,6 +52,9 @@ class Portfolio(Struct, frozen=True, kw_only=True):
     orders_by_instrument: immutables.Map[str, tuple[str, ...]] = immutables.Map()
     settled_orders: immutables.Map[str, Order] = immutables.Map()
     contracts: immutables.Map[str, ListedContracts] = NO_CONTRACTS
+    proposals: immutables.Map[str, tuple[Proposal, ...]] = immutables.Map()
+    decided_proposals: immutables.Map[str, Proposal] = immutables.Map()
+    recovered_at: datetime | None = None
     seq: int = 0
 
     def positions_of(self, instrument: str) -> list[Position]:
@@ -74,6 +81,19 @@ class Portfolio(Struct, frozen=True, kw_only=True):
         """Lots of a position that exit orders sell already, or may turn out to have sold."""
         # A stop at the broker may have sold some of them first.
         return min(position.lots, sum(order.lots_to_come for order in self.exits_of(position)))
+
+    def proposals_of(self, instrument: str) -> tuple[Proposal, ...]:
+        """The instrument's proposals that wait, oldest first."""
+        return self.proposals.get(instrument, ())
+
+    def pending_proposals(self) -> list[Proposal]:
+        """All that wait, oldest first."""
+        found = [proposal for own in self.proposals.values() for proposal in own]
+        return sorted(found, key=_proposal_order)
+
+    def pending_proposal(self, proposal_id: str) -> Proposal | None:
+        """The one of that id, if it waits."""
+        return next((p for own in self.proposals.values() for p in own if p.proposal_id == proposal_id), None)
 
     def pyramiding_of(self, instrument: str) -> PyramidingState:
         """The instrument's pyramiding row, an empty one if it has none yet."""
@@ -129,6 +149,21 @@ class Portfolio(Struct, frozen=True, kw_only=True):
             totals=totals,
         )
 
+    def with_proposal(self, proposal: Proposal) -> "Portfolio":
+        """This portfolio with that proposal as it now is: made or decided."""
+        instrument = proposal.signal.instrument
+        others = tuple(p for p in self.proposals_of(instrument) if p.proposal_id != proposal.proposal_id)
+        if proposal.is_pending:
+            waiting = tuple(sorted((*others, proposal), key=_proposal_order))
+            return replace(self, proposals=self.proposals.set(instrument, waiting))
+        known = instrument in self.proposals
+        left = self.proposals.set(instrument, others) if others else self.proposals
+        return replace(
+            self,
+            proposals=left.delete(instrument) if known and not others else left,
+            decided_proposals=self.decided_proposals.set(proposal.proposal_id, proposal),
+        )
+
     def with_settings(self, settings: Settings) -> "Portfolio":
         """This portfolio under other settings; margin follows the new margin per lot."""
         return _with_margin_summed(replace(self, settings=settings))
@@ -139,9 +174,10 @@ class Portfolio(Struct, frozen=True, kw_only=True):
 
     def settled(self) -> "Portfolio":
         """This portfolio after its batch was committed: what was closed is a row, no longer state."""
-        if not self.closed and not self.settled_orders and not self.seq:
+        if not self.closed and not self.settled_orders and not self.decided_proposals and not self.seq:
             return self
-        return replace(self, closed=immutables.Map(), settled_orders=immutables.Map(), seq=0)
+        ended: immutables.Map[str, Any] = immutables.Map()
+        return replace(self, closed=ended, settled_orders=ended, decided_proposals=ended, seq=0)
 
     def margin_of(self, position: Position) -> Decimal:
         """The planning margin of a position, in money; 0 for an instrument that is no longer configured."""
@@ -236,9 +272,10 @@ def portfolio_from_rows(
     orders: Iterable[Order] = (),
     contracts: immutables.Map[str, ListedContracts] = NO_CONTRACTS,
     by_id: immutables.Map[str, Position] | None = None,
+    proposals: Iterable[Proposal] = (),
 ) -> Portfolio:
     """The portfolio that the rows of its tables are; equal to the one that wrote them. `positions` are open ones, `by_id` the
-    same where that is known already; `orders` are in their order."""
+    same where that is known already; `orders` are in their order, and so are the `proposals` that wait."""
     portfolio = Portfolio(
         name=name,
         settings=settings,
@@ -251,6 +288,8 @@ def portfolio_from_rows(
     portfolio = _with_positions(replace(portfolio, positions=by_id), held)
     for order in orders:
         portfolio = portfolio.with_order(order)
+    for proposal in proposals:
+        portfolio = portfolio.with_proposal(proposal)
     return portfolio
 
 
@@ -277,6 +316,10 @@ def _margin_of_instrument(portfolio: Portfolio, positions: list[Position]) -> De
         lots = sum([position.lots for position in positions if position.contract_month == month])
         margin += portfolio.margin_of_lots(instrument, month, lots)
     return margin
+
+
+def _proposal_order(proposal: Proposal) -> tuple[int, str]:
+    return proposal.journal_seq, proposal.proposal_id
 
 
 def _by_layer(positions: list[Position]) -> tuple[str, ...]:

@@ -101,6 +101,63 @@ class Execution(Settled):
     stop_atr: Annotated[Decimal, Field(gt=0, le=100, allow_inf_nan=False)] | None = Decimal(1)
 
 
+ExecutionMode = Literal["auto", "approve", "observe"]
+
+
+class _AskedBy(Settled):
+    """A rule that has entries wait for a human (`approve`), or only be noted (`observe`), whatever the portfolio's mode is."""
+
+    mode: Literal["approve", "observe"] = "approve"
+
+
+class LateRule(_AskedBy):
+    """An entry that is older than so many seconds when it is decided."""
+
+    seconds: Seconds = Decimal(60)
+
+
+class DivergentRule(_AskedBy):
+    """An entry whose order was not sent because the market is too far from the signal's price."""
+
+    mode: Literal["approve"] = "approve"
+
+
+class SizeRule(_AskedBy):
+    """An entry of more lots, or of more risk in per cent of the sizing equity."""
+
+    lots: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    risk_percent: Percent | None = None
+
+    @model_validator(mode="after")
+    def _says_a_size(self) -> Self:
+        if self.lots is None and self.risk_percent is None:
+            raise ValueError("needs `lots` or `risk_percent`")
+        return self
+
+
+class RecoveryRule(_AskedBy):
+    """An entry within so many seconds after an instance became the one that decides."""
+
+    seconds: Seconds = Decimal(600)
+
+
+class Approval(Settled):
+    """Whether a signal is carried out (`auto`), waits as a proposal until a human decides (`approve`), or is only noted with
+    what it would have done (`observe`). The strictest of the portfolio's mode and of the rules that apply is taken.
+
+    Bars always work their stops, and an EXIT is never kept from closing unless `exits` says that it follows the mode too.
+    A proposal that nobody decides ends after `expires_seconds`.
+    """
+
+    mode: ExecutionMode = "auto"
+    exits: bool = False
+    expires_seconds: Annotated[Decimal, Field(ge=1, le=604_800, allow_inf_nan=False)] = Decimal(900)
+    late: LateRule | None = None
+    divergent: DivergentRule | None = None
+    over_size: SizeRule | None = None
+    after_recovery: RecoveryRule | None = None
+
+
 class Settings(Settled):
     """All that changes decisions. Journalled in full whenever it changes."""
 
@@ -111,6 +168,7 @@ class Settings(Settled):
     timing: Timing = Timing()
     paper: PaperFills = PaperFills()
     execution: Execution = Execution()
+    approval: Approval = Approval()
     instruments: dict[Annotated[str, StringConstraints(pattern=INSTRUMENT_NAME)], Instrument]
 
     def costs_of(self, instrument: str) -> Costs:

@@ -16,7 +16,7 @@ import structlog
 from core.db_state_manager import DatabaseStateManager, Loaded
 from core.errors import DatabaseAway, Halt, LeadershipLost, PortfolioError
 from core.fingerprint import fingerprint_of
-from core.inputs import ClosePositions, Command, OrderInput, OrderReport, SetContracts, SignalInput
+from core.inputs import ClosePositions, Command, ExpireProposals, OrderInput, OrderReport, SetContracts, SignalInput
 from core.journal import Batch
 from core.models import Position, Signal, SignalType
 from core.orders import Fill, OrderState, counted
@@ -463,6 +463,13 @@ class LiveTradingEngine:
         """Once a day: journal the contracts where they are others by now. Never raises."""
         if self.serving:
             self._contracts.refresh(self._clock().date(), self.portfolio, self._set_contracts)
+
+    def look_into_proposals(self) -> None:
+        """End the proposals whose time is over. Never raises."""
+        now = self._clock()
+        if self.serving and any(proposal.expires_at <= now for proposal in self.portfolio.pending_proposals()):
+            delivery = Delivery(ExpireProposals())
+            self._submit(delivery, self._answer_within) or self._abandon(delivery)
 
     def look_into_rolls(self) -> None:
         """Once a day, at its time: roll what is due. Never raises."""

@@ -12,6 +12,7 @@ _CONSTRAINTS = {
     "profit": "the instrument's open profit beyond the base's risk",
     "portfolio_risk": "the portfolio's risk cap",
     "portfolio_volatility": "the portfolio's volatility cap",
+    "operator": "an operator wanted no more",
 }
 _CONTEXT = {
     "equity": "sizing equity",
@@ -55,6 +56,17 @@ _REASONS = {
     "atr_spacing": "the price was too near to the last entry",
     "max_pyramids": "the instrument had as many pyramids as it may",
     "profit": "the instrument had no profit to add from",
+    "observe": "the portfolio only observes: nothing was done",
+    "withdrawn": "what waited to be entered was taken back",
+    "approval: mode": "the portfolio asks a human before it does anything",
+    "approval: late": "it was so late that a human is asked",
+    "approval: over_size": "it is so large that a human is asked",
+    "approval: after_recovery": "so shortly after a start a human is asked",
+    "no such proposal waits": "no proposal of that id was waiting",
+    "the proposal has expired": "its time was over",
+    "a note is needed": "a rejection needs a note that says why",
+    "no proposal has expired": "no proposal's time was over",
+    "the lots of an exit cannot be changed": "an exit closes whole positions",
     "contract": "no contract could be told for it, or its base position has to be rolled first",
     "no such order, or it is settled": "nothing more was expected of an order of that id",
     "nothing new": "all of it was known",
@@ -113,7 +125,8 @@ def asked_in_words(row: Mapping[str, Any]) -> str:
         return _told(row["input"])
     signal = row["input"].get("signal")
     if signal is None:
-        return str(row["kind"])
+        proposal = row["input"].get("proposal_id")
+        return str(row["kind"]) if proposal is None else f"{row['kind']} proposal {proposal}"
     parts = [signal["type"], signal["instrument"], signal["layer"], f"at {_plain(signal['price'])}"]
     parts += [f"{name} {_plain(signal[name])}" for name in ("stop", "atr", "er") if signal.get(name) is not None]
     return " ".join(part for part in parts if part)
@@ -145,7 +158,11 @@ def _booked(outcome: Mapping[str, Any]) -> str:
 def _became(outcome: Mapping[str, Any]) -> str:
     status, reason, lots, limiter = (outcome.get(name) for name in ("status", "reason", "lots", "limiter"))
     bound = f"; {limiter} bound it: {_CONSTRAINTS.get(limiter, 'the list says so')}" if limiter else ""
+    if status == "proposed":
+        return f"proposed: {_lots(lots or 0)} wait for a human, for {_REASONS.get(str(reason), reason)}{bound}"
     if status == "executed":
+        if reason is not None:
+            return f"executed: {_REASONS.get(str(reason), reason)}"
         done = "" if lots is None else f": {_lots(lots)}"
         return f"executed{done}{bound}"
     if status == "accepted":

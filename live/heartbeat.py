@@ -1,6 +1,6 @@
 """Once a second, or less often where many portfolios are served: keep the portfolio's lock, tell that this instance is alive, see
-whether the database is there, what others have put into the inbox, whether a new day has other contracts, and whether positions
-are due to be rolled. Beside it whoever leads renews his lease, and is woken for what others put into the inbox.
+whether the database is there, what others have put into the inbox, whether a new day has other contracts, whether positions are
+due to be rolled, and whether a proposal's time is over. Beside it whoever leads renews his lease, and is woken for what others put into the inbox.
 """
 
 import threading
@@ -156,6 +156,7 @@ class Heartbeat:
                 self._engine.look_into_spool()
                 self._engine.look_into_contracts()
                 self._engine.look_into_rolls()
+                self._engine.look_into_proposals()
                 self._count_signals(leads=is_leader)
         except LockHeld as error:
             self._on_lost(str(error))

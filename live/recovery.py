@@ -128,6 +128,7 @@ def _taken_over(
         last_seq=manager.next_seq - 1,
         orders=tuple(portfolio.orders.values()),
         contracts=contracts_document,
+        proposals=tuple(portfolio.pending_proposals()),
     )
     manager.show(portfolio)
     # As after loading: a change of settings is the first thing that is journalled.
@@ -250,6 +251,7 @@ def loaded_from(stream: JournalStream) -> tuple[Loaded, str]:
         last_seq=last_seq,
         orders=tuple(stream.unsettled_orders().values()),
         contracts=stream.contracts(),
+        proposals=tuple(stream.pending_proposals().values()),
     )
     return loaded, last_hash
 
@@ -267,6 +269,7 @@ def portfolio_of(name: str, settings: Settings, loaded: Loaded) -> Portfolio:
         # The ones in force, not the ones to come: these are set by their own entry, as `verify` does it.
         contracts_from(loaded.contracts),
         by_id=loaded.by_id,
+        proposals=loaded.proposals,
     )
 
 

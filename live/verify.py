@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from core.decide import Decision, decide, failed
 from core.errors import PortfolioError
-from core.events import Event, OrderIntended, OrderReported, PositionOpened, PositionSaved
+from core.events import Event, OrderIntended, OrderReported, PositionOpened, PositionSaved, ProposalMade
 from core.evolve import evolve
 from core.inputs import Input, OrderReport
 from core.journal import (
@@ -31,6 +31,7 @@ from core.numbers import ZERO
 from core.orders import Order
 from core.portfolio import Portfolio
 from core.postgres.journal_stream import JournalStream, Row
+from core.proposals import Proposal
 from core.settings import Settings
 
 _Read = TypeVar("_Read")
@@ -63,6 +64,7 @@ def verify(stream: JournalStream, name: str, progress: Callable[[int], None] = l
         for row in rows:
             checker.take(row)
         checker.check_orders(rows)
+        checker.check_proposals()
         checker.check_signals()
         checker.check_closed()
         progress(len(rows))
@@ -89,6 +91,8 @@ class _Checker:
         self._reported: set[str] = set()
         self._fills: list[Row] = []
         self._settled: dict[str, Order] = {}
+        self._proposed: int = 0
+        self._decided_proposals: dict[str, Proposal] = {}
 
     def take(self, row: JournalRow) -> None:
         """One entry: its place, its hash, its decision."""
@@ -141,6 +145,14 @@ class _Checker:
         self._settled.clear()
         self._reported.clear()
         self._fills.clear()
+
+    def check_proposals(self) -> None:
+        """The rows of what was decided by humans lately, or by none in time; they are never changed again."""
+        kept = self._stream.proposals(self._decided_proposals)
+        for proposal_id, proposal in self._decided_proposals.items():
+            if kept.get(proposal_id) != proposal:
+                raise Wrong(f"proposals: {proposal_id} is not what the journal left of it")
+        self._decided_proposals.clear()
 
     def finish(self) -> Verified:
         """The state tables are what the journal leads to."""
@@ -210,6 +222,8 @@ class _Checker:
             self._orders += isinstance(event, OrderIntended)
         self._closed.update(self._portfolio.closed)
         self._settled.update(self._portfolio.settled_orders)
+        self._decided_proposals.update(self._portfolio.decided_proposals)
+        self._proposed += sum(isinstance(event, ProposalMade) for event in events)
 
     def _check_tables(self) -> None:
         portfolio, counts = self._portfolio, self._stream.counts()
@@ -218,6 +232,8 @@ class _Checker:
             raise Wrong("portfolio_state: the row is not what the journal leads to")
         _same_rows("portfolio_positions", self._stream.open_positions(), dict(portfolio.positions))
         _same_rows("orders", self._stream.unsettled_orders(), dict(portfolio.orders))
+        waiting = {proposal.proposal_id: proposal for proposal in portfolio.pending_proposals()}
+        _same_rows("proposals", self._stream.pending_proposals(), waiting)
         _same_rows("pyramiding_state", self._stream.pyramiding(), dict(portfolio.pyramiding))
         wanted = {
             "positions": self._opened,
@@ -225,6 +241,7 @@ class _Checker:
             "flowed": portfolio.state.flows_total,
             "orders": self._orders,
             "fills": self._counted["fills"],
+            "proposals": self._proposed,
         }
         for name, value in wanted.items():
             if counts[name] != value:
@@ -239,6 +256,7 @@ _TABLES = {
     "flowed": "capital_flows: the sum of amounts",
     "orders": "orders: rows",
     "fills": "fills: rows",
+    "proposals": "proposals: rows",
 }
 
 

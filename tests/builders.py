@@ -11,11 +11,14 @@ from core.config import default_settings
 from core.decide import Decision, decide
 from core.fingerprint import fingerprint_of
 from core.inputs import (
+    ApproveProposal,
     ChangeSettings,
     ClosePositions,
+    ExpireProposals,
     Halt,
     Input,
     MoveCapital,
+    RejectProposal,
     Resume,
     SignalInput,
     StartPortfolio,
@@ -164,6 +167,8 @@ class RandomTrading:
     def next(self, portfolio: Portfolio) -> tuple[Input, datetime]:
         """One more input and the time at which it is decided."""
         self._now += timedelta(seconds=self._random.choice((1, 30, 60, 900, 3600)))
+        if portfolio.proposals and self._random.random() < 0.4:
+            return self._word_on(portfolio), self._now
         if self._random.random() < 0.1:
             return self._command(portfolio), self._now
         signal = self._signal(portfolio)
@@ -219,6 +224,18 @@ class RandomTrading:
         bar = fired.replace(minute=0, second=0, microsecond=0)
         return self._random.choice(({"timestamp": fired}, {"timestamp": fired, "bar_time": bar}, {"bar_time": fired}))
 
+    def _word_on(self, portfolio: Portfolio) -> Input:
+        proposal = self._random.choice(portfolio.pending_proposals())
+        lots, price = self._random.choice((None, None, 1, 2, 400)), self._random.choice((None, proposal.signal.price))
+        return self._random.choice(
+            (
+                *(ApproveProposal(proposal_id=proposal.proposal_id, lots=lots, price=price, operator="ada"),) * 3,
+                RejectProposal(proposal_id=proposal.proposal_id, note=self._random.choice(("too late", " "))),
+                ExpireProposals(),
+                ApproveProposal(proposal_id="P0123456789abcdef"),
+            )
+        )
+
     def _command(self, portfolio: Portfolio) -> Input:
         ids = sorted(portfolio.positions) or ["nobody"]
         price = self._random.choice((None, next(iter(self._prices.values()))))
@@ -228,7 +245,7 @@ class RandomTrading:
             timing={"intrabar_exits": self._random.random() < 0.5},
         ).model_dump(mode="json")
         changed["instruments"] |= portfolio.settings.model_dump(mode="json")["instruments"]
-        changed["paper"] = portfolio.settings.model_dump(mode="json")["paper"]
+        changed |= {name: portfolio.settings.model_dump(mode="json")[name] for name in ("paper", "approval")}
         return self._random.choice(
             (
                 Halt(reason="lunch"),

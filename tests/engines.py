@@ -71,6 +71,7 @@ def rows_as_portfolio(dsn: str, like: Portfolio) -> Portfolio:
         loaded.pyramiding,
         loaded.orders,
         contracts_from(loaded.contracts),
+        proposals=loaded.proposals,
     )
 
 

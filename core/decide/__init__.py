@@ -1,8 +1,10 @@
 """decide: all branching of the engine, pure. `decide(portfolio, input, now) -> Decision`; what happened is in its events."""
 
 from datetime import datetime
+from functools import reduce
 from typing import assert_never
 
+from core.decide.approval import decide_proposal, in_its_mode
 from core.decide.bar import decide_bar
 from core.decide.command import (
     decide_capital,
@@ -25,12 +27,15 @@ from core.decide.report import decide_report
 from core.decide.roll import decide_roll
 from core.decide.send import decide_send, decide_try_over
 from core.decide.timing import timing_refusal
+from core.events import RecoveryNoted
+from core.evolve import evolve
 from core.inputs import (
     AdoptPosition,
+    ApproveProposal,
     ChangeSettings,
     ClosePositions,
-    Command,
     EndTry,
+    ExpireProposals,
     Freeze,
     Halt,
     IgnoreFinding,
@@ -38,6 +43,7 @@ from core.inputs import (
     MoveCapital,
     OrderInput,
     OrderReport,
+    RejectProposal,
     Resume,
     Roll,
     SaveRow,
@@ -46,9 +52,10 @@ from core.inputs import (
     SignalInput,
     StartPortfolio,
     StartTerm,
+    TradingCommand,
     WriteOff,
 )
-from core.models import SignalType, Status
+from core.models import Signal, SignalType, Status
 from core.numbers import exactly
 from core.portfolio import Portfolio
 
@@ -76,7 +83,9 @@ def decide(portfolio: Portfolio, given: Input, now: datetime) -> Decision:
         case StartPortfolio() | ChangeSettings() | SetContracts():
             return _decide_basis(portfolio, given)
         case StartTerm():
-            return Decision(outcome=Outcome(status=Status.EXECUTED), portfolio=portfolio)
+            return _decide_term(portfolio, now)
+        case ApproveProposal() | RejectProposal() | ExpireProposals():
+            return decide_proposal(portfolio, given, now)
         case SaveRow():
             return decide_save(portfolio, given)
         case OrderReport() | SendOrder() | EndTry():
@@ -110,7 +119,7 @@ def _decide_basis(portfolio: Portfolio, given: StartPortfolio | ChangeSettings |
             assert_never(given)
 
 
-def _decide_command(portfolio: Portfolio, given: Command, now: datetime) -> Decision:
+def _decide_command(portfolio: Portfolio, given: TradingCommand, now: datetime) -> Decision:
     match given:
         case Halt():
             return decide_halt(portfolio, given)
@@ -130,6 +139,13 @@ def _decide_command(portfolio: Portfolio, given: Command, now: datetime) -> Deci
             assert_never(given)
 
 
+def _decide_term(portfolio: Portfolio, now: datetime) -> Decision:
+    # Noted only where a rule asks for it: a term that starts changes nothing else.
+    events = () if portfolio.settings.approval.after_recovery is None else (RecoveryNoted(at=now),)
+    after = reduce(evolve, events, portfolio)
+    return Decision(outcome=Outcome(status=Status.EXECUTED), portfolio=after, events=events)
+
+
 def _decide_signal(portfolio: Portfolio, given: SignalInput, now: datetime) -> Decision:
     return beside_its_strategy(portfolio, given.signal, lambda current: _decide_alone(current, given, now))
 
@@ -139,11 +155,16 @@ def _decide_alone(portfolio: Portfolio, given: SignalInput, now: datetime) -> De
     refusal = timing_refusal(portfolio, given, now)
     if refusal is not None:
         return refusal
+    decision = _decide_by_type(portfolio, signal, given.fingerprint)
+    return in_its_mode(portfolio, given, now, decision)
+
+
+def _decide_by_type(portfolio: Portfolio, signal: Signal, fingerprint: str) -> Decision:
     match signal.type:
         case SignalType.BASE_ENTRY:
-            return decide_base_entry(portfolio, signal, given.fingerprint)
+            return decide_base_entry(portfolio, signal, fingerprint)
         case SignalType.PYRAMID:
-            return decide_pyramid(portfolio, signal, given.fingerprint)
+            return decide_pyramid(portfolio, signal, fingerprint)
         case SignalType.EXIT:
             return decide_exit(portfolio, signal)
         case SignalType.MARKET_DATA:

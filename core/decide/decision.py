@@ -88,6 +88,10 @@ class Draft:
         asks_broker = any(isinstance(event, OrderIntended | OrderCancelAsked) for event in self._events)
         return self._decision(Status.ACCEPTED if asks_broker else Status.EXECUTED, outcome)
 
+    def proposed(self, **outcome: object) -> Decision:
+        """The decision to have a human decide."""
+        return self._decision(Status.PROPOSED, outcome)
+
     def _decision(self, status: Status, outcome: dict[str, object]) -> Decision:
         for instrument in list(self._touched):
             protect(self, instrument)

@@ -24,8 +24,10 @@ ENTRY_WORKING = "entry already working"
 NOT_YET_FLAT = frozenset({BASE_ALREADY_OPEN, PYRAMIDS_STILL_OPEN, LAYER_ALREADY_OPEN, WRONG_SIDE})
 
 
-def decide_base_entry(portfolio: Portfolio, signal: Signal, fingerprint: str) -> Decision:
-    """Size and open the base position of an instrument that is flat."""
+def decide_base_entry(
+    portfolio: Portfolio, signal: Signal, fingerprint: str, *, most_lots: int | None = None, least_lots: int = 1
+) -> Decision:
+    """Size and open the base position of an instrument that is flat; `most_lots` and `least_lots` are an operator's."""
     refusal = entry_refusal(portfolio, signal) or _not_flat(portfolio, signal)
     if refusal is not None:
         return refusal
@@ -38,9 +40,7 @@ def decide_base_entry(portfolio: Portfolio, signal: Signal, fingerprint: str) ->
     if refusal is not None:
         return refusal
     sized = _size(portfolio, signal, terms)
-    if sized.lots == 0:
-        return blocked(portfolio, sized.limiter, limiter=sized.limiter, figures=sized.figures)
-    return open_position(portfolio, signal, fingerprint, sized, terms)
+    return open_sized(portfolio, signal, fingerprint, within(sized, most_lots), terms, least_lots)
 
 
 def as_listed(portfolio: Portfolio) -> bool:
@@ -131,13 +131,30 @@ def with_context(portfolio: Portfolio, lot: LotFigures, sized: Sized) -> Sized:
     return Sized(lots=sized.lots, limiter=sized.limiter, figures={**sized.figures, **context})
 
 
+def within(sized: Sized, most_lots: int | None) -> Sized:
+    """The size, cut to what an operator wants at most."""
+    if most_lots is None or sized.lots <= most_lots:
+        return sized
+    return Sized(lots=most_lots, limiter="operator", figures=sized.figures)
+
+
+def open_sized(
+    portfolio: Portfolio, signal: Signal, fingerprint: str, sized: Sized, terms: EntryTerms, least_lots: int
+) -> Decision:
+    """Open a position of that size, or be blocked by its limiter where it is too small."""
+    if sized.lots < least_lots:
+        figures = sized.figures if least_lots == 1 else {**sized.figures, "lots_that_fit": sized.lots}
+        return blocked(portfolio, sized.limiter, limiter=sized.limiter, figures=figures)
+    return open_position(portfolio, signal, fingerprint, sized, terms)
+
+
 def open_position(portfolio: Portfolio, signal: Signal, fingerprint: str, sized: Sized, terms: EntryTerms) -> Decision:
     """Fill the entry on paper and open its position, or ask a broker; `max_lots` blocks what no row could hold."""
     if sized.lots > MOST_LOTS or product(terms.lot_size, sized.lots) >= PRICE_LIMIT:
         return blocked(portfolio, "max_lots", limiter="max_lots", figures=sized.figures)
     position_id = position_id_of(signal.instrument, signal.layer, fingerprint)
     if by_broker(portfolio):
-        return intend_entry(portfolio, signal, position_id, sized, terms)
+        return intend_entry(portfolio, signal, position_id, fingerprint, sized, terms)
     fill = paper_fill(signal.side, signal.price, portfolio.settings.paper.slippage_percent, entering=True)
     is_base = signal.type is SignalType.BASE_ENTRY
     position = Position(

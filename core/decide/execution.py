@@ -30,9 +30,10 @@ class Sending(Struct, frozen=True, kw_only=True):
 
 
 class NotSent(Struct, frozen=True, kw_only=True):
-    """Why it is not sent, now or later."""
+    """Why it is not sent, now or later; `diverged`: because the market is too far from the signal's price."""
 
     reason: str
+    diverged: bool = False
 
 
 def refusal_of(portfolio: Portfolio, order: Order, now: datetime) -> str | None:
@@ -123,7 +124,8 @@ def _too_far(order: Order, quote: Decimal, rules: Execution) -> NotSent | None:
     apart = quotient(product(abs(quote - order.reference_price), 100), order.reference_price)
     if apart <= most:
         return None
-    return NotSent(reason=f"divergence: the market at {quote:f} is {apart:.2f} % from {order.reference_price:f}")
+    reason = f"divergence: the market at {quote:f} is {apart:.2f} % from {order.reference_price:f}"
+    return NotSent(reason=reason, diverged=True)
 
 
 def _priced(portfolio: Portfolio, order: Order, quote: Decimal, lots: int) -> Sending | NotSent:

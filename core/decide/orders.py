@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from core.decide.contract import EntryTerms
@@ -22,7 +23,9 @@ def by_broker(portfolio: Portfolio) -> bool:
     return portfolio.settings.execution.fills == "broker"
 
 
-def intend_entry(portfolio: Portfolio, signal: Signal, position_id: str, sized: Sized, terms: EntryTerms) -> Decision:
+def intend_entry(
+    portfolio: Portfolio, signal: Signal, position_id: str, fingerprint: str, sized: Sized, terms: EntryTerms
+) -> Decision:
     """Ask for the entry; its position exists from the first fill on, its share of the limits is held from now on."""
     purpose, pair = OrderPurpose.ENTRY, terms.pair
     leg = None if pair is None else first_leg(signal.side, purpose)
@@ -38,7 +41,7 @@ def intend_entry(portfolio: Portfolio, signal: Signal, position_id: str, sized: 
         lot_size=terms.lot_size,
         point_value=terms.point_value,
         reference_price=signal.price,
-        plan=_plan(signal, sized, terms),
+        plan=_plan(portfolio, signal, fingerprint, sized, terms),
         symbol=terms.symbol if pair is None or leg is None else pair.symbol_of(leg),
         leg=leg,
         strike=None if pair is None else pair.strike,
@@ -50,8 +53,8 @@ def intend_entry(portfolio: Portfolio, signal: Signal, position_id: str, sized: 
     return draft.answered(position_id=position_id, lots=sized.lots, limiter=sized.limiter, sizing=sized.figures)
 
 
-def _plan(signal: Signal, sized: Sized, terms: EntryTerms) -> EntryPlan:
-    pair = terms.pair
+def _plan(portfolio: Portfolio, signal: Signal, fingerprint: str, sized: Sized, terms: EntryTerms) -> EntryPlan:
+    pair, asks = terms.pair, portfolio.settings.approval.divergent is not None
     return EntryPlan(
         entry_timestamp=signal.time,
         entry_bar_time=signal.bar_time,
@@ -65,6 +68,8 @@ def _plan(signal: Signal, sized: Sized, terms: EntryTerms) -> EntryPlan:
         strike=None if pair is None else pair.strike,
         ce_symbol=None if pair is None else pair.ce_symbol,
         pe_symbol=None if pair is None else pair.pe_symbol,
+        fingerprint=fingerprint if asks else UNSET,
+        efficiency_ratio=signal.er if asks else UNSET,
     )
 
 

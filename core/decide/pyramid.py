@@ -17,9 +17,10 @@ from core.decide.entry import (
     limit_refusal,
     lot_figures,
     open_as_listed,
-    open_position,
+    open_sized,
     portfolio_room,
     with_context,
+    within,
 )
 from core.decide.roll import rolls
 from core.fills import exact_pnl
@@ -32,8 +33,11 @@ from core.pyramid_gate import GateResult, pyramid_gate
 _PYRAMIDS = range(2, 7)
 
 
-def decide_pyramid(portfolio: Portfolio, signal: Signal, fingerprint: str) -> Decision:
-    """Add a layer to the open base of its instrument and side, if the gates hold and a lot fits."""
+def decide_pyramid(
+    portfolio: Portfolio, signal: Signal, fingerprint: str, *, most_lots: int | None = None, least_lots: int = 1
+) -> Decision:
+    """Add a layer to the open base of its instrument and side, if the gates hold and a lot fits; `most_lots` and `least_lots`
+    are an operator's."""
     signal = _with_layer(portfolio, signal)
     base = portfolio.base_of(signal.instrument)
     refusal = entry_refusal(portfolio, signal) or _state_refusal(portfolio, signal, base)
@@ -53,9 +57,7 @@ def decide_pyramid(portfolio: Portfolio, signal: Signal, fingerprint: str) -> De
         return blocked(portfolio, gate.failed, figures=gate.figures)
     sized = _size(portfolio, signal, base, terms)
     sized = replace(sized, figures={**sized.figures, **gate.figures})
-    if sized.lots == 0:
-        return blocked(portfolio, sized.limiter, limiter=sized.limiter, figures=sized.figures)
-    return open_position(portfolio, signal, fingerprint, sized, terms)
+    return open_sized(portfolio, signal, fingerprint, within(sized, most_lots), terms, least_lots)
 
 
 def _with_layer(portfolio: Portfolio, signal: Signal) -> Signal:

@@ -3,13 +3,17 @@
 from datetime import datetime
 from decimal import Decimal
 
+from msgspec import UNSET
+
 from core.decide.decision import Decision, Draft, rejected
 from core.decide.execution import NotSent, Sending, refusal_of, sending, waits_for_roll
 from core.decide.follow import follow, share_left
 from core.decide.leaving import never_sent
+from core.decide.proposing import propose
 from core.decide.report import NO_SUCH_ORDER
 from core.events import OrderSent, OrderTryEnded
 from core.inputs import EndTry, SendOrder
+from core.models import Signal, SignalType
 from core.orders import Order, OrderState, OrderType
 from core.portfolio import Portfolio
 
@@ -36,6 +40,8 @@ def decide_send(portfolio: Portfolio, given: SendOrder, now: datetime) -> Decisi
         return draft.executed(position_id=order.position_id, lots=form.lots)
     draft.apply(never_sent(order, form.reason))
     follow(draft, order, draft.portfolio.settled_orders[order.client_order_id])
+    if form.diverged:
+        _ask(draft, order, now)
     return draft.executed(position_id=order.position_id, lots=0)
 
 
@@ -49,6 +55,34 @@ def decide_try_over(portfolio: Portfolio, given: EndTry) -> Decision:
     draft = Draft(portfolio)
     draft.apply(OrderTryEnded(client_order_id=order.client_order_id))
     return draft.executed(position_id=order.position_id)
+
+
+def _ask(draft: Draft, order: Order, now: datetime) -> None:
+    """Have a human decide on an entry of which nothing was bought, where the settings say so."""
+    plan, rule = order.plan, draft.portfolio.settings.approval.divergent
+    if rule is None or plan is None or plan.fingerprint is UNSET or order.filled_before:
+        return
+    signal = Signal(
+        type=SignalType.BASE_ENTRY if plan.is_base_position else SignalType.PYRAMID,
+        instrument=order.instrument,
+        layer=order.layer,
+        price=order.reference_price,
+        stop=plan.stop,
+        atr=plan.atr,
+        er=None if plan.efficiency_ratio is UNSET else plan.efficiency_ratio,
+        timestamp=plan.entry_timestamp,
+        bar_time=plan.entry_bar_time,
+    )
+    propose(
+        draft,
+        signal,
+        plan.fingerprint,
+        now,
+        rule="divergent",
+        lots=order.lots,
+        limiter=plan.limiter,
+        client_order_id=order.client_order_id,
+    )
 
 
 def _sent(order: Order, form: Sending, now: datetime) -> OrderSent:

@@ -10,9 +10,16 @@ from core.orders import Order
 from core.postgres.connections import Connection, connect
 from core.postgres.errors import translated
 from core.postgres.open_positions import copied_positions
-from core.postgres.rows import order_from_row, position_from_row, pyramiding_from_row, state_from_row
+from core.postgres.rows import (
+    order_from_row,
+    position_from_row,
+    proposal_from_row,
+    pyramiding_from_row,
+    state_from_row,
+)
 from core.postgres.statements import statement
 from core.postgres.watchdog import WATCHDOG
+from core.proposals import Proposal
 
 Row = Mapping[str, Any]
 ROWS_AT_ONCE = 500
@@ -83,6 +90,16 @@ class JournalStream:
         """The rows of these orders, settled or not."""
         rows = self._all("orders_by_id", client_order_ids=list(client_order_ids)) if client_order_ids else []
         return {order.client_order_id: order for order in map(order_from_row, rows)}
+
+    def pending_proposals(self) -> dict[str, Proposal]:
+        """The proposals that wait."""
+        proposals = map(proposal_from_row, self._all("load_proposals"))
+        return {proposal.proposal_id: proposal for proposal in proposals}
+
+    def proposals(self, proposal_ids: Collection[str]) -> dict[str, Proposal]:
+        """The rows of these proposals, decided or not."""
+        rows = self._all("proposals_by_id", proposal_ids=list(proposal_ids)) if proposal_ids else []
+        return {proposal.proposal_id: proposal for proposal in map(proposal_from_row, rows)}
 
     def fills_of(self, seqs: Collection[int], client_order_ids: Collection[str]) -> list[Row]:
         """The fills that these entries booked for these orders, in their order."""

@@ -18,6 +18,7 @@ from core.journal import (
     signals_of,
     touched_orders,
     touched_positions,
+    touched_proposals,
 )
 from core.models import (
     PortfolioState,
@@ -26,9 +27,11 @@ from core.models import (
     PyramidingState,
     RolloverStatus,
     Side,
+    Signal,
     Statistics,
 )
 from core.orders import EntryPlan, Leg, Order, OrderPurpose, OrderState, OrderType
+from core.proposals import Proposal, ProposalState
 
 ORDER_COLUMNS = tuple(name for name in Order.__struct_fields__ if name != "fill_ids")
 POSITION_COLUMNS = Position.__struct_fields__
@@ -37,6 +40,7 @@ MARKED_COLUMNS = (*PositionMarked.__struct_fields__, "version")
 _MARKED_VALUES = attrgetter(*MARKED_COLUMNS)
 STATE_COLUMNS = PortfolioState.__struct_fields__
 PYRAMIDING_COLUMNS = PyramidingState.__struct_fields__
+PROPOSAL_COLUMNS = Proposal.__struct_fields__
 
 
 def position_from_row(row: Mapping[str, Any]) -> Position:
@@ -80,6 +84,14 @@ def order_from_row(row: Mapping[str, Any]) -> Order:
     return Order(**values, fill_ids=tuple(row["fill_ids"]))
 
 
+def proposal_from_row(row: Mapping[str, Any]) -> Proposal:
+    """A row of proposals as a Proposal."""
+    values = {name: _in_utc(row[name]) for name in PROPOSAL_COLUMNS}
+    values["state"] = ProposalState(values["state"])
+    values["signal"] = msgspec.convert(values["signal"], Signal)
+    return Proposal(**values)
+
+
 def batch_rows(batch: Batch, *, first_seq: int, term: int, instance_id: str, previous_hash: str) -> dict[str, Any]:
     """The one JSON parameter of `commit_batch`, not yet encoded: what the batch's entries did to the rows."""
     return {
@@ -93,6 +105,7 @@ def batch_rows(batch: Batch, *, first_seq: int, term: int, instance_id: str, pre
         **_changed_positions(batch),
         **_changed_state(batch),
         **_changed_orders(batch, first_seq),
+        "proposals": _changed_proposals(batch),
     }
 
 
@@ -160,6 +173,23 @@ def _changed_pyramiding(batch: Batch) -> list[PyramidingState]:
     if before is after:
         return []
     return [row for instrument, row in sorted(after.items()) if before.get(instrument) is not row]
+
+
+def _changed_proposals(batch: Batch) -> list[dict[str, Any]]:
+    touched = touched_proposals(batch.entries)
+    if not touched:
+        return []
+    pending = {proposal.proposal_id: proposal for proposal in batch.after.pending_proposals()}
+    found = (pending.get(proposal_id) or batch.after.decided_proposals[proposal_id] for proposal_id in touched)
+    return [
+        {
+            **{name: getattr(proposal, name) for name in PROPOSAL_COLUMNS},
+            "instrument": proposal.signal.instrument,
+            "signal_type": proposal.signal.type,
+            "layer": proposal.signal.layer,
+        }
+        for proposal in found
+    ]
 
 
 def _in_utc(value: Any) -> Any:

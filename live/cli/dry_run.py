@@ -70,6 +70,7 @@ def _portfolio_of(name: str, file_settings: FileSettings, loaded: Loaded, now: d
         loaded.pyramiding,
         loaded.orders,
         contracts_from(loaded.contracts),
+        proposals=loaded.proposals,
     )
     if loaded.state is not None:
         return portfolio

@@ -8,6 +8,7 @@ from msgspec import Struct
 from core.models import RolloverStatus
 from core.notifications import Level
 from core.orders import OrderPurpose, OrderState, purpose_of_id
+from core.proposals import ProposalState
 from live.explain import in_a_sentence, lots_in_words, plain_number
 
 _LONGEST = 500
@@ -15,7 +16,8 @@ _ENTRIES = ("BASE_ENTRY", "PYRAMID")
 _OF_AN_ENTRY = {
     "executed": Level.INFO,
     "accepted": Level.INFO,
-    "proposed": Level.INFO,
+    # Somebody has to decide, and not for ever.
+    "proposed": Level.ERROR,
     "blocked": Level.WARNING,
     "rejected": Level.WARNING,
     "failed": Level.ERROR,
@@ -83,7 +85,7 @@ def _of_signal(row: Row) -> Iterator[_Part]:
     if signal["type"] in _ENTRIES:
         level = _OF_AN_ENTRY[status]
     elif signal["type"] == "EXIT" or status == "failed":
-        level = Level.ERROR if status == "failed" else Level.INFO
+        level = Level.ERROR if status in ("failed", "proposed") else Level.INFO
     else:
         return  # what a bar has done its events say
     what = " ".join(part for part in (signal["instrument"], signal["type"], signal["layer"], status) if part)
@@ -175,6 +177,25 @@ def _rolled(event: Row, _: Row) -> _Part:
     return _Part(Level.INFO, f"{_instrument(event)} rolled", told)
 
 
+def _proposed(event: Row, row: Row) -> _Part | None:
+    proposal = event["proposal"]
+    signal, until = proposal["signal"], proposal["expires_at"]
+    what = " ".join(part for part in (signal["instrument"], signal["type"], signal["layer"]) if part)
+    told = f"`approve {proposal['proposal_id']}` or `reject` it until {until}: {lots_in_words(proposal['lots'])}"
+    title = f"{what} waits for you ({proposal['rule'].replace('_', ' ')})"
+    # A signal that was proposed as it was decided has said what it is about.
+    return _Part(Level.ERROR, title, told if row["kind"] == "signal" else f"{what}: {told}")
+
+
+def _proposal_decided(event: Row, row: Row) -> _Part:
+    who = "" if event["decided_by"] is None else f" by {event['decided_by']}"
+    why = "" if event["note"] is None else f": {event['note']}"
+    expired = event["state"] == ProposalState.EXPIRED
+    level = Level.WARNING if expired and row["kind"] == "expire" else Level.INFO
+    told = f"proposal {event['proposal_id']} was {event['state']}{who}{why}"
+    return _Part(level, f"{event['instrument']} proposal {event['state']}", told)
+
+
 def _moved(event: Row, _: Row) -> _Part:
     return _Part(
         Level.INFO, "capital moved", f"capital moved by {plain_number(event['amount'])}: {event['note'] or ''}"
@@ -201,6 +222,8 @@ _EVENTS: Mapping[str, Callable[[Row, Row], _Part | None]] = {
     "order_reported": _reported,
     "rollover_marked": _roll_marked,
     "position_rolled": _rolled,
+    "proposal_made": _proposed,
+    "proposal_decided": _proposal_decided,
     "capital_moved": _moved,
     "settings_changed": _settings,
     "position_saved": _by_hand,
@@ -222,6 +245,7 @@ UNTOLD = frozenset(
         "difference_accepted",
         "alert_seen",
         "portfolio_measured",
+        "recovery_noted",
     }
 )
 TOLD = frozenset(_EVENTS)

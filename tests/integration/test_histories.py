@@ -67,6 +67,7 @@ def counted_anew(dsn: str) -> list[tuple[Any, ...]]:
     [
         ("load_positions", {}),
         ("load_orders", {}),
+        ("load_proposals", {}),
         ("last_seq", {}),
         ("last_settings", {}),
         ("last_contracts", {}),

@@ -12,7 +12,7 @@ from core.db_state_manager import DatabaseStateManager
 from core.postgres.embedded_binaries import shipped_versions
 from core.postgres.errors import StatementFailed
 from core.postgres.migrations import MIGRATIONS, SchemaTooNew, head, migrate, schema_version
-from core.postgres.rows import ORDER_COLUMNS, POSITION_COLUMNS, PYRAMIDING_COLUMNS, STATE_COLUMNS
+from core.postgres.rows import ORDER_COLUMNS, POSITION_COLUMNS, PROPOSAL_COLUMNS, PYRAMIDING_COLUMNS, STATE_COLUMNS
 from core.postgres.statements import parameters_of, statement, statements
 from tests.builders import a_signal, minutes
 from tests.engines import Clock, an_engine, status_of
@@ -46,6 +46,7 @@ def test_every_statement_says_in_one_line_what_it_is_for():
         ("last_contracts", {}),
         ("load_received", {"after_id": 0, "limit": 10}),
         ("load_orders", {}),
+        ("load_proposals", {}),
         ("positions_by_id", {"position_ids": ["x", "y"]}),
         ("orders_by_id", {"client_order_ids": ["x", "y"]}),
         ("signals_by_fingerprint", {"fingerprints": ["0" * 64, "1" * 64]}),
@@ -104,6 +105,7 @@ def _settled(dsn: str, query: str) -> int:
         ("portfolio_state", STATE_COLUMNS),
         ("pyramiding_state", PYRAMIDING_COLUMNS),
         ("orders", ORDER_COLUMNS),
+        ("proposals", (*PROPOSAL_COLUMNS, "instrument", "signal_type", "layer")),
     ],
 )
 def test_objects_have_the_columns_of_their_rows(dsn, table, columns):
@@ -119,7 +121,7 @@ def test_every_table_and_index_that_was_promised_exists(dsn):
     assert tables == {
         *("portfolio_positions", "portfolio_state", "pyramiding_state", "signal_log", "instance_metadata"),
         *("leadership", "decision_journal", "capital_flows", "orders", "fills", "leader_lease", "alembic_version"),
-        *("leadership_history", "signal_totals", "notification_cursors"),
+        *("leadership_history", "signal_totals", "notification_cursors", "proposals"),
     }
     indexed = {
         (table, columns)

@@ -22,14 +22,18 @@ from core.events import (
     PositionMarked,
     PositionOpened,
     PositionSaved,
+    ProposalDecided,
+    ProposalMade,
     PyramidingChanged,
     PyramidingSaved,
+    RecoveryNoted,
     SettingsChanged,
     StateSaved,
 )
 from core.evolve import evolve
 from core.inputs import (
     AdoptPosition,
+    ApproveProposal,
     ChangeSettings,
     Halt,
     IgnoreFinding,
@@ -92,7 +96,25 @@ def fractional() -> tuple[Settings, Decimal, dict[str, str] | None]:
     return rules, Decimal("20000.1234"), {"COIN": "64123.12345678", "GOLD_MINI": "72000"}
 
 
+def asked() -> tuple[Settings, Decimal, dict[str, str] | None]:
+    rules = {
+        "exits": True,
+        "mode": "approve",
+        "late": {"seconds": 30, "mode": "observe"},
+        "over_size": {"lots": 3, "risk_percent": "0.9"},
+        "after_recovery": {"seconds": 1200},
+        "expires_seconds": 7200,
+    }
+    return settings_with(approval=rules), Decimal(30_000_000), None
+
+
+def asked_now_and_then() -> tuple[Settings, Decimal, dict[str, str] | None]:
+    rules = {"over_size": {"lots": 4}, "after_recovery": {"seconds": 3600}, "expires_seconds": 86_400}
+    return settings_with(approval=rules), Decimal(30_000_000), None
+
+
 WORLDS = [(world, seed) for world in (plain, costly, fractional) for seed in range(6)]
+WORLDS += [(world, seed) for world in (asked, asked_now_and_then) for seed in range(3)]
 INPUTS = 250
 
 
@@ -174,15 +196,30 @@ def test_the_portfolio_built_from_its_rows_is_the_evolved_one(world: Any, seed: 
             portfolio = decision.portfolio.settled()
             rows = sorted(portfolio.positions.values(), key=lambda p: p.position_id, reverse=True)
             rebuilt = portfolio_from_rows(
-                portfolio.name, portfolio.settings, portfolio.state, rows, portfolio.pyramiding.values()
+                portfolio.name,
+                portfolio.settings,
+                portfolio.state,
+                rows,
+                portfolio.pyramiding.values(),
+                proposals=portfolio.pending_proposals(),
             )
-            assert rebuilt == portfolio
+            assert replace(rebuilt, recovered_at=portfolio.recovered_at) == portfolio
 
 
 @in_every_world
 def test_every_event_raises_the_version_of_its_row_by_one(world: Any, seed: int) -> None:
     positional = (PositionOpened, PositionMarked, PositionExited)
-    stateless = (PositionOpened, PositionMarked, PyramidingChanged, EntriesFrozen, EntriesUnfrozen, SettingsChanged)
+    stateless = (
+        PositionOpened,
+        PositionMarked,
+        PyramidingChanged,
+        EntriesFrozen,
+        EntriesUnfrozen,
+        SettingsChanged,
+        ProposalMade,
+        ProposalDecided,
+        RecoveryNoted,
+    )
     for before, _, _, decision in story(world, seed):
         touched = Counter(
             event.position.position_id if isinstance(event, PositionOpened) else event.position_id
@@ -237,14 +274,14 @@ def test_what_is_refused_changes_nothing_and_what_is_executed_says_what_it_did(w
             assert decision.portfolio is before
             assert outcome.reason
         else:
-            assert outcome.status is Status.EXECUTED
+            assert outcome.status in (Status.EXECUTED, Status.PROPOSED)
             opened = [e.position for e in decision.events if isinstance(e, PositionOpened)]
             assert [p.position_id for p in opened] == ([outcome.position_id] if opened else [])
             if opened:
-                assert isinstance(something, SignalInput)
+                assert isinstance(something, SignalInput | ApproveProposal)
                 assert (outcome.lots, outcome.limiter) == (opened[0].lots, opened[0].limiter)
             sold = {e.position_id for e in decision.events if isinstance(e, PositionExited)}
-            assert set(outcome.positions) == sold
+            assert (set(outcome.positions) if outcome.status is Status.EXECUTED else set()) == sold
 
 
 @in_every_world

@@ -450,6 +450,7 @@ SELECT
     (SELECT coalesce(sum(amount), 0) FROM capital_flows) AS flowed,
     (SELECT count(*) FROM orders) AS orders,
     (SELECT count(*) FROM fills) AS fills,
+    (SELECT count(*) FROM proposals) AS proposals,
     (SELECT coalesce(max(leadership.term), 0) FROM leadership) AS term;
 
 -- name: fills_of_entries

@@ -295,6 +295,31 @@ reported AS (
     RETURNING orders.client_order_id
 ),
 
+-- Made once, decided once: a row that is decided already is not touched again.
+proposed AS (
+    INSERT INTO proposals (
+        proposal_id, journal_seq, fingerprint, instrument, signal_type, layer, signal, rule, lots, limiter, proposed_at,
+        expires_at, state, decided_at, decided_by, note, decided_lots, decided_price, version
+    )
+    SELECT
+        p.proposal_id, p.journal_seq, p.fingerprint, p.instrument, p.signal_type, p.layer, p.signal, p.rule, p.lots,
+        p.limiter, p.proposed_at, p.expires_at, p.state, p.decided_at, p.decided_by, p.note, p.decided_lots,
+        p.decided_price, p.version
+    FROM kept, jsonb_populate_recordset(NULL::PROPOSALS, kept.doc -> 'proposals') AS p
+    ON CONFLICT (proposal_id) DO UPDATE
+        SET
+            state = excluded.state,
+            decided_at = excluded.decided_at,
+            decided_by = excluded.decided_by,
+            note = excluded.note,
+            decided_lots = excluded.decided_lots,
+            decided_price = excluded.decided_price,
+            version = excluded.version,
+            updated_at = now()
+        WHERE proposals.version = 1 AND excluded.version = 2 AND proposals.fingerprint = excluded.fingerprint
+    RETURNING proposal_id
+),
+
 filled AS (
     INSERT INTO fills (client_order_id, fill_id, number, lots, price, filled_at, journal_seq)
     SELECT f.client_order_id, f.fill_id, f.number, f.lots, f.price, f.filled_at, f.journal_seq
@@ -313,6 +338,7 @@ SELECT
     (SELECT count(*) FROM journalled) AS journalled,
     (SELECT count(*) FROM flowed) AS flowed,
     (SELECT count(*) FROM intended) + (SELECT count(*) FROM reported) AS orders,
+    (SELECT count(*) FROM proposed) AS proposals,
     (SELECT count(*) FROM filled) AS fills;
 
 -- name: insert_received

@@ -14,6 +14,7 @@ from live.api.description import description_blueprint
 from live.api.operator import OperatorCommands
 from live.api.orders import orders_blueprint
 from live.api.positions import positions_blueprint
+from live.api.proposals import proposals_blueprint
 from live.api.signals import signals_blueprint
 from live.api.status import health_blueprint, status_blueprint
 from live.dashboard.pages import dashboard_blueprint
@@ -78,6 +79,7 @@ def create_app(
     app.register_blueprint(app.webhook.blueprint())
     app.register_blueprint(positions_blueprint(portfolios))
     app.register_blueprint(orders_blueprint(portfolios))
+    app.register_blueprint(proposals_blueprint(portfolios))
     app.register_blueprint(signals_blueprint(portfolios))
     app.register_blueprint(status_blueprint(portfolios))
     app.register_blueprint(health_blueprint(portfolios, metrics))

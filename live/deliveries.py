@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
-from core.inputs import Command, OrderInput, SetContracts, SignalInput
+from core.inputs import Command, ExpireProposals, OrderInput, SetContracts, SignalInput
 from core.ordering import signal_in_order_key
 from live.answers import Answer
 
@@ -43,7 +43,7 @@ class Delivery:
 
     def __init__(
         self,
-        given: SignalInput | Command | OrderInput | SetContracts,
+        given: SignalInput | Command | OrderInput | SetContracts | ExpireProposals,
         payload: dict[str, Any] | None = None,
         *,
         kept: bool = False,

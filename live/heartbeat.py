@@ -1,6 +1,7 @@
 """Once a second, or less often where many portfolios are served: keep the portfolio's lock, tell that this instance is alive, see
 whether the database is there, what others have put into the inbox, whether a new day has other contracts, whether positions are
-due to be rolled, and whether a proposal's time is over. Beside it whoever leads renews his lease, and is woken for what others put into the inbox.
+due to be rolled, and whether a proposal's time is over. Beside it whoever leads renews his lease, and is woken for what others
+put into the inbox.
 """
 
 import threading

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from core.settings import Approval, LateRule
 from live.app import Application, create_app
 from live.brokers.port import Action, OutcomeUnknown
 from live.dispatcher import Dispatcher
@@ -20,14 +22,16 @@ from tests.integration.test_orders import GOLD, SETTINGS, a_desk, market_of
 
 INSTRUMENTS = tuple(SETTINGS.instruments)
 SILVER = {"instrument": "SILVER_MINI", "price": 91000, "stop": 90000, "atr": 600}
+# What is older than this waits for a human.
+ASKING = SETTINGS.model_copy(update={"approval": Approval(late=LateRule(seconds=Decimal(280)))})
 COPPER = {"instrument": "COPPER", "price": 830, "stop": 820, "atr": 6}
 
 
 @contextmanager
 def a_busy_portfolio(dsn: str, folder: Path) -> Iterator[LiveTradingEngine]:
-    """Positions open, partly sold and closed, orders filled, intended and in doubt, and a finding. Nothing moves by itself:
-    made anew it is the same, order by order."""
-    with a_desk(dsn, folder, start=False) as (engine, broker, dispatcher):
+    """Positions open, partly sold and closed, orders filled, intended and in doubt, two proposals, and a finding. Nothing moves
+    by itself: made anew it is the same, order by order."""
+    with a_desk(dsn, folder, start=False, settings=ASKING) as (engine, broker, dispatcher):
         for entry, mark in ((GOLD, 72500), ({}, 52500)):
             _decided(engine, "BASE_ENTRY", timestamp=minutes(15.5), **entry)
             _until(dispatcher, lambda: not engine.portfolio.orders)
@@ -41,6 +45,9 @@ def a_busy_portfolio(dsn: str, folder: Path) -> Iterator[LiveTradingEngine]:
         _decided(engine, "BASE_ENTRY", timestamp=minutes(17), **SILVER)
         dispatcher.turn()
         _decided(engine, "BASE_ENTRY", timestamp=minutes(17), **COPPER)
+        _decided(engine, "BASE_ENTRY", timestamp=minutes(15.2))
+        _decided(engine, "PYRAMID", timestamp=minutes(15.2), **{**GOLD, "price": 73000, "stop": 72600})
+        assert len(engine.portfolio.pending_proposals()) == 2
         by_hand(broker, "BANK_NIFTY", Action.BUY, 60, "bought")
         markets = {name: market_of(name) for name in INSTRUMENTS}
         engine.reconcile_with_broker = Reconciler(

@@ -7,7 +7,12 @@ _QUERIES = (
     "SELECT (to_jsonb(s) - 'updated_at')::TEXT FROM portfolio_state s",
     "SELECT (to_jsonb(y) - 'updated_at')::TEXT FROM pyramiding_state y ORDER BY instrument",
     "SELECT fingerprint, processing_status, outcome::TEXT FROM signal_log ORDER BY fingerprint",
-    "SELECT (input - 'received_at')::TEXT, events::TEXT FROM decision_journal WHERE kind <> 'term' ORDER BY seq",
+    "SELECT (to_jsonb(q) - 'created_at' - 'updated_at' - 'journal_seq')::TEXT FROM proposals q ORDER BY proposal_id",
+    # The number of an entry is another one where a term began in between.
+    (
+        "SELECT (input - 'received_at')::TEXT, regexp_replace(events::TEXT, '\"journal_seq\": [0-9]+', '', 'g')"
+        " FROM decision_journal WHERE kind <> 'term' ORDER BY seq"
+    ),
 )
 
 

@@ -84,6 +84,17 @@ class Reads:
         """One order as a row, settled or not, with its fills' ids."""
         return self.one("orders_by_id", client_order_ids=[client_order_id])
 
+    def proposals(
+        self, *, states: Sequence[str] | None, instrument: str | None, limit: int, before: int | None
+    ) -> list[Row]:
+        """Proposals as rows, newest first, made before the journal's entry `before`."""
+        state = None if states is None else list(states)
+        return self.all("list_proposals", state=state, instrument=instrument, limit=limit, before=before)
+
+    def proposal(self, proposal_id: str) -> Row | None:
+        """One proposal as a row, decided or not."""
+        return self.one("proposals_by_id", proposal_ids=[proposal_id])
+
     def signals(
         self, *, statuses: Sequence[str] | None, instrument: str | None, limit: int, before: int | None
     ) -> list[Row]:

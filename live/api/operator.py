@@ -9,7 +9,17 @@ from flask import Blueprint, Response, g, request
 from msgspec.structs import asdict, replace
 
 from core.findings import DIFFERENCES
-from core.inputs import ClosePositions, Command, FindingCommand, Freeze, Halt, MoveCapital, Resume, Roll
+from core.inputs import (
+    ClosePositions,
+    Command,
+    FindingCommand,
+    Freeze,
+    Halt,
+    MoveCapital,
+    ProposalCommand,
+    Resume,
+    Roll,
+)
 from core.models import ALL_LAYERS, MONEY_LIMIT
 from core.numbers import MONEY_SCALE, money
 from core.orders import OrderState
@@ -21,6 +31,7 @@ from live.api.encoding import respond
 from live.api.errors import HttpRefused, malformed
 from live.api.findings import REASON_LENGTH, SETTLED_BY
 from live.api.positions import find_position
+from live.api.proposals import DECIDED_BY, require_proposal
 from live.api.queries import Query
 from live.api.told import told
 from live.brokers.port import BrokerAway, BrokerRefused, OutcomeUnknown
@@ -68,6 +79,8 @@ class OperatorCommands:
         for name in ("scan", "execute"):
             blueprint.post(f"/rollover/{name}", endpoint=f"rollover_{name}")(self._roll(execute=name == "execute"))
         blueprint.post("/orders/<client_order_id>/resolve")(self.resolve)
+        for name, word in DECIDED_BY.items():
+            blueprint.post(f"/proposals/<proposal_id>/{name}", endpoint=f"proposal_{name}")(self._decide(word))
         return blueprint
 
     def halt(self) -> Response:
@@ -148,6 +161,14 @@ class OperatorCommands:
 
     def _settle(self, read: Callable[[], FindingCommand]) -> Callable[[], Response]:
         return lambda: self._carry_out(read())
+
+    def _decide(self, word: Callable[[str], ProposalCommand]) -> Callable[[str], Response]:
+        def view(proposal_id: str) -> Response:
+            command = word(proposal_id)
+            require_proposal(self._engine, proposal_id)
+            return self._carry_out(command)
+
+        return view
 
     def resolve(self, client_order_id: str) -> Response:
         """What became of an order that nobody knows of, as the operator saw it at the broker: the end of it.

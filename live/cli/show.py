@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _POSITION_STATUSES = ("open", "partial", "closed")
 _ORDER_STATES = ("intent", "sent", "working", "partial", "filled", "cancelled", "rejected", "in_doubt")
 _SIGNAL_STATUSES = ("received", "accepted", "proposed", "rejected", "blocked", "executed", "failed")
-_limit_option = click.option(
+limit_option = click.option(
     "--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many, newest first."
 )
 
@@ -55,7 +55,7 @@ class StatusList(click.ParamType[tuple[str, ...] | None]):
     help="open, partial, closed, several with commas, or all.",
 )
 @click.option("--instrument", shell_complete=instrument_names, help="Of this instrument only.")
-@_limit_option
+@limit_option
 @click.option("--before", help="Only those behind this position id (`next` of --json).")
 @as_of_option
 @json_option
@@ -86,7 +86,7 @@ def positions(
             raise PortfolioError(f"--before: there is no position {before}")
         rows = manager.reads.positions(statuses=statuses, instrument=wanted, limit=limit + 1, before=before)
     if as_json:
-        print_json(_page("positions", rows, limit, "position_id"))
+        print_json(page_of("positions", rows, limit, "position_id"))
         return
     shows_closed = statuses is None or "closed" in statuses
     columns = (*_OPEN_COLUMNS, *_CLOSED_COLUMNS) if shows_closed else _OPEN_COLUMNS
@@ -140,7 +140,7 @@ _CLOSED_COLUMNS = (
     help=f"{', '.join(_ORDER_STATES)}, several with commas, or all.",
 )
 @click.option("--instrument", shell_complete=instrument_names, help="Of this instrument only.")
-@_limit_option
+@limit_option
 @click.option("--before", help="Only those behind this order id (`next` of --json).")
 @json_option
 def orders(
@@ -167,7 +167,7 @@ def orders(
             raise PortfolioError(f"--before: there is no order {before}")
         rows = manager.reads.orders(states=states, instrument=wanted, limit=limit + 1, before=before)
     if as_json:
-        print_json(_page("orders", rows, limit, "client_order_id"))
+        print_json(page_of("orders", rows, limit, "client_order_id"))
         return
     # The order itself knows which way it goes.
     shown = (order_from_row({**row, "fill_ids": ()}) for row in rows[:limit])
@@ -214,7 +214,7 @@ _ORDER_COLUMNS = (
     help=f"{', '.join(_SIGNAL_STATUSES)}, several with commas, or all.",
 )
 @click.option("--instrument", shell_complete=instrument_names, help="Of this instrument only.")
-@_limit_option
+@limit_option
 @click.option("--before", type=int, help="Only those behind this id (`next` of --json).")
 @json_option
 def signals(
@@ -237,7 +237,7 @@ def signals(
     with database.manager() as manager:
         rows = manager.reads.signals(statuses=statuses, instrument=wanted, limit=limit + 1, before=before)
     if as_json:
-        print_json(_page("signals", rows, limit, "id"))
+        print_json(page_of("signals", rows, limit, "id"))
         return
     print_table(_SIGNAL_COLUMNS, rows[:limit], none="no such signals")
 
@@ -266,7 +266,7 @@ _SIGNAL_COLUMNS = (
 
 @click.command(short_help="The journal of inputs and decisions, newest first.")
 @database_options
-@_limit_option
+@limit_option
 @click.option("--before", type=int, help="Only entries behind this seq (`next` of --json).")
 @json_option
 @click.option("--explain", metavar="ID", help="Say why: of a journal number, a position id or a fingerprint.")
@@ -287,7 +287,7 @@ def journal(*, database: DatabaseChoice, limit: int, before: int | None, as_json
     with database.manager() as manager:
         rows = manager.reads.journal(limit=limit + 1, before=before)
     if as_json:
-        print_json(_page("journal", rows, limit, "seq"))
+        print_json(page_of("journal", rows, limit, "seq"))
         return
     print_table(_JOURNAL_COLUMNS, rows[:limit], none="no journal entries")
 
@@ -333,7 +333,7 @@ _JOURNAL_COLUMNS = (
 )
 
 
-def _page(name: str, rows: Sequence[Mapping[str, Any]], limit: int, key: str) -> dict[str, Any]:
+def page_of(name: str, rows: Sequence[Mapping[str, Any]], limit: int, key: str) -> dict[str, Any]:
     """One page of rows that were read with one more than `limit`; `next` is None where it is the last."""
     page = rows[:limit]
     return {name: page, "next": page[-1][key] if len(rows) > limit else None}

@@ -21,27 +21,35 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import RealDictCursor
 
-from core.inputs import ClosePositions, Command, Halt, MoveCapital, Resume
+from core.fingerprint import fingerprint_of
+from core.inputs import ApproveProposal, ClosePositions, Command, Halt, MoveCapital, RejectProposal, Resume
 from core.models import Signal
+from core.proposals import proposal_id_of
 from live.answers import Answer, AnswerKind
 from live.engine import LiveTradingEngine
 from live.spool import Spool
-from tests.builders import a_signal, minutes
+from tests.builders import a_signal, minutes, settings_with
 from tests.crash.zygote import fork_children
-from tests.engines import Clock, an_engine
+from tests.engines import Clock, an_engine, without_waiting
 
 NOW = minutes(20)
 GOLD: dict[str, Any] = {"instrument": "GOLD_MINI", "atr": 500}
 SILVER: dict[str, Any] = {"instrument": "SILVER_MINI", "atr": 900}
 
 
+COPPER: dict[str, Any] = {"instrument": "COPPER", "price": 800, "stop": 790, "atr": 3}
+# What is older than this when it is decided waits for a human.
+SETTINGS = without_waiting(settings_with(approval={"late": {"seconds": 250}}))
+ASKED_OF_HUMANS = [a_signal(**COPPER, timestamp=minutes(15.5)), a_signal(**COPPER, timestamp=minutes(15.6))]
+NOT_DONE, DONE = (proposal_id_of(fingerprint_of("main", signal)) for signal in ASKED_OF_HUMANS)
+
 AWAY, BACK = "the database goes away", "the database is back"
 Part = Signal | Command | str
 
 
 def story() -> list[Part]:
-    """Entries, pyramids, bars that trail and stop, exits, refusals and commands; three instruments, both sides. In the
-    middle the database is away, and what comes then is kept in the spool."""
+    """Entries, pyramids, bars that trail and stop, exits, refusals, proposals and commands; four instruments, both sides. In
+    the middle the database is away, and what comes then is kept in the spool."""
     return [
         a_signal(timestamp=minutes(16)),
         a_signal(**GOLD, price=72000, stop=71500, timestamp=minutes(16.1)),
@@ -53,8 +61,12 @@ def story() -> list[Part]:
         a_signal("MARKET_DATA", **GOLD, price=71000, timestamp=minutes(17)),
         a_signal("EXIT", layer="Long_1", **GOLD, price=71000, timestamp=minutes(17.1)),
         Halt(request_id="halt", reason="a test"),
-        a_signal(instrument="COPPER", price=800, stop=790, atr=3, timestamp=minutes(17.5)),
+        a_signal(**COPPER, timestamp=minutes(17.5)),
         Resume(request_id="resume"),
+        ASKED_OF_HUMANS[0],
+        RejectProposal(request_id="reject", proposal_id=NOT_DONE, note="a test"),
+        ASKED_OF_HUMANS[1],
+        ApproveProposal(request_id="approve", proposal_id=DONE, price=Decimal(801), lots=1),
         AWAY,
         a_signal(**GOLD, price=72000, stop=71500, timestamp=minutes(17.7)),
         a_signal("EXIT", layer="Long_1", **GOLD, price=72100, timestamp=minutes(17.8)),
@@ -179,7 +191,7 @@ def child(request: dict[str, Any], report: int) -> None:
     sqlite3.connect = lambda *given, **options: open_file(*given, **options, factory=counted_files(steps))
     with (
         closing(Spool(Path(request["spool"]))) as spool,
-        an_engine(request["dsn"], clock=Clock(NOW), instance_id="crash", spool=spool) as engine,
+        an_engine(request["dsn"], settings=SETTINGS, clock=Clock(NOW), instance_id="crash", spool=spool) as engine,
     ):
         for one in story():
             if isinstance(one, str):

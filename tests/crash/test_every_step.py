@@ -9,7 +9,7 @@ import pytest
 from core.postgres.journal_stream import journal_stream
 from live.spool import Spool
 from live.verify import verify
-from tests.crash.scenario import NOW, drain, story, tell
+from tests.crash.scenario import NOW, SETTINGS, drain, story, tell
 from tests.crash.zygote import Zygote
 from tests.engines import Clock, an_engine
 from tests.postgres_server import drop_database, fresh_database
@@ -41,7 +41,7 @@ def test_killed_at_every_step_and_told_again_nothing_is_lost_or_doubled(
         dsn, file = fresh_database(server_dsn, template=template), tmp_path / f"{kill_at}.sqlite"
         killed = zygote.run(dsn=dsn, spool=str(file), kill_at=kill_at)
         assert killed["killed"], f"not killed at step {kill_at}"
-        with closing(Spool(file)) as spool, an_engine(dsn, clock=Clock(NOW), spool=spool) as engine:
+        with closing(Spool(file)) as spool, an_engine(dsn, settings=SETTINGS, clock=Clock(NOW), spool=spool) as engine:
             # What the spool holds is older than anything told now; what was answered is told again too: a caller may not
             # have heard it.
             drain(engine)

@@ -37,6 +37,9 @@ EXIT = {**GOLD, "type": "EXIT", "position": "ALL"}
 BAR = {**GOLD, "type": "MARKET_DATA", "price": 72100}
 
 
+LISTS = ("positions", "orders", "proposals", "signals", "journal")
+
+
 @pytest.fixture
 def busy(dsn: str, tmp_path: Path) -> Iterator[LiveTradingEngine]:
     with a_busy_portfolio(dsn, tmp_path) as engine:
@@ -67,6 +70,7 @@ def ask_for_everything_that_is_shown(ask: Described, engine: LiveTradingEngine) 
     for name, key in (
         ("positions", "position_id"),
         ("orders", "client_order_id"),
+        ("proposals", "proposal_id"),
         ("signals", "id"),
         ("journal", "seq"),
     ):
@@ -90,7 +94,14 @@ def ask_for_every_command(ask: Described, engine: LiveTradingEngine) -> None:
     layer = as_operator(ask, "/reconcile/adopt", adopted)["position_id"]
     written_off = {"position_id": layer, "lots": 1, "price": "51900.5", "reason": "by hand"}
     assert as_operator(ask, "/reconcile/write-off", written_off)["status"] == "executed"
-    (order,) = engine.portfolio.orders
+    refused, done = (proposal.proposal_id for proposal in engine.portfolio.pending_proposals())
+    approved = as_operator(ask, f"/proposals/{done}/approve", {"lots": 1, "price": 73010, "note": "go"})
+    assert (approved["status"], approved["lots"]) == ("accepted", 1)
+    assert as_operator(ask, f"/proposals/{refused}/reject", {"note": "news"})["status"] == "executed"
+    assert as_operator(ask, f"/proposals/{refused}/approve")["status"] == "rejected"
+    states = {row["proposal_id"]: row["state"] for row in ask("GET /proposals")["proposals"]}
+    assert states == {done: "approved", refused: "rejected"}
+    order = engine.portfolio.orders_of("SILVER_MINI")[0].client_order_id
     resolved = {"state": "cancelled", "request_id": "seen"}
     assert as_operator(ask, f"/orders/{order}/resolve", resolved)["status"] == "executed"
     assert as_operator(ask, "/halt", {"reason": "lunch", "request_id": "halt-1"})["status"] == "executed"
@@ -157,7 +168,7 @@ def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine) -> No
 
 def test_every_parameter_of_a_query_is_taken_with_each_of_its_values(busy: LiveTradingEngine) -> None:
     ask = Described(an_app_of(busy).test_client())
-    first = {name: ask(f"GET /{name}?limit=1")["next"] for name in ("positions", "orders", "signals", "journal")}
+    first = {name: ask(f"GET /{name}?limit=1")["next"] for name in LISTS}
     for route in ROUTES:
         path = templated(route.path).replace("{portfolio}", "main").replace("{position_id}", first["positions"])
         path = path.replace("{instrument}", "GOLD_MINI")

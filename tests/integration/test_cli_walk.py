@@ -30,6 +30,7 @@ GIVEN = {
     "watch": "--url {url}",
     "positions": _DATABASE,
     "orders": _DATABASE,
+    "proposals": _DATABASE,
     "signals": _DATABASE,
     "journal": _DATABASE,
     "send": f"--url {{url}} {_DATABASE} {{folder}}/alert.json",
@@ -40,6 +41,8 @@ GIVEN = {
     "close": f"{_ENGINE} BANK_NIFTY-Long_1-0123456789ab",
     "close-all": f"{_ENGINE} --yes",
     "capital": f"{_ENGINE} 250000",
+    "approve": f"{_ENGINE} P0123456789abcdef",
+    "reject": f"{_ENGINE} P0123456789abcdef --note news",
     "halt": f"{_ENGINE} --reason lunch",
     "resume": _ENGINE,
     "handover": _ENGINE,
@@ -55,7 +58,19 @@ GIVEN = {
     "notify": "--portfolio main",
 }
 # Without an order, a position, a broker or another instance there is nothing that these could do.
-REFUSED = {"close", "close-all", "resolve", "reconcile", "adopt", "write-off", "ignore", "handover", "rollover"}
+REFUSED = {
+    "close",
+    "close-all",
+    "approve",
+    "reject",
+    "resolve",
+    "reconcile",
+    "adopt",
+    "write-off",
+    "ignore",
+    "handover",
+    "rollover",
+}
 
 
 @dataclass(frozen=True)

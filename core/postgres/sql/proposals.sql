@@ -22,7 +22,7 @@ SELECT
     state, decided_at, decided_by, note, decided_lots, decided_price, version, created_at, updated_at
 FROM proposals
 WHERE
-    (%(state)s::VARCHAR IS NULL OR state = %(state)s)
+    (%(state)s::VARCHAR[] IS NULL OR state = any(%(state)s))
     AND (%(instrument)s::VARCHAR IS NULL OR instrument = %(instrument)s)
     AND (%(before)s::BIGINT IS NULL OR journal_seq < %(before)s)
 ORDER BY journal_seq DESC

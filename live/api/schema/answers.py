@@ -14,6 +14,7 @@ from live.api.schema.rows import (
     LoggedSignal,
     Order,
     Outcome,
+    Proposal,
     Term,
 )
 from live.api.schema.values import Answered, Count, DecimalText, Figures, Fingerprint, Time
@@ -190,6 +191,13 @@ class Orders(Answered):
 
     orders: list[Order]
     next: str | None = Field(description=_Next)
+
+
+class Proposals(Answered):
+    """A page of proposals, the newest first."""
+
+    proposals: list[Proposal]
+    next: int | None = Field(description=_Next)
 
 
 class Signals(Answered):

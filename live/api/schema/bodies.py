@@ -8,6 +8,7 @@ from typing_extensions import TypeAliasType
 from core.alert import MAX_ID, MAX_LOTS, MAX_SEQUENCE
 from core.models import MONEY_LIMIT, MOST_LOTS, PRICE_LIMIT, QUANTITY_LIMIT
 from core.numbers import PRICE_SCALE
+from core.proposals import NOTE_LENGTH as PROPOSAL_NOTE_LENGTH
 from core.strict_json import MAX_TEXT
 from live.api.findings import REASON_LENGTH, SYMBOL_LENGTH
 from live.api.operator import NOTE_LENGTH, POSITION_ID_LENGTH
@@ -74,6 +75,7 @@ RequestId = Annotated[
     ),
 ]
 Reason = Annotated[str, Field(max_length=REASON_LENGTH, pattern=_NO_NUL)]
+ProposalNote = Annotated[str, Field(max_length=PROPOSAL_NOTE_LENGTH, pattern=_NO_NUL)]
 PositionId = Annotated[str, Field(max_length=POSITION_ID_LENGTH, pattern=r"\S")]
 
 
@@ -202,6 +204,20 @@ class Close(_Command):
 
     price: Price | None = None
     reason: Reason | None = Field(default=None, description="OPERATOR where it is absent.")
+
+
+class Approval(_Command):
+    """At a price, else at the latest that is known; with other lots, else with those that were proposed."""
+
+    lots: CommandLots | None = None
+    price: Price | None = None
+    note: ProposalNote | None = None
+
+
+class Rejection(_Command):
+    """Why it is not done."""
+
+    note: Annotated[ProposalNote, Field(min_length=1, pattern=r"\S")]
 
 
 class NoMore(_Command):

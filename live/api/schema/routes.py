@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from core.models import PositionStatus, Status
 from core.orders import OrderState
+from core.proposals import ProposalState
 from live.api.queries import DEFAULT_LIMIT, LARGEST_ID, MAX_LIMIT
 from live.api.schema import answers, bodies, rows
 from live.webhook_secrets import SIGNATURE, SIGNED_AT
@@ -89,6 +90,7 @@ IN_PATH: Mapping[str, Schema] = {
     "instrument": {"schema": _INSTRUMENT, "description": "The instrument."},
     "token": {"schema": _ID, "description": "The webhook's secret, where it is taken there."},
     "position_id": {"schema": _ID, "description": "The position's id."},
+    "proposal_id": {"schema": _ID, "description": "The proposal's id, as /proposals tells it."},
     "client_order_id": {"schema": _ID, "description": "The order's id, as /orders tells it."},
 }
 
@@ -183,6 +185,12 @@ ROUTES = (
         {"state": _any_of(*OrderState), "instrument": _INSTRUMENT, **_PAGED_BY_ID},
     ),
     _view(
+        "/proposals",
+        "Signals that wait for a human, newest first",
+        answers.Proposals,
+        {"state": _any_of(*ProposalState), "instrument": _INSTRUMENT, **_PAGED_BY_NUMBER},
+    ),
+    _view(
         "/signals",
         "Alerts and what became of them, newest first",
         answers.Signals,
@@ -219,6 +227,8 @@ ROUTES = (
         bodies.Resolution,
         body_required=True,
     ),
+    _command("/proposals/<proposal_id>/approve", "Do what is proposed", bodies.Approval),
+    _command("/proposals/<proposal_id>/reject", "Do not do it, and why", bodies.Rejection, body_required=True),
     _command("/rollover/scan", "What is due to leave its contract is marked", bodies.Rollover),
     _command("/rollover/execute", "What is due to leave its contract is rolled", bodies.Rollover),
     _command("/reconcile", "Ours beside the broker's positions", bodies.NoMore, answers.Reconciled, refused=(409,)),

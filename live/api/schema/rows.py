@@ -2,16 +2,58 @@
 
 from typing import Annotated, Any, get_args
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from core.inputs import Input
 from core.models import PositionStatus, RolloverStatus, Side, SignalType, Status
 from core.orders import Leg, OrderPurpose, OrderState, OrderType
+from core.proposals import ProposalState
 from live.api.schema.values import Answered, Count, Day, DecimalText, Figures, Fingerprint, Kept, Lots, Time
 
 _TAGS = [kind.__struct_config__.tag for kind in get_args(Input)]
 InputKind = TypeAliasType("InputKind", Annotated[str, Field(json_schema_extra={"enum": _TAGS})])
+
+
+class ProposedSignal(Answered):
+    """The signal as it came, in canonical form; points, fields that it has not are null or absent."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: SignalType
+    instrument: str
+    layer: str
+    price: DecimalText
+    stop: DecimalText | None
+    atr: DecimalText | None
+    er: DecimalText | None
+
+
+class Proposal(Answered):
+    """A signal that waits, or waited, for a human. `lots` are those proposed, `decided_lots` and `decided_price` what came of
+    it."""
+
+    proposal_id: str
+    journal_seq: int
+    fingerprint: Fingerprint
+    instrument: str
+    signal_type: SignalType
+    layer: str
+    signal: ProposedSignal
+    rule: str = Field(description="What asked for the human: mode, late, divergent, over_size or after_recovery.")
+    lots: Count
+    limiter: str | None
+    proposed_at: Time
+    expires_at: Time
+    state: ProposalState
+    decided_at: Time | None
+    decided_by: str | None
+    note: str | None
+    decided_lots: Count | None
+    decided_price: DecimalText | None
+    version: Count
+    created_at: Time
+    updated_at: Time
 
 
 class Position(Answered):

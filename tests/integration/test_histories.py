@@ -160,6 +160,25 @@ def test_what_waits_to_be_decided_and_what_was_decided_just_now_is_not_counted_f
     assert rows(dsn, statement("signal_counts")) == counted_anew(dsn)
 
 
+def test_behind_whoever_may_still_commit_a_smaller_number_nothing_is_counted(dsn):
+    tell_story(dsn)
+    assert count_on(dsn) != []
+    one_more = (
+        "INSERT INTO signal_log (instrument, signal_type, position, signal_timestamp, fingerprint, received_at, processed_at,"
+        " processing_status, outcome) SELECT instrument, signal_type, position, signal_timestamp, repeat(%s, 64), received_at,"
+        " now(), 'executed', outcome FROM signal_log LIMIT 1"
+    )
+    with closing(psycopg2.connect(dsn)) as waiting, waiting.cursor() as cursor:
+        cursor.execute(one_more, ["a"])
+        rows(dsn, one_more, ["b"])
+        assert count_on(dsn) == []
+        assert rows(dsn, statement("signal_counts")) == counted_anew(dsn)
+        waiting.commit()
+    assert count_on(dsn) != []
+    assert rows(dsn, statement("signal_counts")) == counted_anew(dsn)
+    assert rows(dsn, "SELECT up_to_id = (SELECT max(id) FROM signal_log) FROM signal_totals") == [(True,)]
+
+
 def test_two_who_count_on_at_once_count_once(dsn):
     tell_story(dsn)
     assert count_on(dsn, limit=5) != []

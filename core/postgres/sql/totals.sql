@@ -27,8 +27,8 @@ GROUP BY signal_type, processing_status
 ORDER BY signal_type, processing_status;
 
 -- name: count_signals
--- Count on, at most so many signals, up to one that was decided a while ago: whoever was given a smaller id has committed by now,
--- or never will. What waits to be decided is not counted yet. No row: there was nothing to count, or somebody else has just done so.
+-- Count on, at most so many signals, up to one that was decided a while before anybody who writes now began: whoever was given a
+-- smaller id has committed by now, or never will; a commit that waits for a standby still writes. What waits to be decided is not counted yet. No row: there was nothing to count, or somebody else has just done so.
 -- `more`: there may be more to count at once.
 WITH counted AS (
     SELECT coalesce(max(up_to_id), 0) AS up_to_id, coalesce(max(counts::TEXT)::JSONB, '[]') AS counts
@@ -43,11 +43,23 @@ looked_at AS MATERIALIZED (
     LIMIT %(limit)s
 ),
 
+-- Of whom nothing else may be seen, nobody knows since when.
+writing AS (
+    SELECT min(coalesce(pg_stat_activity.xact_start, '-infinity')) AS since
+    FROM pg_stat_activity
+    WHERE pg_stat_activity.datname = current_database() AND pg_stat_activity.backend_xid IS NOT NULL
+),
+
 bound AS (
     SELECT
         count(*) = %(limit)s AS more,
         least(
-            coalesce(max(id) FILTER (WHERE processed_at < now() - make_interval(secs => %(settled_seconds)s)), 0),
+            coalesce(
+                max(id) FILTER (
+                    WHERE processed_at < least(now(), (SELECT writing.since FROM writing)) - make_interval(secs => %(settled_seconds)s)
+                ),
+                0
+            ),
             (SELECT min(signal_log.id) - 1 FROM signal_log WHERE signal_log.processing_status = 'received')
         ) AS up_to_id
     FROM looked_at

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from core.contracts import Instrument
 from core.errors import ConfigurationError
-from core.settings import Settings
+from core.settings import Approval, Settings
 
 
 class Overrides(Struct, frozen=True, kw_only=True):
@@ -21,7 +21,8 @@ class Overrides(Struct, frozen=True, kw_only=True):
 
 
 def replay_settings(settings: Settings, overrides: Overrides) -> Settings:
-    """Settings of a replay: no age, no waiting for an EXIT, and an instrument that may be known by its point value only.
+    """Settings of a replay: no age, no waiting for an EXIT, no broker and no human to ask, and an instrument that may be known
+    by its point value only.
 
     Raises ConfigurationError where the instrument is not configured and nothing says what a point of it is worth.
     """
@@ -30,6 +31,8 @@ def replay_settings(settings: Settings, overrides: Overrides) -> Settings:
     document["sizing"]["mode"] = "as_listed" if overrides.as_listed else "rules"
     document["timing"]["max_entry_age_seconds"] = None
     document["timing"]["exit_wait_seconds"] = Decimal(0)
+    document["execution"]["fills"] = "paper"
+    document["approval"] = Approval().model_dump()
     if overrides.commission_percent is not None:
         document["paper"]["costs"]["percent_of_turnover"] = overrides.commission_percent
         document["instruments"][overrides.instrument]["costs"] = None

@@ -1,4 +1,8 @@
-"""Bring a portfolio's schema to the version that this code needs. Alembic is imported only where something is missing."""
+"""Bring a portfolio's schema, or the book's, to the version that this code needs. Alembic is imported where something is missing.
+
+The kernel's migrations are run for each portfolio. Those of migrations/shared are run once a database, when they are asked for:
+the engine needs none of them.
+"""
 
 import re
 from collections.abc import Iterator
@@ -22,6 +26,10 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 # Each statement has its own limit; what has none is a COMMIT that waits for a standby, or a server that stands still.
 UPGRADE_LIMIT_SECONDS = 600.0
 _NUMBERED = re.compile(r"^(\d{3})_[a-z0-9_]+\.sql$")
+SHARED_MIGRATIONS = MIGRATIONS / "shared"
+# The shared version table lives in it.
+SHARED_SCHEMA = "book"
+_SHARED_NUMBERED = re.compile(r"^(b\d{3})_[a-z0-9_]+\.sql$")
 
 _TABLE = re.compile(r"^CREATE TABLE IF NOT EXISTS ([a-z_]+)", re.MULTILINE)
 _FUNCTION = re.compile(r"^CREATE OR REPLACE FUNCTION ([a-z_]+)", re.MULTILINE)
@@ -33,7 +41,16 @@ class SchemaTooNew(Halt):
 
 def head() -> str:
     """The newest migration of this code, such as `001`."""
-    return max(match.group(1) for match in map(_NUMBERED.match, (file.name for file in MIGRATIONS.iterdir())) if match)
+    return _newest(MIGRATIONS, _NUMBERED)
+
+
+def shared_head() -> str:
+    """The newest shared migration of this code, such as `b001`."""
+    return _newest(SHARED_MIGRATIONS, _SHARED_NUMBERED)
+
+
+def _newest(folder: Path, numbered: re.Pattern[str]) -> str:
+    return max(match.group(1) for match in map(numbered.match, (file.name for file in folder.iterdir())) if match)
 
 
 @cache
@@ -55,18 +72,25 @@ def _named(pattern: re.Pattern[str]) -> list[str]:
 
 def schema_version(dsn: str, portfolio: str) -> str | None:
     """The version that the portfolio's schema is at; None where it was never migrated (or only by hand)."""
+    return _version_in(dsn, portfolio, schema_of(portfolio))
+
+
+def shared_version(dsn: str) -> str | None:
+    """The version that the book's schema is at; None where there is none (or it was made by hand)."""
+    return _version_in(dsn, "main", SHARED_SCHEMA)
+
+
+def _version_in(dsn: str, portfolio: str, schema: str) -> str | None:
     with (
         closing(connect(dsn, portfolio, "portfolio-manager migrate")) as connection,
         WATCHDOG.over(connection, READ_LIMIT_SECONDS),
         translated(),
         connection.cursor() as cursor,
     ):
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{schema_of(portfolio)}.alembic_version",))
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{schema}.alembic_version",))
         if not (cursor.fetchone() or (False,))[0]:
             return None
-        cursor.execute(
-            sql.SQL("SELECT version_num FROM {}.alembic_version").format(sql.Identifier(schema_of(portfolio)))
-        )
+        cursor.execute(sql.SQL("SELECT version_num FROM {}.alembic_version").format(sql.Identifier(schema)))
         row = cursor.fetchone()
         return None if row is None else str(row[0])
 
@@ -78,15 +102,25 @@ def migrate(dsn: str, portfolio: str) -> tuple[str | None, str]:
     """
     require_portfolio_name(portfolio)
     before, target = schema_version(dsn, portfolio), head()
-    if before == target:
-        return before, target
-    if before is not None and before > target:
-        raise SchemaTooNew(
-            f"the schema of {portfolio} is at {before}, this program knows {target}: use a newer program"
-        )
-    with migration(dsn, portfolio) as upgrading:
-        upgrading.upgrade()
+    if _is_behind(before, target, f"the schema of {portfolio}"):
+        with migration(dsn, portfolio) as upgrading:
+            upgrading.upgrade()
     return before, target
+
+
+def migrate_shared(dsn: str) -> tuple[str | None, str]:
+    """Run what is missing of the shared migrations; the versions before and after. Raises as `migrate` does."""
+    before, target = shared_version(dsn), shared_head()
+    if _is_behind(before, target, "the book's schema"):
+        with transaction(dsn, "main", SHARED_SCHEMA) as connection:
+            _upgrade(connection, SHARED_MIGRATIONS, SHARED_SCHEMA, "shared@head")
+    return before, target
+
+
+def _is_behind(version: str | None, target: str, what: str) -> bool:
+    if version is not None and version > target:
+        raise SchemaTooNew(f"{what} is at {version}, this program knows {target}: use a newer program")
+    return version != target
 
 
 class Migration:
@@ -103,19 +137,32 @@ class Migration:
 
     def upgrade(self, version: str = "kernel@head") -> None:
         """Run what is missing up to that version, such as `001`; without one, all there is."""
-        from alembic import command
-        from alembic.config import Config
+        _upgrade(self._connection, MIGRATIONS, schema_of(self._portfolio), version)
 
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-        config.attributes["schema"] = schema_of(self._portfolio)
-        config.attributes["connection"] = self._connection
-        command.upgrade(config, version)
+
+def _upgrade(connection: "sqlalchemy.Connection", folder: Path, schema: str, version: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.attributes["schema"] = schema
+    config.attributes["connection"] = connection
+    command.upgrade(config, version)
 
 
 @contextmanager
 def migration(dsn: str, portfolio: str, *, limit_seconds: float = UPGRADE_LIMIT_SECONDS) -> Iterator[Migration]:
     """A transaction that is committed at the block's end, in the portfolio's schema, which is made where there is none."""
+    with transaction(dsn, portfolio, schema_of(portfolio), limit_seconds=limit_seconds) as connection:
+        yield Migration(connection, portfolio)
+
+
+@contextmanager
+def transaction(
+    dsn: str, portfolio: str, schema: str, *, limit_seconds: float = UPGRADE_LIMIT_SECONDS
+) -> Iterator["sqlalchemy.Connection"]:
+    """SQLAlchemy's connection in a transaction that is committed at the block's end; `schema` is made where it is not there."""
     import sqlalchemy
 
     session = connect(dsn, portfolio, "portfolio-manager migrate")
@@ -127,10 +174,10 @@ def migration(dsn: str, portfolio: str, *, limit_seconds: float = UPGRADE_LIMIT_
                 # Two starts at once: the second waits here, and then finds nothing left to do.
                 raw.execute("SELECT pg_advisory_xact_lock(hashtext('portfolio-manager migrate'))")
                 # Looked for first: IF NOT EXISTS asks for the privilege to create even where there is nothing to do.
-                raw.execute("SELECT to_regnamespace(%s) IS NULL", (schema_of(portfolio),))
+                raw.execute("SELECT to_regnamespace(%s) IS NULL", (schema,))
                 if (raw.fetchone() or (True,))[0]:
-                    raw.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema_of(portfolio))))
-                yield Migration(connection, portfolio)
+                    raw.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+                yield connection
         except sqlalchemy.exc.DBAPIError as error:
             if isinstance(error.orig, psycopg2.Error):
                 raise error.orig from error

@@ -9,27 +9,41 @@ from live.cli.output import note, print_json, say
 
 @click.command(short_help="Bring the portfolio's tables up to date.")
 @database_options
+@click.option(
+    "--book", is_flag=True, help="The book's tables too, which a database has once. `live` needs none of them."
+)
 @json_option
-def migrate(*, database: DatabaseChoice, as_json: bool) -> None:
+def migrate(*, database: DatabaseChoice, book: bool, as_json: bool) -> None:
     """Bring the portfolio's tables to the version that this program needs; makes the embedded database if need be.
 
-    Run again it changes nothing. It happens whole or not at all.
+    Run again it changes nothing. It happens whole or not at all; the book's tables after the portfolio's, by themselves.
 
     \b
     Examples:
       python portfolio_manager.py migrate
+      python portfolio_manager.py migrate --book
       python portfolio_manager.py migrate --db-config database_config.json --db-env production --portfolio alpha
     """
     from core.postgres.migrations import migrate as run
+    from core.postgres.migrations import migrate_shared
 
     with database.dsn(create=True) as dsn:
         before, after = run(dsn, database.portfolio)
+        of_book = migrate_shared(dsn) if book else None
     if as_json:
-        print_json({"portfolio": database.portfolio, "before": before, "after": after})
-    elif before == after:
-        say(f"portfolio {database.portfolio}: already at version {after}, nothing to do")
+        shared = {} if of_book is None else {"book": {"before": of_book[0], "after": of_book[1]}}
+        print_json({"portfolio": database.portfolio, "before": before, "after": after, **shared})
+        return
+    _tell(f"portfolio {database.portfolio}", before, after)
+    if of_book is not None:
+        _tell("book", *of_book)
+
+
+def _tell(what: str, before: str | None, after: str) -> None:
+    if before == after:
+        say(f"{what}: already at version {after}, nothing to do")
     else:
-        say(f"portfolio {database.portfolio}: migrated from version {before or 'none'} to {after}")
+        say(f"{what}: migrated from version {before or 'none'} to {after}")
 
 
 @click.command(short_help="Print the database's connection string.")

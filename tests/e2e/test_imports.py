@@ -16,6 +16,7 @@ UNUSED = {
     "alembic",
     "apprise",
     "argon2",
+    "book",
     "ccxt",
     "exchange_calendars",
     "fakeredis",

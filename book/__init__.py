@@ -1,0 +1,1 @@
+"""The book of record: what a desk keeps around the engine. It reads the engine's tables and never writes them."""

@@ -1,0 +1,37 @@
+"""All models of the book, for whoever needs every table: the migrations' comparison, and imports of a name."""
+
+from book.base import Base, metadata
+from book.decision_journal import DecisionJournal
+from book.hierarchy import LivePortfolio, PortfolioNode, PortfolioSnapshot, PortfolioSnapshotContent, Position
+from book.market_data import DataLineage, IngestionBatch, MarketDataFeed
+from book.portfolio_management import (
+    DailyBriefing,
+    DecisionDraft,
+    PortfolioPosition,
+    PositionPnLHistory,
+    TradeProposal,
+)
+from book.reference_data import FxSpot, Instrument, RatingHistory, ReferenceData
+
+__all__ = [
+    "Base",
+    "DailyBriefing",
+    "DataLineage",
+    "DecisionDraft",
+    "DecisionJournal",
+    "FxSpot",
+    "IngestionBatch",
+    "Instrument",
+    "LivePortfolio",
+    "MarketDataFeed",
+    "PortfolioNode",
+    "PortfolioPosition",
+    "PortfolioSnapshot",
+    "PortfolioSnapshotContent",
+    "Position",
+    "PositionPnLHistory",
+    "RatingHistory",
+    "ReferenceData",
+    "TradeProposal",
+    "metadata",
+]

@@ -1,0 +1,1 @@
+"""The shared branch: what a database has once, whatever portfolios there are."""

@@ -1,0 +1,1 @@
+"""Alembic revisions of the shared branch, one a .sql file."""

@@ -1,9 +1,12 @@
 """What a desk works with: positions in two currencies, proposals, drafts of journal entries, briefings, daily P&L."""
 
+from collections.abc import Mapping
 from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, String, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, validates
 
 from book.base import (
     Base,
@@ -33,6 +36,12 @@ from book.base import (
     is_object,
     one_of,
 )
+from core.errors import Refused
+
+
+class NotWeights(Refused):
+    """strategies' weights are above 0 and add up to 1"""
+
 
 _LOCKED = "is_locked = (content_hash IS NOT NULL) AND is_locked = (locked_at IS NOT NULL)"
 
@@ -104,6 +113,16 @@ class PortfolioPosition(Base):
     notes: Mapped[Text2000 | None]
     created_at: Mapped[Created]
     updated_at: Mapped[Updated]
+
+    @validates("strategy_weights")
+    def _checked_weights(self, _key: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            weights = [Decimal(str(weight)) for weight in given.values()]
+        except InvalidOperation:
+            raise NotWeights(f"`strategy_weights`: {dict(given)} has a weight that is no number") from None
+        if weights and not (min(weights) > 0 and sum(weights) == 1):
+            raise NotWeights(f"`strategy_weights`: {dict(given)} are not all above 0 with a sum of 1")
+        return given
 
 
 class TradeProposal(Base):

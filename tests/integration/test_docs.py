@@ -56,7 +56,7 @@ from core.postgres.embedded_binaries import shipped_versions
 from core.postgres.embedded_cluster import Layout
 from core.postgres.errors import StatementFailed
 from core.postgres.lease import PortfolioLock
-from core.postgres.migrations import head, migrate
+from core.postgres.migrations import head, migrate, shared_head
 from core.profiles import Profile, profile_named
 from live.brokers.ccxt import CcxtBroker
 from live.brokers.settings import BrokersSettings
@@ -1248,6 +1248,22 @@ def test_every_command_of_the_backup_guide_is_run_by_one_of_these_tests() -> Non
         "recovered, after live",
     }
     assert {found.how for found in blocks_of(BACKUPS) if found.language == "bash"} == run
+
+
+# --- docs/book.md
+
+
+def test_the_book_guides_commands_do_what_it_says(shell: Shell) -> None:
+    shell.mapped = _on_any_port
+    blocks = [found for found in blocks_of("docs/book.md") if found.language == "bash"]
+    (migrated,) = [found for found in blocks if found.how == "before live"]
+    assert f"book: migrated from version none to {shared_head()}" in shell.run(migrated)
+    with shell.serving(Block("bash", "", "python portfolio_manager.py live", "docs/book.md")):
+        told = shell.run(*(found for found in blocks if found.how == "while live runs"))
+    assert "No new upgrade operations detected." in told
+    assert "CREATE TABLE IF NOT EXISTS book.position_pnl_history" in told
+    assert (shell.folder / "book.dump").read_bytes().startswith(b"PGDMP")
+    assert {found.how for found in blocks} == {"before live", "while live runs"}
 
 
 # --- docs/notifications.md

@@ -191,6 +191,40 @@ def test_nothing_of_the_shared_branch_is_undone(book_dsn: str) -> None:
     assert shared_version(book_dsn) == shared_head()
 
 
+def test_a_dump_of_the_book_is_restored_elsewhere_as_it_was(book_dsn: str, empty_dsn: str, tmp_path: Path) -> None:
+    rows(book_dsn, "INSERT INTO book.portfolio_node (name, node_type, base_ccy) VALUES ('F', 'FUND', 'INR')")
+    rows(
+        book_dsn,
+        "INSERT INTO book.portfolio_node (name, node_type, parent_id, base_ccy) VALUES ('D', 'DESK', 1, 'INR')",
+    )
+    rows(
+        book_dsn,
+        "INSERT INTO book.instrument (symbol, name, asset_class, kind, currency, isin)"
+        " VALUES ('AAPL', 'Apple', 'EQUITY', 'spot', 'USD', 'US0378331005')",
+    )
+    rows(book_dsn, "INSERT INTO book.portfolio_snapshot_content (payload_json) VALUES ('{\"a\": 1}')")
+    rows(
+        book_dsn,
+        "INSERT INTO book.decision_drafts (request_id, portfolio, entry_type, author, title, is_locked)"
+        " VALUES ('r', 'main', 'NOTE', 'alice', 'Why', TRUE)",
+    )
+    dump = tmp_path / "book.dump"
+    for program, *arguments in (
+        ("pg_dump", "--format=custom", "--schema=book", f"--file={dump}", f"--dbname={book_dsn}"),
+        ("pg_restore", "--exit-on-error", "--no-owner", f"--dbname={empty_dsn}", str(dump)),
+    ):
+        subprocess.run([str(PSQL.with_name(program)), *arguments], check=True, capture_output=True, text=True)
+    made, original = described(empty_dsn), described(book_dsn)
+    assert (made["columns"], made["indexes"]) == (original["columns"], original["indexes"])
+    # A list of words is written another way once it was dumped, and means the same.
+    assert [name for _, name, _ in made["constraints"]] == [name for _, name, _ in original["constraints"]]
+    assert rows(empty_dsn, "SELECT content_hash = book.row_hash(d) FROM book.decision_drafts d") == [(True,)]
+    contents = "SELECT payload_hash FROM book.portfolio_snapshot_content"
+    assert rows(empty_dsn, contents) == rows(book_dsn, contents)
+    assert migrate_shared(empty_dsn) == (shared_head(), shared_head())
+    assert rows(empty_dsn, "SELECT count(*) FROM book.decision_journal") == [(0,)]
+
+
 # --- models
 
 
@@ -267,6 +301,37 @@ def test_what_is_asked_of_timescaledb_is_rendered_offline() -> None:
     done = alembic("upgrade", "b005:b006", "--sql")
     assert done.returncode == 0, done.stderr
     assert HYPERTABLE in done.stdout
+
+
+STAND_INS = """
+INSERT INTO pg_catalog.pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+VALUES (999999, 'timescaledb', 10, 2200, FALSE, '2');
+CREATE TABLE asked (what TEXT);
+CREATE FUNCTION create_hypertable(
+    relation REGCLASS, time_column_name NAME, chunk_time_interval ANYELEMENT, if_not_exists BOOLEAN, migrate_data BOOLEAN
+) RETURNS VOID LANGUAGE sql AS $$
+    INSERT INTO asked VALUES (
+        format('%s %s %s %s %s', relation, time_column_name, chunk_time_interval, if_not_exists, migrate_data)
+    )
+$$;
+CREATE FUNCTION add_compression_policy(hypertable REGCLASS, compress_after INTERVAL, if_not_exists BOOLEAN) RETURNS VOID
+LANGUAGE sql AS $$ INSERT INTO asked VALUES (format('%s %s %s', hypertable, compress_after, if_not_exists)) $$;
+CREATE SCHEMA timescaledb_information;
+CREATE TABLE timescaledb_information.hypertables (hypertable_schema NAME, hypertable_name NAME, compression_enabled BOOLEAN);
+"""
+
+
+def test_with_timescaledb_its_functions_are_called_as_they_are_declared(book_dsn: str) -> None:
+    """Stand-ins with TimescaleDB's own names of arguments: it is not to be had here. What only it can parse ends the block."""
+    rows(book_dsn, STAND_INS)
+    with pytest.raises(psycopg2.Error, match='unrecognized parameter namespace "timescaledb"'):
+        rows(book_dsn, (SHARED_MIGRATIONS / "b006_timescale.sql").read_text(encoding="utf-8"))
+    rows(book_dsn, "INSERT INTO timescaledb_information.hypertables VALUES ('book', 'position_pnl_history', TRUE)")
+    rows(book_dsn, (SHARED_MIGRATIONS / "b006_timescale.sql").read_text(encoding="utf-8"))
+    assert rows(book_dsn, "SELECT what FROM asked") == [
+        ("book.position_pnl_history snapshot_date 90 days t t",),
+        ("book.position_pnl_history 60 days t",),
+    ]
 
 
 def test_without_timescaledb_the_history_is_a_plain_table(book_dsn: str) -> None:

@@ -126,14 +126,19 @@ class PortfolioPosition(Base):
 
 
 class TradeProposal(Base):
-    """A signal that waits, or waited, for a person: what the journal says of it, by the entry `journal_seq` that proposed it."""
+    """A signal that waits, or waited, for a person: what the journal says of it since the entry `journal_seq` that proposed it.
+
+    `decided_lots` and `decided_price` (points) are what was done. An EXIT of ALL layers has no direction.
+    """
 
     __tablename__ = "trade_proposals"
     __table_args__ = (
-        UniqueConstraint("portfolio", "journal_seq"),
+        UniqueConstraint("portfolio", "proposal_id"),
         CheckConstraint("fingerprint ~ '^[0-9a-f]{64}$'", name="fingerprint"),
+        one_of("signal_type", "BASE_ENTRY", "PYRAMID", "EXIT"),
         one_of("direction", "LONG", "SHORT"),
-        CheckConstraint("lots > 0 AND decided_lots > 0", name="lots"),
+        CheckConstraint("signal_type = 'EXIT' OR direction IS NOT NULL", name="direction_of_entries"),
+        CheckConstraint("lots >= 0 AND decided_lots >= 0", name="lots"),
         CheckConstraint("price > 0", name="price"),
         one_of("status", "PENDING", "APPROVED", "REJECTED", "MODIFIED", "EXPIRED"),
         CheckConstraint(
@@ -142,22 +147,29 @@ class TradeProposal(Base):
             " AND decided_seq > journal_seq",
             name="decided",
         ),
-        CheckConstraint("status IN ('PENDING', 'EXPIRED') OR decided_by IS NOT NULL", name="decided_by"),
         CheckConstraint("status <> 'REJECTED' OR btrim(coalesce(decision_note, '')) <> ''", name="rejection_has_note"),
-        CheckConstraint("(status = 'MODIFIED') = (decided_lots IS NOT NULL)", name="modified"),
+        CheckConstraint(
+            "(status IN ('APPROVED', 'MODIFIED') OR decided_lots IS NULL)"
+            " AND (status <> 'MODIFIED' OR decided_lots IS NOT NULL)",
+            name="decided_lots",
+        ),
         is_object("risk_impact", "risk_impact"),
+        Index(None, "portfolio", "journal_seq"),
         Index(None, "portfolio", "status"),
     )
 
     id: Mapped[Id]
     portfolio: Mapped[PortfolioName]
+    proposal_id: Mapped[str] = mapped_column(String(17))
     journal_seq: Mapped[BigInt]
     fingerprint: Mapped[Sha256]
     instrument: Mapped[str] = mapped_column(String(29))
+    signal_type: Mapped[str] = mapped_column(String(11))
     layer: Mapped[Text20]
-    direction: Mapped[str] = mapped_column(String(5))
-    rule: Mapped[str] = mapped_column(String(30))
+    direction: Mapped[str | None] = mapped_column(String(5))
+    rule: Mapped[Text20]
     lots: Mapped[int]
+    limiter: Mapped[str | None] = mapped_column(String(30))
     price: Mapped[Price]
     stop: Mapped[Price | None]
     notional_base: Mapped[Money | None]
@@ -172,6 +184,7 @@ class TradeProposal(Base):
     decided_at: Mapped[Time | None]
     decided_by: Mapped[Text100 | None]
     decided_lots: Mapped[int | None]
+    decided_price: Mapped[Price | None]
     decision_note: Mapped[Text2000 | None]
     created_at: Mapped[Created]
     updated_at: Mapped[Updated]
@@ -204,7 +217,7 @@ class DecisionDraft(Base):
     title: Mapped[Text200]
     body: Mapped[str] = mapped_column(String(10000), server_default="")
     engine_position_id: Mapped[Text50 | None]
-    proposal_seq: Mapped[BigInt | None]
+    proposal_id: Mapped[str | None] = mapped_column(String(17))
     tags: Mapped[Texts]
     market_snapshot: Mapped[Document]
     portfolio_snapshot: Mapped[Document]

@@ -70,9 +70,11 @@ def a_position(session: Session, **others: Any) -> PortfolioPosition:
 def proposal_values(**others: Any) -> dict[str, Any]:
     return {
         "portfolio": "main",
+        "proposal_id": "Paaaaaaaaaaaaaaaa",
         "journal_seq": 7,
         "fingerprint": FINGERPRINT,
         "instrument": "BANK_NIFTY",
+        "signal_type": "BASE_ENTRY",
         "layer": "Long_1",
         "direction": "LONG",
         "rule": "late",

@@ -69,17 +69,21 @@ CREATE INDEX IF NOT EXISTS ix_portfolio_positions_instrument_id_is_open ON book.
 CREATE INDEX IF NOT EXISTS ix_portfolio_positions_entry_timestamp ON book.portfolio_positions (entry_timestamp);
 CREATE INDEX IF NOT EXISTS ix_portfolio_positions_batch_id ON book.portfolio_positions (batch_id);
 
--- What the journal says of signals that wait for a person, by the entry that proposed them: it can be made from it again.
+-- What the journals say of signals that wait for a person, as the kernel's own `proposals` do: it can be made from them again. An EXIT
+-- of ALL layers has no direction; the lots of a decision are what was done.
 CREATE TABLE IF NOT EXISTS book.trade_proposals (
     id BIGINT GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_trade_proposals PRIMARY KEY,
     portfolio VARCHAR(30) NOT NULL,
+    proposal_id VARCHAR(17) NOT NULL,
     journal_seq BIGINT NOT NULL,
     fingerprint VARCHAR(64) NOT NULL,
     instrument VARCHAR(29) NOT NULL,
+    signal_type VARCHAR(11) NOT NULL,
     layer VARCHAR(20) NOT NULL,
-    direction VARCHAR(5) NOT NULL,
-    rule VARCHAR(30) NOT NULL,
+    direction VARCHAR(5),
+    rule VARCHAR(20) NOT NULL,
     lots INTEGER NOT NULL,
+    limiter VARCHAR(30),
     price NUMERIC(18, 8) NOT NULL,
     stop NUMERIC(18, 8),
     notional_base NUMERIC(20, 4),
@@ -94,13 +98,16 @@ CREATE TABLE IF NOT EXISTS book.trade_proposals (
     decided_at TIMESTAMPTZ,
     decided_by VARCHAR(100),
     decided_lots INTEGER,
+    decided_price NUMERIC(18, 8),
     decision_note VARCHAR(2000),
     created_at TIMESTAMPTZ NOT NULL DEFAULT now(),
     updated_at TIMESTAMPTZ NOT NULL DEFAULT now(),
-    CONSTRAINT uq_trade_proposals_portfolio_journal_seq UNIQUE (portfolio, journal_seq),
+    CONSTRAINT uq_trade_proposals_portfolio_proposal_id UNIQUE (portfolio, proposal_id),
     CONSTRAINT ck_trade_proposals_fingerprint CHECK (fingerprint ~ '^[0-9a-f]{64}$'),
+    CONSTRAINT ck_trade_proposals_signal_type CHECK (signal_type IN ('BASE_ENTRY', 'PYRAMID', 'EXIT')),
     CONSTRAINT ck_trade_proposals_direction CHECK (direction IN ('LONG', 'SHORT')),
-    CONSTRAINT ck_trade_proposals_lots CHECK (lots > 0 AND decided_lots > 0),
+    CONSTRAINT ck_trade_proposals_direction_of_entries CHECK (signal_type = 'EXIT' OR direction IS NOT NULL),
+    CONSTRAINT ck_trade_proposals_lots CHECK (lots >= 0 AND decided_lots >= 0),
     CONSTRAINT ck_trade_proposals_price CHECK (price > 0),
     CONSTRAINT ck_trade_proposals_status CHECK (status IN ('PENDING', 'APPROVED', 'REJECTED', 'MODIFIED', 'EXPIRED')),
     CONSTRAINT ck_trade_proposals_decided CHECK (
@@ -108,14 +115,16 @@ CREATE TABLE IF NOT EXISTS book.trade_proposals (
         AND (decided_at IS NULL) = (decided_seq IS NULL)
         AND decided_seq > journal_seq
     ),
-    CONSTRAINT ck_trade_proposals_decided_by CHECK (status IN ('PENDING', 'EXPIRED') OR decided_by IS NOT NULL),
     CONSTRAINT ck_trade_proposals_rejection_has_note CHECK (
         status <> 'REJECTED' OR btrim(coalesce(decision_note, '')) <> ''
     ),
-    CONSTRAINT ck_trade_proposals_modified CHECK ((status = 'MODIFIED') = (decided_lots IS NOT NULL)),
+    CONSTRAINT ck_trade_proposals_decided_lots CHECK (
+        (status IN ('APPROVED', 'MODIFIED') OR decided_lots IS NULL) AND (status <> 'MODIFIED' OR decided_lots IS NOT NULL)
+    ),
     CONSTRAINT ck_trade_proposals_risk_impact CHECK (jsonb_typeof(risk_impact) = 'object')
 );
 
+CREATE INDEX IF NOT EXISTS ix_trade_proposals_portfolio_journal_seq ON book.trade_proposals (portfolio, journal_seq);
 CREATE INDEX IF NOT EXISTS ix_trade_proposals_portfolio_status ON book.trade_proposals (portfolio, status);
 CREATE INDEX IF NOT EXISTS ix_trade_proposals_proposed_at ON book.trade_proposals (proposed_at);
 
@@ -124,7 +133,7 @@ LANGUAGE plpgsql
 AS $$
 BEGIN
     IF OLD.status <> 'PENDING' AND (NEW.status, NEW.decided_seq) <> (OLD.status, OLD.decided_seq) THEN
-        RAISE EXCEPTION 'proposal % of % is %: % does not follow', OLD.journal_seq, OLD.portfolio, OLD.status, NEW.status
+        RAISE EXCEPTION 'proposal % of % is %: % does not follow', OLD.proposal_id, OLD.portfolio, OLD.status, NEW.status
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NEW;
@@ -145,7 +154,7 @@ CREATE TABLE IF NOT EXISTS book.decision_drafts (
     title VARCHAR(200) NOT NULL,
     body VARCHAR(10000) NOT NULL DEFAULT '',
     engine_position_id VARCHAR(50),
-    proposal_seq BIGINT,
+    proposal_id VARCHAR(17),
     tags TEXT[] NOT NULL DEFAULT '{}',
     market_snapshot JSONB NOT NULL DEFAULT '{}',
     portfolio_snapshot JSONB NOT NULL DEFAULT '{}',

@@ -1,5 +1,6 @@
 """Positions, proposals, drafts, briefings and daily P&L: what their tables hold, and what they refuse."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -19,6 +20,8 @@ from book.models import (
     PositionPnLHistory,
     TradeProposal,
 )
+from core.models import SignalType
+from core.proposals import ProposalState
 from tests.book_world import (
     NOON,
     TODAY,
@@ -195,6 +198,8 @@ def decided(status: str, **others: Any) -> dict[str, Any]:
     [
         proposal_values(),
         decided("APPROVED"),
+        decided("APPROVED", decided_lots=2, decided_price=Decimal(52_010), decided_by=None),
+        decided("APPROVED", signal_type="EXIT", layer="ALL", direction=None, lots=0, decided_lots=0),
         decided("REJECTED", decision_note="too late in the day"),
         decided("MODIFIED", decided_lots=1),
         decided("EXPIRED", decided_by=None),
@@ -212,13 +217,15 @@ def test_a_proposal_waits_or_was_decided(sessions: sessionmaker[Session], values
         (decided("PERHAPS"), "status"),
         (decided("REJECTED"), "rejection_has_note"),
         (decided("REJECTED", decision_note="  "), "rejection_has_note"),
-        (decided("APPROVED", decided_by=None), "decided_by"),
         (decided("APPROVED", decided_at=None), "decided"),
         (decided("APPROVED", decided_seq=7), "decided"),
-        (decided("MODIFIED"), "modified"),
-        (decided("APPROVED", decided_lots=1), "modified"),
+        (decided("MODIFIED"), "decided_lots"),
+        (decided("EXPIRED", decided_lots=1), "decided_lots"),
+        (proposal_values(decided_lots=1), "decided_lots"),
+        (proposal_values(signal_type="MARKET_DATA"), "signal_type"),
+        (proposal_values(direction=None), "direction_of_entries"),
         (proposal_values(decided_at=NOON, decided_seq=8), "decided"),
-        (proposal_values(lots=0), "lots"),
+        (proposal_values(lots=-1), "lots"),
         (proposal_values(price=Decimal(0)), "price"),
         (proposal_values(direction="long"), "direction"),
         (proposal_values(fingerprint="A" * 64), "fingerprint"),
@@ -230,11 +237,22 @@ def test_a_proposal_that_cannot_be_is_refused(
     assert refused(sessions, TradeProposal, values) == f"ck_trade_proposals_{constraint}"
 
 
-def test_an_entry_of_the_journal_proposes_once(sessions: sessionmaker[Session]) -> None:
+def test_what_becomes_of_a_proposal_has_the_kernels_words(sessions: sessionmaker[Session]) -> None:
+    status, signal_type = (
+        {check.name: str(check.sqltext) for check in TradeProposal.__table__.constraints if hasattr(check, "sqltext")}[
+            name
+        ]
+        for name in ("ck_trade_proposals_status", "ck_trade_proposals_signal_type")
+    )
+    assert set(re.findall(r"'(\w+)'", status)) == {state.value.upper() for state in ProposalState}
+    assert set(re.findall(r"'(\w+)'", signal_type)) == {kind.value for kind in SignalType} - {"MARKET_DATA"}
+
+
+def test_a_portfolio_has_a_proposal_once(sessions: sessionmaker[Session]) -> None:
     with sessions.begin() as session:
         kept(session, TradeProposal(**proposal_values()))
         kept(session, TradeProposal(**proposal_values(portfolio="alpha")))
-    assert refused(sessions, TradeProposal, proposal_values()) == "uq_trade_proposals_portfolio_journal_seq"
+    assert refused(sessions, TradeProposal, proposal_values()) == "uq_trade_proposals_portfolio_proposal_id"
 
 
 def test_what_was_decided_of_a_proposal_stays_decided(sessions: sessionmaker[Session]) -> None:

@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from functools import partial
 from typing import Any, Never, TypeVar
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from core.models import (
     ALL_LAYERS,
@@ -63,6 +63,8 @@ KNOWN_FIELDS = (
     "market_position",
     "trade_number",
     "alert_id",
+    "atr_max_age_seconds",
+    "stop_atr",
 )
 
 _ENTRY_NEEDS = frozenset({"position", "stop", "atr", "er"})
@@ -72,6 +74,9 @@ _NEEDS = {
     SignalType.EXIT: frozenset({"position"}),
     SignalType.MARKET_DATA: frozenset({"atr"}),
 }
+
+# What an entry may say in place of what it needs: the last bar's ATR, and a stop so many ATR from the price.
+_INSTEAD = {"atr": "atr_max_age_seconds", "stop": "stop_atr"}
 
 _AS_LISTED_ENTRY_NEEDS = frozenset({"position", "lots"})
 
@@ -155,7 +160,10 @@ def alert_of(
     fields = _Fields(given, unknown, frozenset())
     signal_type = fields.required("type", _type)
     is_entry = signal_type in ENTRIES
-    fields = _Fields(given, unknown, _AS_LISTED_ENTRY_NEEDS if as_listed and is_entry else _NEEDS[signal_type])
+    needs = _AS_LISTED_ENTRY_NEEDS if as_listed and is_entry else _NEEDS[signal_type]
+    if is_entry:
+        needs = frozenset(name for name in needs if not _is_given(given.get(_INSTEAD.get(name, ""))))
+    fields = _Fields(given, unknown, needs)
     signal = _signal(signal_type, fields, instruments=instruments, zone=naive_timezone, max_layers=max_layers)
     secret = _secret(given.get("secret"))
     portfolio = fields.optional("portfolio", _portfolio)
@@ -195,6 +203,8 @@ def canonical_payload(signal: Signal, portfolio: str | None = None) -> dict[str,
         "position_size": signal.position_size,
         "market_position": None if signal.market_position is None else signal.market_position.value,
         "alert_id": None if signal.alert_id is UNSET else signal.alert_id,
+        "atr_max_age_seconds": None if signal.atr_max_age_seconds is UNSET else signal.atr_max_age_seconds,
+        "stop_atr": None if signal.stop_atr is UNSET else signal.stop_atr,
     }
     return {name: _canonical(value) for name, value in values.items() if value is not None}
 
@@ -226,7 +236,7 @@ class _Fields:
     def optional(self, name: str, read: Callable[[str, Any], T]) -> T | None:
         """The field's value, None where it is absent and the signal's type does not need it."""
         value = self.given.get(name)
-        if value is None or (isinstance(value, str) and not value.strip()):
+        if not _is_given(value):
             if name in self.needs:
                 self.missing(name)
             return None
@@ -246,6 +256,10 @@ class _Fields:
         if near[0] >= _NEAR:
             message += f"; did you mean it by {quoted(near[1])}?"
         raise AlertRefused(message, field=names[0])
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and not (isinstance(value, str) and not value.strip())
 
 
 def _signal(
@@ -286,7 +300,15 @@ def _signal(
         position_size=position_size,
         market_position=market_position,
         alert_id=fields.optional("alert_id", _identity) or UNSET,
+        # Of an entry, and not beside what they stand for.
+        atr_max_age_seconds=_instead(fields, "atr", unused=not is_entry or atr is not None),
+        stop_atr=_instead(fields, "stop", unused=not is_entry or stop is not None),
     )
+
+
+def _instead(fields: _Fields, name: str, *, unused: bool) -> Decimal | UnsetType:
+    value = fields.optional(_INSTEAD[name], _above_zero)
+    return UNSET if unused or value is None else value
 
 
 def _strategy_position(fields: _Fields) -> tuple[Decimal | None, MarketPosition | None]:

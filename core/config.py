@@ -20,6 +20,7 @@ from core.errors import ConfigurationError
 from core.notifications import NotificationSettings
 from core.settings import (
     Approval,
+    Bars,
     Drawdown,
     Execution,
     Limits,
@@ -125,6 +126,7 @@ class FileSettings(BaseSettings):
     sizing: Sizing = Sizing()
     pyramiding: Pyramiding = Pyramiding()
     timing: Timing = Timing()
+    bars: Bars = Bars()
     paper: PaperFills = PaperFills()
     # By factory: what pydantic-settings finds equal to a default it takes for not given, and `paper` may have been meant.
     execution: Execution = Field(default_factory=Execution)
@@ -221,7 +223,12 @@ class FileSettings(BaseSettings):
         for name, changes in sorted(self.instruments.items(), key=lambda item: item[0].islower()):
             instruments[name.upper()] = {**instruments.get(name.upper(), {}), **changes}
         parts = {name: getattr(self, name) for name in Settings.model_fields if name != "instruments"}
-        return validated(Settings, {**parts, "instruments": instruments}, source)
+        return validated(Settings, {**parts, "bars": self._bars(), "instruments": instruments}, source)
+
+    def _bars(self) -> Bars:
+        """With the ATR kept where the profile asks for it."""
+        profile = self.intake_profile()
+        return Bars(keep_atr=True) if profile is not None and profile.asks_last_bar else self.bars
 
 
 class _AsGiven(FileSettings):

@@ -41,6 +41,7 @@ from core.postgres.rows import (
     position_to_row,
     proposal_from_row,
     pyramiding_from_row,
+    pyramiding_to_row,
     state_from_row,
 )
 from core.postgres.writer import COMMIT_LIMIT_SECONDS, AlreadyClaimed, Writer
@@ -361,7 +362,7 @@ class DatabaseStateManager:
         """Every instrument's pyramiding row by its columns' names."""
         if not self.cache.loaded:
             self.load()
-        return {instrument: asdict(row) for instrument, row in self.cache.current.pyramiding.items()}
+        return {instrument: pyramiding_to_row(row) for instrument, row in self.cache.current.pyramiding.items()}
 
     # --- signals
 

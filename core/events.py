@@ -196,6 +196,14 @@ class AlertSeen(_Event, frozen=True, kw_only=True, tag="alert_seen"):
     seq: int
 
 
+class BarKept(_Event, frozen=True, kw_only=True, tag="bar_kept"):
+    """The instrument's newest bar, of that time, had this ATR (points)."""
+
+    instrument: str
+    atr: Decimal
+    time: datetime
+
+
 class ProposalMade(_Event, frozen=True, kw_only=True, tag="proposal_made"):
     """A signal waits for a human."""
 
@@ -288,6 +296,7 @@ Event = (
     | EntriesUnfrozen
     | DifferenceAccepted
     | AlertSeen
+    | BarKept
     | ProposalMade
     | ProposalDecided
     | RecoveryNoted

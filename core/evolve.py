@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from core.events import (
     AlertSeen,
+    BarKept,
     CapitalMoved,
     ContractsSet,
     DifferenceAccepted,
@@ -57,7 +58,7 @@ from core.rollover import rolled
 from core.settings import Settings
 
 _PyramidingEvent = (
-    PyramidingChanged | EntriesFrozen | EntriesUnfrozen | DifferenceAccepted | AlertSeen | PyramidingSaved
+    PyramidingChanged | EntriesFrozen | EntriesUnfrozen | DifferenceAccepted | AlertSeen | BarKept | PyramidingSaved
 )
 
 
@@ -83,6 +84,7 @@ def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
             | EntriesUnfrozen()
             | DifferenceAccepted()
             | AlertSeen()
+            | BarKept()
             | PyramidingSaved()
         ):
             row = _evolve_pyramiding(portfolio.pyramiding_of(_instrument_of(event)), event)
@@ -291,6 +293,8 @@ def _evolve_pyramiding(row: PyramidingState, event: _PyramidingEvent) -> Pyramid
             return changed(row, accepted_difference=event.difference)
         case AlertSeen():
             return changed(row, last_alert_seq=event.seq)
+        case BarKept():
+            return changed(row, last_bar_atr=event.atr, last_bar_time=event.time)
         case PyramidingSaved():
             return event.pyramiding
         case _:

@@ -227,6 +227,9 @@ class _Mapping:
         distance = self._profile.distance_of(instrument.strip().upper())
         if fields.get("atr") is None:
             self._make(fields, "atr", _atr_of(distance, price))
+            self._make(fields, "atr_max_age_seconds", distance.atr_max_age_seconds)
+        if fields.get("atr") is None and fields.get("stop") is None:
+            self._make(fields, "stop_atr", distance.stop_atr)
         offset = _offset_of(distance, price, exact_number(fields.get("atr")))
         if fields.get("stop") is None and offset is not None:
             is_long = str(fields["position"]).startswith("Long")

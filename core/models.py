@@ -188,8 +188,12 @@ class Signal(Struct, frozen=True, kw_only=True):
     seq: int | None = None
     position_size: Decimal | None = None
     market_position: MarketPosition | None = None
-    # Unset rather than None: entries of the journal from before it was known read, and are hashed, as they were written.
+    # Unset rather than None: entries of the journal from before they were known read, and are hashed, as they were written.
     alert_id: str | UnsetType = UNSET
+    # In place of the ATR: that of the instrument's last bar, if it is no older than so many seconds at this signal's bar.
+    atr_max_age_seconds: Decimal | UnsetType = UNSET
+    # In place of the stop: so many ATR from the price.
+    stop_atr: Decimal | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         require_utc("Signal", timestamp=self.timestamp, bar_time=self.bar_time)
@@ -205,6 +209,7 @@ class Signal(Struct, frozen=True, kw_only=True):
         if not _LAYERS[self.type].fullmatch(self.layer):
             raise ValueError(f"Signal.layer {self.layer!r} is none of {self.type}")
         self._require_strategy()
+        self._require_above_zero()
         # Written as the columns write them: what is journalled reads the same before and after a restart.
         for name in SIGNAL_NUMBERS:
             value = getattr(self, name)
@@ -216,6 +221,16 @@ class Signal(Struct, frozen=True, kw_only=True):
             raise ValueError(f"Signal.seq must be 0 or above, not {self.seq}")
         if self.position_size is not None and self.strategy_position is not market_position_of(self.position_size):
             raise ValueError(f"Signal.position_size {self.position_size} is not {self.market_position}")
+
+    def _require_above_zero(self) -> None:
+        for name in SIGNAL_STAND_INS:
+            value = getattr(self, name)
+            if value is UNSET:
+                continue
+            _require_held(self, name, value, PRICE_COLUMN)
+            if value <= 0:
+                raise ValueError(f"Signal.{name} must be above 0, not {value}")
+            force_setattr(self, name, canonical_price(value))
 
     @property
     def bar(self) -> datetime:
@@ -243,6 +258,7 @@ class Signal(Struct, frozen=True, kw_only=True):
 
 
 SIGNAL_NUMBERS = ("price", "stop", "atr", "er", "supertrend", "roc", "position_size")
+SIGNAL_STAND_INS = ("atr_max_age_seconds", "stop_atr")
 
 
 class Position(Struct, frozen=True, kw_only=True, gc=False):
@@ -448,7 +464,8 @@ class PyramidingState(Struct, frozen=True, kw_only=True):
     """What an instrument's next pyramid is measured against, and whether its entries are frozen.
 
     `accepted_difference` is what the broker holds besides ours and an operator has accepted: its quantity minus ours, in its
-    units. `last_alert_seq` is the number of the last alert that was seen.
+    units. `last_alert_seq` is the number of the last alert that was seen. `last_bar_atr` (points) is the ATR of the newest
+    bar, `last_bar_time` that bar's time, where they are kept (core.settings.Bars).
     """
 
     instrument: str
@@ -457,17 +474,28 @@ class PyramidingState(Struct, frozen=True, kw_only=True):
     frozen_reason: str | None = None
     accepted_difference: Decimal | None = None
     last_alert_seq: int | None = None
+    # Unset rather than None, as in Signal: whole rows are journalled too.
+    last_bar_atr: Decimal | UnsetType = UNSET
+    last_bar_time: datetime | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         require_exact(self, ("last_pyramid_price",), PRICE_COLUMN)
         require_exact(self, ("accepted_difference",), QUANTITY_COLUMN)
+        if self.last_bar_atr is not UNSET:
+            require_exact(self, ("last_bar_atr",), PRICE_COLUMN)
+        if self.last_bar_time is not UNSET:
+            require_utc("PyramidingState", last_bar_time=self.last_bar_time)
 
 
 _COLUMNS: dict[type, dict[str, Numeric]] = {
     Position: {**dict.fromkeys(POSITION_PRICES, PRICE_COLUMN), **dict.fromkeys(POSITION_MONEY, MONEY_COLUMN)},
     PortfolioState: {**dict.fromkeys(STATE_MONEY, MONEY_COLUMN), "total_risk_percent": PERCENT_COLUMN},
     Statistics: dict.fromkeys(STATISTICS_MONEY, MONEY_COLUMN),
-    PyramidingState: {"last_pyramid_price": PRICE_COLUMN, "accepted_difference": QUANTITY_COLUMN},
+    PyramidingState: {
+        "last_pyramid_price": PRICE_COLUMN,
+        "accepted_difference": QUANTITY_COLUMN,
+        "last_bar_atr": PRICE_COLUMN,
+    },
 }
 _Row = TypeVar("_Row", Position, PortfolioState, Statistics, PyramidingState)
 

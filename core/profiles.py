@@ -28,7 +28,8 @@ _Value = Annotated[str, StringConstraints(max_length=100)] | int | Decimal
 class Distance(Settled):
     """Where the alert carries no stop or ATR: how far the stop is from the price, and what the ATR is taken for.
 
-    Points, per cent of the price, or a multiple of the ATR.
+    Points, per cent of the price, or a multiple of the ATR; `last_bar` is the ATR of the instrument's last bar, which must be
+    no older than `atr_max_age_seconds` at the alert's own.
     """
 
     stop_points: Positive | None = None
@@ -36,14 +37,21 @@ class Distance(Settled):
     stop_atr: Positive | None = None
     atr_points: Positive | None = None
     atr_percent: Positive | None = None
+    atr: Literal["last_bar"] | None = None
+    atr_max_age_seconds: Positive | None = None
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "Distance":
-        for kind in ("stop", "atr"):
-            given = [name for name, value in self if name.startswith(f"{kind}_") and value is not None]
+        for kind, names in _KINDS.items():
+            given = [name for name in names if getattr(self, name) is not None]
             if len(given) > 1:
                 raise ValueError(f"{' and '.join(given)} are both given: one of them says what `{kind}` is")
+        if (self.atr is None) != (self.atr_max_age_seconds is None):
+            raise ValueError("`atr`: `last_bar` and atr_max_age_seconds go together: how old that bar may be")
         return self
+
+
+_KINDS = {"stop": ("stop_points", "stop_percent", "stop_atr"), "atr": ("atr_points", "atr_percent", "atr")}
 
 
 class Kind(Settled):
@@ -115,6 +123,12 @@ class Profile(Settled):
         """The sender's fields that mean something here, or are known not to."""
         paths = [path for given in self.fields.values() for path in paths_of(given)]
         return frozenset([path.partition(".")[0] for path in paths] + [self.secret, "portfolio", *self.ignored])
+
+    @property
+    def asks_last_bar(self) -> bool:
+        """Whether an entry may need the ATR of the instrument's last bar."""
+        named = "atr_max_age_seconds" in (*self.fields, *self.constants)
+        return named or any(distance.atr is not None for distance in self.distances.values())
 
     def distance_of(self, instrument: str) -> Distance:
         """What holds for an instrument: its own entry, else that of all."""

@@ -72,6 +72,12 @@ class Timing(Settled):
     same_bar_seconds: Seconds = Decimal(5)
 
 
+class Bars(Settled):
+    """What is kept of an instrument's bars: the ATR of the last one and its time, for entries that have none of their own."""
+
+    keep_atr: bool = False
+
+
 class PaperFills(Settled):
     """What the paper broker makes of a price: slippage in per cent against us, costs a side."""
 
@@ -166,6 +172,8 @@ class Settings(Settled):
     sizing: Sizing = Sizing()
     pyramiding: Pyramiding = Pyramiding()
     timing: Timing = Timing()
+    # At its default it is not written: what an earlier program has journalled stays what is configured.
+    bars: Bars = Field(default=Bars(), exclude_if=lambda bars: bars == Bars())
     paper: PaperFills = PaperFills()
     execution: Execution = Execution()
     approval: Approval = Approval()

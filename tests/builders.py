@@ -125,7 +125,7 @@ def settings_with(**parts: Any) -> Settings:
     for name, changes in parts.pop("instruments", {}).items():
         values["instruments"][name] = {**values["instruments"].get(name, {}), **changes}
     for name, changes in parts.items():
-        values[name] = {**values[name], **changes}
+        values[name] = {**values.get(name, {}), **changes}
     return Settings.model_validate(values)
 
 

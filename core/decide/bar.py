@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from core.decide.decision import Decision, Draft, rejected
 from core.decide.exit import clear_if_flat, sell
+from core.decide.last_bar import keep_bar
 from core.events import PositionMarked
 from core.fills import gross_pnl, risk_amount, volatility_amount
 from core.models import Signal
@@ -24,6 +25,7 @@ def decide_bar(portfolio: Portfolio, signal: Signal) -> Decision:
         return rejected(portfolio, "atr is needed")
     older = [position.position_id for position in open_positions if position.mark_time < signal.bar]
     draft = Draft(portfolio)
+    keep_bar(draft, signal, signal.atr)
     # A pyramid whose base is gone keeps the stop it has.
     rules = portfolio.settings.sizing.mode == "rules"
     trails = rules and portfolio.base_of(signal.instrument) is not None

@@ -5,6 +5,7 @@ from decimal import Decimal
 from core.contract_rules import BeyondRules
 from core.decide.contract import EntryTerms, entry_terms, no_contract
 from core.decide.decision import Decision, Draft, blocked, rejected, shown
+from core.decide.last_bar import with_last_bar
 from core.decide.orders import by_broker, intend_entry
 from core.events import PositionOpened, PyramidingChanged
 from core.fills import paper_fill, risk_amount, side_costs, volatility_amount
@@ -31,6 +32,14 @@ def decide_base_entry(
     refusal = entry_refusal(portfolio, signal) or _not_flat(portfolio, signal)
     if refusal is not None:
         return refusal
+    return with_last_bar(
+        portfolio, signal, lambda filled: _decide_sized(portfolio, filled, fingerprint, most_lots, least_lots)
+    )
+
+
+def _decide_sized(
+    portfolio: Portfolio, signal: Signal, fingerprint: str, most_lots: int | None, least_lots: int
+) -> Decision:
     terms = entry_terms(portfolio, signal)
     if isinstance(terms, BeyondRules):
         return no_contract(portfolio, terms)

@@ -22,6 +22,7 @@ from core.decide.entry import (
     with_context,
     within,
 )
+from core.decide.last_bar import with_last_bar
 from core.decide.roll import rolls
 from core.fills import exact_pnl
 from core.models import NEXT_LAYER, Position, Signal, layer_number
@@ -44,6 +45,14 @@ def decide_pyramid(
     if refusal is not None:
         return refusal
     assert base is not None  # noqa: S101 - held by _state_refusal
+    return with_last_bar(
+        portfolio, signal, lambda filled: _decide_sized(portfolio, filled, fingerprint, base, most_lots, least_lots)
+    )
+
+
+def _decide_sized(
+    portfolio: Portfolio, signal: Signal, fingerprint: str, base: Position, most_lots: int | None, least_lots: int
+) -> Decision:
     terms = pyramid_terms(portfolio, signal, base)
     if isinstance(terms, BeyondRules):
         return no_contract(portfolio, terms)

@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import asdict
 
 from core.events import PositionMarked
@@ -41,6 +42,7 @@ _MARKED_VALUES = attrgetter(*MARKED_COLUMNS)
 STATE_COLUMNS = PortfolioState.__struct_fields__
 PYRAMIDING_COLUMNS = PyramidingState.__struct_fields__
 PROPOSAL_COLUMNS = Proposal.__struct_fields__
+_LAST_BAR = ("last_bar_atr", "last_bar_time")
 
 
 def position_from_row(row: Mapping[str, Any]) -> Position:
@@ -69,7 +71,14 @@ def state_from_row(row: Mapping[str, Any]) -> PortfolioState:
 
 def pyramiding_from_row(row: Mapping[str, Any]) -> PyramidingState:
     """A row of pyramiding_state as a PyramidingState."""
-    return PyramidingState(**{name: row[name] for name in PYRAMIDING_COLUMNS})
+    values = {name: _in_utc(row[name]) for name in PYRAMIDING_COLUMNS}
+    unset = {name: UNSET for name in _LAST_BAR if values[name] is None}
+    return PyramidingState(**{**values, **unset})
+
+
+def pyramiding_to_row(row: PyramidingState) -> dict[str, Any]:
+    """A PyramidingState as the columns of its row."""
+    return {name: None if value is UNSET else value for name, value in asdict(row).items()}
 
 
 def order_from_row(row: Mapping[str, Any]) -> Order:

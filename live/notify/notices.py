@@ -244,6 +244,7 @@ UNTOLD = frozenset(
         "pyramiding_changed",
         "difference_accepted",
         "alert_seen",
+        "bar_kept",
         "portfolio_measured",
         "recovery_noted",
     }

@@ -35,11 +35,10 @@ from tests.engines import Clock, an_engine, without_waiting
 NOW = minutes(20)
 GOLD: dict[str, Any] = {"instrument": "GOLD_MINI", "atr": 500}
 SILVER: dict[str, Any] = {"instrument": "SILVER_MINI", "atr": 900}
-
-
+ON_LAST_BAR: dict[str, Any] = {"atr_max_age_seconds": Decimal(120), "stop_atr": Decimal(1)}
 COPPER: dict[str, Any] = {"instrument": "COPPER", "price": 800, "stop": 790, "atr": 3}
 # What is older than this when it is decided waits for a human.
-SETTINGS = without_waiting(settings_with(approval={"late": {"seconds": 250}}))
+SETTINGS = without_waiting(settings_with(approval={"late": {"seconds": 250}}, bars={"keep_atr": True}))
 ASKED_OF_HUMANS = [a_signal(**COPPER, timestamp=minutes(15.5)), a_signal(**COPPER, timestamp=minutes(15.6))]
 NOT_DONE, DONE = (proposal_id_of(fingerprint_of("main", signal)) for signal in ASKED_OF_HUMANS)
 
@@ -68,7 +67,8 @@ def story() -> list[Part]:
         ASKED_OF_HUMANS[1],
         ApproveProposal(request_id="approve", proposal_id=DONE, price=Decimal(801), lots=1),
         AWAY,
-        a_signal(**GOLD, price=72000, stop=71500, timestamp=minutes(17.7)),
+        # Its ATR and stop are of the bar above, also where it is read again from the disk.
+        a_signal(**{**GOLD, "atr": None}, price=72000, stop=None, **ON_LAST_BAR, timestamp=minutes(17.7)),
         a_signal("EXIT", layer="Long_1", **GOLD, price=72100, timestamp=minutes(17.8)),
         a_signal("MARKET_DATA", price=53050, timestamp=minutes(17.9)),
         BACK,

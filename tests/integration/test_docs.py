@@ -911,6 +911,14 @@ def test_the_intake_guides_own_profile_takes_its_alert() -> None:
     assert (alert.warnings, alert.secret) == ((), "at-least-8-characters")
 
 
+def test_the_intake_guides_distances_ask_for_the_last_bar() -> None:
+    distances = json.loads(block(INTAKE, "the last bar's ATR").text)
+    profile = profile_named("own", {"own": {"like": "tradingview", "distances": distances}})
+    assert profile.asks_last_bar
+    named = profile.distance_of("COPPER")
+    assert (named.stop_atr, named.atr_max_age_seconds) == (2, 7200)
+
+
 def test_the_intake_guide_lists_every_key_of_a_profile_with_its_default_and_no_other() -> None:
     listed = {quoted(row[0])[0]: quoted(row[1]) or [row[1]] for row in table_after(INTAKE, "## A profile of one's own")}
     assert listed == {name: [_shown_default(info)] for name, info in Profile.model_fields.items()}

@@ -84,6 +84,19 @@ def test_every_line_of_it_says_something_that_can_be_read_alone(folder: Path) ->
         load_file_settings(folder / CONFIGURATION)
 
 
+@pytest.mark.parametrize("heading", ["intake", "rate_limits"])
+def test_its_examples_can_be_taken_over_as_they_stand(folder: Path, heading: str) -> None:
+    made(folder)
+    file = folder / CONFIGURATION
+    _, found, section = file.read_text(encoding="utf-8").partition(f"[{heading}]\n")
+    example = re.findall(r"^#   (.+)$", section.partition("\n\n")[0], re.MULTILINE)
+    assert found
+    file.write_text("\n".join([f"[{heading}]", *example]), encoding="utf-8")
+    loaded = load_file_settings(file)
+    assert getattr(loaded, heading) != getattr(FileSettings(), heading)
+    assert loaded.settings.bars.keep_atr is (heading == "intake")
+
+
 def test_the_secrets_are_strong_new_and_as_a_shell_and_a_service_manager_read_them(
     folder: Path, tmp_path: Path
 ) -> None:

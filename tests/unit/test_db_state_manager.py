@@ -331,6 +331,8 @@ def test_get_pyramiding_state(manager, dsn):
             "frozen_reason": None,
             "accepted_difference": None,
             "last_alert_seq": None,
+            "last_bar_atr": None,
+            "last_bar_time": None,
         },
         "COPPER": {
             "instrument": "COPPER",
@@ -339,6 +341,8 @@ def test_get_pyramiding_state(manager, dsn):
             "frozen_reason": "looked at by hand",
             "accepted_difference": None,
             "last_alert_seq": None,
+            "last_bar_atr": None,
+            "last_bar_time": None,
         },
     }
     assert manager.get_pyramiding_state() == expected

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from core.decide import Decision, decide, failed
 from core.events import (
     AlertSeen,
+    BarKept,
     DifferenceAccepted,
     EntriesFrozen,
     EntriesUnfrozen,
@@ -352,6 +353,8 @@ def test_the_rarer_inputs_and_events_survive_the_journal_too() -> None:
         AdoptPosition(request_id="r", instrument="COPPER", layer="Long_1", lots=2, price=Decimal("830.50")),
         WriteOff(position_id="p", price=Decimal("830.5"), lots=None),
         IgnoreFinding(instrument="COPPER", difference=Decimal("-2500.0")),
+        SaveRow(pyramiding=replace(row, last_bar_atr=Decimal("285.40"), last_bar_time=NOON)),
+        given(a_signal(stop=None, atr=None, stop_atr=Decimal("1.50"), atr_max_age_seconds=Decimal(900))),
         given(a_signal(seq=7, position_size=Decimal("-2.50"), market_position=MarketPosition.SHORT)),
     ]
     events: list[Event] = [
@@ -363,6 +366,7 @@ def test_the_rarer_inputs_and_events_survive_the_journal_too() -> None:
         DifferenceAccepted(instrument="COPPER", difference=Decimal("-2500.00000000")),
         DifferenceAccepted(instrument="COPPER", difference=None),
         AlertSeen(instrument="COPPER", seq=10**15 - 1),
+        BarKept(instrument="COPPER", atr=Decimal("3.50"), time=NOON),
         PortfolioMeasured(
             equity_high=Decimal("1.0000"),
             total_risk_amount=Decimal(0),

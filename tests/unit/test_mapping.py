@@ -61,6 +61,7 @@ TRADERSPOST = {
     "extras": {"atr": 350},
     "time": "2026-01-14T06:30:01Z",
 }
+LAST_BAR = {"stop_atr": 2, "atr": "last_bar", "atr_max_age_seconds": 7200}
 SHAPES = {"tradingview": TRADINGVIEW, "openalgo": OPENALGO, "traderspost": TRADERSPOST}
 
 
@@ -321,6 +322,54 @@ def test_an_entry_without_stop_or_atr_anywhere_is_refused_and_an_exit_is_not(nam
     assert kinds(read(TRADINGVIEW, **{name: None}, **LONG_TO, market_position="flat", position_size=0)) == ["EXIT ALL"]
 
 
+def test_an_atr_of_the_last_bar_is_asked_for_and_not_known_here() -> None:
+    profile = own(distances={"*": LAST_BAR})
+    (alert,) = read(TRADINGVIEW, profile, stop=None, atr=None)
+    signal = alert.signal
+    assert (signal.stop, signal.atr, signal.stop_atr, signal.atr_max_age_seconds) == (None, None, 2, 7200)
+    # What is kept says the same when it is read again, without the profile.
+    kept = json.dumps({**alert.payload, "original": None}).encode()
+    again = parse_alert(kept, instruments=INSTRUMENTS, naive_timezone=UTC)
+    assert again.signal == signal
+    # What the alert has counts.
+    (alert,) = read(TRADINGVIEW, profile, stop=None)
+    assert (alert.signal.stop, alert.signal.stop_atr) == (Decimal("51300.5"), UNSET)
+    assert alert.signal.atr_max_age_seconds is UNSET
+    (alert,) = read(TRADINGVIEW, profile, atr=None)
+    assert (alert.signal.stop, alert.signal.stop_atr, alert.signal.atr_max_age_seconds) == (51650, UNSET, 7200)
+    # An exit needs neither.
+    (alert,) = read(
+        TRADINGVIEW,
+        profile,
+        stop=None,
+        atr=None,
+        action="sell",
+        market_position="flat",
+        position_size=0,
+        prev_market_position="long",
+    )
+    assert (alert.signal.stop_atr, alert.signal.atr_max_age_seconds) == (UNSET, UNSET)
+
+
+def test_a_stop_in_points_goes_with_the_last_bars_atr() -> None:
+    distance = {"stop_points": 400, "atr": "last_bar", "atr_max_age_seconds": 60}
+    (alert,) = read(TRADINGVIEW, own(distances={"*": distance}), stop=None, atr=None)
+    assert (alert.signal.stop, alert.signal.atr, alert.signal.stop_atr) == (Decimal("51600.5"), None, UNSET)
+
+
+@pytest.mark.parametrize(
+    "changes, asks",
+    [
+        ({}, False),
+        ({"distances": {"*": {"stop_atr": 2, "atr_points": 3}}}, False),
+        ({"distances": {"GOLD_MINI": LAST_BAR}}, True),
+        ({"constants": {"atr_max_age_seconds": 60, "stop_atr": 2}}, True),
+    ],
+)
+def test_a_profile_tells_whether_bars_are_to_be_kept(changes: dict[str, Any], asks: bool) -> None:
+    assert own(**changes).asks_last_bar is asks
+
+
 def test_a_stop_below_zero_says_where_it_comes_from() -> None:
     error = refused(TRADINGVIEW, own(distances={"*": {"stop_points": 60000}}), stop=None)
     assert "`stop` must be above 0" in str(error)
@@ -422,7 +471,9 @@ _VALUES = some.one_of(
     changes=some.dictionaries(
         some.sampled_from(sorted({field for shape in SHAPES.values() for field in shape})), _VALUES
     ),
-    distance=some.sampled_from([{}, {"*": {"stop_percent": 1, "atr_percent": 1}}, {"*": {"stop_atr": 3}}]),
+    distance=some.sampled_from(
+        [{}, {"*": {"stop_percent": 1, "atr_percent": 1}}, {"*": {"stop_atr": 3}}, {"*": LAST_BAR}]
+    ),
     times=some.sampled_from(["iso", "epoch_seconds", "epoch_milliseconds"]),
 )
 def test_whatever_comes_becomes_the_same_signals_each_time_or_a_refusal(
@@ -459,6 +510,10 @@ def test_whatever_comes_becomes_the_same_signals_each_time_or_a_refusal(
         ({"symbols": {"a": "gold mini"}}, "`symbols.a`"),
         ({"distances": {"*": {"stop_points": 1, "stop_atr": 2}}}, "stop_points and stop_atr are both given"),
         ({"distances": {"*": {"atr_points": -1}}}, "greater than 0"),
+        ({"distances": {"*": {**LAST_BAR, "atr_points": 1}}}, "atr_points and atr are both given"),
+        ({"distances": {"*": {"atr": "last_bar"}}}, "`atr`: `last_bar` and atr_max_age_seconds go together"),
+        ({"distances": {"*": {"atr_max_age_seconds": 60}}}, "`atr`: `last_bar` and atr_max_age_seconds go together"),
+        ({"distances": {"*": {"atr": "first_bar", "atr_max_age_seconds": 60}}}, "'last_bar'"),
         ({"fields": {"reason": "secret"}}, "`secret` is the secret"),
         ({"secret": "a.b"}, "`secret`"),
         ({"like": "nobody"}, "there is no profile 'nobody'; there are mine, openalgo, traderspost, tradingview"),

@@ -88,7 +88,8 @@ WHERE
         AND outcome ->> 'status' IN ('executed', 'rejected')
         AND NOT jsonb_path_exists(
             events,
-            '$[*] ? (@.event != "position_marked" && @.event != "portfolio_measured" && @.event != "alert_seen")'
+            '$[*] ? (@.event != "position_marked" && @.event != "portfolio_measured" && @.event != "alert_seen"
+                && @.event != "bar_kept")'
         )
     )
 ORDER BY seq;

@@ -35,7 +35,9 @@ WHERE id = 1;
 
 -- name: load_pyramiding
 -- Every instrument's pyramiding row.
-SELECT instrument, last_pyramid_price, base_position_id, frozen_reason, accepted_difference, last_alert_seq
+SELECT
+    instrument, last_pyramid_price, base_position_id, frozen_reason, accepted_difference, last_alert_seq, last_bar_atr,
+    last_bar_time
 FROM pyramiding_state
 ORDER BY instrument;
 

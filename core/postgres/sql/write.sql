@@ -213,10 +213,12 @@ state_changed AS (
 
 pyramids AS (
     INSERT INTO pyramiding_state (
-        instrument, last_pyramid_price, base_position_id, frozen_reason, accepted_difference, last_alert_seq
+        instrument, last_pyramid_price, base_position_id, frozen_reason, accepted_difference, last_alert_seq,
+        last_bar_atr, last_bar_time
     )
     SELECT
-        y.instrument, y.last_pyramid_price, y.base_position_id, y.frozen_reason, y.accepted_difference, y.last_alert_seq
+        y.instrument, y.last_pyramid_price, y.base_position_id, y.frozen_reason, y.accepted_difference, y.last_alert_seq,
+        y.last_bar_atr, y.last_bar_time
     FROM kept, jsonb_populate_recordset(NULL::PYRAMIDING_STATE, kept.doc -> 'pyramiding') AS y
     ON CONFLICT (instrument) DO UPDATE
         SET
@@ -225,6 +227,8 @@ pyramids AS (
             frozen_reason = excluded.frozen_reason,
             accepted_difference = excluded.accepted_difference,
             last_alert_seq = excluded.last_alert_seq,
+            last_bar_atr = excluded.last_bar_atr,
+            last_bar_time = excluded.last_bar_time,
             updated_at = now()
     RETURNING instrument
 ),

@@ -81,11 +81,17 @@ PositionId = Annotated[str, Field(max_length=POSITION_ID_LENGTH, pattern=r"\S")]
 
 # --- alerts
 
-_TIMED: dict[str, Any] = {
-    "anyOf": [
-        {"required": [name], "properties": {name: {"type": "string", "pattern": r"\S"}}}
-        for name in ("timestamp", "bar_time")
-    ]
+
+def _one_of(kind: str | list[str], *names: str) -> dict[str, Any]:
+    """One of these fields is there, and not blank."""
+    told = {"type": kind, "pattern": r"\S"}
+    return {"anyOf": [{"required": [name], "properties": {name: told}} for name in names]}
+
+
+_TIMED = _one_of("string", "timestamp", "bar_time")
+_NUMBER = ["number", "string"]
+_MEASURED: dict[str, Any] = {
+    "allOf": [_TIMED, _one_of(_NUMBER, "stop", "stop_atr"), _one_of(_NUMBER, "atr", "atr_max_age_seconds")]
 }
 
 
@@ -115,11 +121,20 @@ class _Alert(BaseModel):
     alert_id: Annotated[str, Field(max_length=MAX_ID, pattern=_NO_NUL)] | float | None = Field(
         default=None, description="Part of what the alert is: another one is another alert."
     )
+    stop_atr: Price | Blank | None = Field(
+        default=None, description="In place of an entry's stop: so many ATR from its price."
+    )
+    atr_max_age_seconds: Price | Blank | None = Field(
+        default=None,
+        description="In place of an entry's ATR: that of the instrument's last bar, if it is no older at the entry's bar.",
+    )
 
 
 class _Entry(_Alert):
-    stop: Price
-    atr: Price
+    model_config = ConfigDict(extra="allow", json_schema_extra=_MEASURED)
+
+    stop: Price | Blank | None = None
+    atr: Price | Blank | None = None
     er: Ratio
 
 

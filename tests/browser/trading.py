@@ -33,8 +33,9 @@ def alert(kind: str, instrument: str, price: float, bar: datetime, **fields: Any
 class Day:
     """Walks prices in bars of five minutes, and trades them: entries, pyramids, stops, exits, refusals."""
 
-    def __init__(self, served: Served, seed: int = 7, bars: int = 190) -> None:
+    def __init__(self, served: Served, seed: int = 7, bars: int = 190, path: str = "/webhook") -> None:
         self._served = served
+        self._path = path
         self._seed = seed
         self._prices = dict(INSTRUMENTS)
         self._begin = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5 * bars)
@@ -66,7 +67,7 @@ class Day:
             self._told(alert("EXIT", instrument, price, bar, position="ALL", reason="SuperTrend"))
 
     def _told(self, body: dict[str, Any]) -> None:
-        status, answer = self._served.post(body)
+        status, answer = self._served.post(body, self._path)
         assert status == 200, answer
 
 

@@ -198,10 +198,19 @@ listen();
 const filter = document.getElementById("filter");
 const body = document.querySelector("[data-rows=positions]");
 
+let filtering = false;
+
+// A thousand rows that are shown again at once keep the page busy for up to a second: so many a frame, then the others.
 function filtered() {
+  let shown = 0;
   for (const row of body.rows) {
     const hidden = filter.value !== "" && row.dataset.of !== filter.value;
-    if (row.hidden !== hidden) row.hidden = hidden;
+    if (row.hidden === hidden) continue;
+    if (!hidden && ++shown > ROWS_A_FRAME) {
+      if (!filtering) { filtering = true; frame(() => { filtering = false; filtered(); }); }
+      return;
+    }
+    row.hidden = hidden;
   }
 }
 

@@ -1,5 +1,6 @@
 """Secrets stay where they were given: good and bad requests, faults; then everything that was written is searched."""
 
+import hmac
 import json
 import os
 import shutil
@@ -8,9 +9,11 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,12 +35,14 @@ from tests.waiting import eventually
 
 TOKEN = "the-operators-token-3c1f0d"
 WEBHOOK = "the-webhooks-secret-91ab7e"
+PREVIOUS = "the-webhooks-secret-before-44cd"
 DATABASE = "the-databases-password-5d20c4"
 WRONG_DATABASE = "another-password-that-is-wrong-77"
 REDIS = "the-password-of-redis-e8b6"
 SECRETS = {
     "operator's token": TOKEN,
     "webhook's secret": WEBHOOK,
+    "webhook's secret before this one": PREVIOUS,
     "database's password": DATABASE,
     "wrong database's password": WRONG_DATABASE,
     "password of Redis": REDIS,
@@ -46,10 +51,11 @@ SECRETS = {
 
 
 class Seen:
-    """Whatever came to light, by where it did."""
+    """Whatever came to light, by where it did; `secrets` are those that must not."""
 
     def __init__(self) -> None:
         self._texts: list[tuple[str, str]] = []
+        self.secrets = dict(SECRETS)
 
     def add(self, where: str, text: str | bytes) -> None:
         """Something was written there."""
@@ -72,7 +78,10 @@ class Seen:
     def leaks(self) -> list[str]:
         """Which secret came to light where."""
         return [
-            f"{name} in {where}" for where, text in self._texts for name, secret in SECRETS.items() if secret in text
+            f"{name} in {where}"
+            for where, text in self._texts
+            for name, secret in self.secrets.items()
+            if secret in text
         ]
 
 
@@ -113,7 +122,16 @@ def served(folder: Path, port: int, openalgo: str, redis_port: int, password: st
         "openalgo": {"url": openalgo, "read_seconds": 1},
         "markets": {"BANK_NIFTY": {"symbol": SYMBOL, "exchange": "NFO"}},
     }
-    (folder / "config.json").write_text(json.dumps({"webhook_secret": WEBHOOK, "brokers": brokers}))
+    (folder / "webhook.secret").write_text(WEBHOOK)
+    (folder / "webhook.secret").chmod(0o600)
+    intake = {
+        "webhook_secret_file": str(folder / "webhook.secret"),
+        "webhook_secret_previous": PREVIOUS,
+        "webhook_secret_previous_until": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+        "webhook_secret_in": ["body", "path", "signature"],
+        "intake": {"profile": "openalgo"},
+    }
+    (folder / "config.json").write_text(json.dumps({**intake, "brokers": brokers}))
     environment = {
         "PM_DB_PASSWORD": password,
         "PORTFOLIO_OPERATOR_TOKEN": TOKEN,
@@ -126,10 +144,16 @@ def served(folder: Path, port: int, openalgo: str, redis_port: int, password: st
 
 
 def ask(
-    live: LiveProcess, seen: Seen, method: str, path: str, body: bytes | None = None, token: str | None = None
+    live: LiveProcess,
+    seen: Seen,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    token: str | None = None,
+    headers: dict[str, str] | None = None,
 ) -> int:
     """One request; all that came back, head and body, is seen."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    headers = {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
     request = urllib.request.Request(live.url + path, data=body, method=method, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
@@ -137,7 +161,8 @@ def ask(
     except urllib.error.HTTPError as error:
         with error:
             status, answered = error.code, [str(error.headers).encode(), error.read()]
-    seen.add(f"answer {status} to {method} {path}", b"\n".join(answered))
+    # Not the address itself, which a sender may have put its secret into.
+    seen.add(f"answer {status} to {method} {path.split('/')[1].partition('?')[0]}", b"\n".join(answered))
     return status
 
 
@@ -183,6 +208,76 @@ def talk(live: LiveProcess, seen: Seen) -> None:
     assert ask(live, seen, "POST", "/resume", b'{"request_id": "2"}', TOKEN) == 200
 
 
+def send_in_every_form(live: LiveProcess, seen: Seen) -> None:
+    """The secret in each place that it may be in, and in each but a little wrong."""
+    plain = json.dumps(an_alert("MARKET_DATA", "", ago=-0.5)).encode()
+    assert ask(live, seen, "POST", f"/webhook/main/{WEBHOOK}", plain) == 200
+    assert ask(live, seen, "POST", f"/webhook/main/{PREVIOUS}", plain) == 200
+    for address in (f"/webhook/main/{WEBHOOK}x", f"/webhook/nobody/{WEBHOOK}", f"/webhook/main/{WEBHOOK}/more"):
+        assert ask(live, seen, "POST", address, plain) in (401, 404)
+    assert ask(live, seen, "POST", f"/webhook/main/{WEBHOOK}", b"{") == 400
+    assert ask(live, seen, "GET", f"/webhook/main/{WEBHOOK}") == 405
+    assert ask(live, seen, "POST", "/webhook", alert(secret=PREVIOUS, price=-1)) == 400
+    assert ask(live, seen, "POST", "/webhook", alert(secret=PREVIOUS[:-1])) == 401
+    now = str(int(time.time()))
+    signature = hmac.new(WEBHOOK.encode(), f"{now}.".encode() + plain, "sha256").hexdigest()
+    seen.secrets["signature"] = signature
+    signed = {"X-Timestamp": now, "X-Signature": f"sha256={signature}"}
+    assert ask(live, seen, "POST", "/webhook/main", plain, headers=signed) == 200
+    assert ask(live, seen, "POST", "/webhook/main", plain + b" ", headers=signed) == 401
+    assert ask(live, seen, "POST", "/webhook/main", plain, headers={**signed, "X-Timestamp": "1"}) == 401
+    by_key = {"apikey": WEBHOOK, "symbol": "BANK_NIFTY", "action": "SELL", "quantity": "1", "position_size": "0"}
+    timed = {"price": "58400", "timestamp": datetime.now(UTC).isoformat()}
+    assert ask(live, seen, "POST", "/webhook", json.dumps({**by_key, **timed}).encode()) == 200
+    for wrong in ({"apikey": WEBHOOK[:-1]}, {"apikey": [WEBHOOK]}, {"symbol": WEBHOOK}, {"price": WEBHOOK}):
+        assert ask(live, seen, "POST", "/webhook", json.dumps({**by_key, **timed, **wrong}).encode()) in (400, 401)
+
+
+def operate(live: LiveProcess, seen: Seen, folder: Path) -> None:
+    """Somebody with a token of his own: added, at work, mistaken, given another one, removed."""
+    tokens = []
+    for number in range(2):
+        added = operators(folder, "add", "alice", "--role", "trader")
+        seen.add("stderr of operators add", added.stderr)
+        tokens.append(added.stdout.decode().strip())
+        seen.secrets[f"alice's token {number}"] = tokens[-1]
+        # What only she knows of it: the rest is her name.
+        seen.secrets[f"alice's token {number}, without her name"] = tokens[-1].partition(".")[2]
+    old, token = tokens
+    assert old != token
+    assert len(token.partition(".")[2]) > 30
+    assert ask(live, seen, "POST", "/halt", b'{"reason": "alice", "request_id": "3"}', token) == 200
+    assert ask(live, seen, "POST", "/resume", b'{"request_id": "4"}', token) == 200
+    assert ask(live, seen, "POST", "/capital", b'{"amount": "1"}', token) == 403
+    for mistaken in (old, token[:-1], f"{token}x", f"bob.{token}", token.upper()):
+        assert ask(live, seen, "POST", "/halt", b"{}", mistaken) == 401
+        login = urllib.parse.urlencode({"token": mistaken}).encode()
+        assert ask(live, seen, "POST", "/login", login, headers=_FORM) == 401
+    assert ask(live, seen, "POST", "/login", urllib.parse.urlencode({"token": token}).encode(), headers=_FORM) == 200
+    for path in ("/", "/status", "/session", "/journal", "/dashboard/journal", "/nowhere"):
+        ask(live, seen, "GET", f"{path}?token={token}")
+        ask(live, seen, "GET", path, token=token)
+    ask(live, seen, "POST", "/halt", json.dumps({"reason": 1, "token": token}).encode(), token)
+    seen.add("operators list", operators(folder, "list").stdout)
+    seen.add("operators remove", operators(folder, "remove", "alice").stdout)
+    assert ask(live, seen, "POST", "/halt", b"{}", token) == 401
+
+
+_FORM = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
+
+
+def operators(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [
+            *(sys.executable, str(ROOT / "portfolio_manager.py"), "operators"),
+            *(*arguments, "--data-dir", str(folder / "data")),
+        ],
+        capture_output=True,
+        check=True,
+        cwd=folder,
+    )
+
+
 def tables(dsn: str, seen: Seen) -> None:
     """Every row of every table, as text."""
     query = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
@@ -210,6 +305,8 @@ def test_no_secret_comes_to_light(server: Installed, redis: RedisServer, folder:
             assert ask(live, seen, "POST", "/webhook", alert()) == 200
             assert eventually(lambda: rows(dsn, "SELECT count(*) FROM orders WHERE state = 'rejected'") != [(0,)])
             talk(live, seen)
+            send_in_every_form(live, seen)
+            operate(live, seen, folder)
             ask(live, seen, "POST", "/reconcile", b"{}", TOKEN)
             processes(live, seen)
             proxy.refuse(True)
@@ -247,10 +344,15 @@ def talk_to_one_without_a_database(live: LiveProcess, seen: Seen) -> None:
 def commands(folder: Path, seen: Seen) -> None:
     """Commands of a terminal, with the right password and with a wrong one."""
     config = ["--db-config", str(folder / "database_config.json"), "--data-dir", str(folder / "data")]
+    (folder / "alert.json").write_bytes(alert(ago=1, price=58413))
     for password in (DATABASE, WRONG_DATABASE):
-        for command in ("status", "signals", "orders", "journal", "positions", "dsn", "migrate"):
+        for command in ("status", "signals", "orders", "journal", "positions", "dsn", "migrate", "verify", "send"):
+            own = [str(folder / "alert.json"), "--dry-run", "--config", str(folder / "config.json")]
             done = subprocess.run(
-                [sys.executable, str(ROOT / "portfolio_manager.py"), command, *config],
+                [
+                    *(sys.executable, str(ROOT / "portfolio_manager.py"), command),
+                    *(*config, *(own if command == "send" else [])),
+                ],
                 env={**os.environ, "PM_DB_PASSWORD": password},
                 capture_output=True,
                 cwd=folder,

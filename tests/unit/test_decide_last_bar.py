@@ -10,7 +10,9 @@ from hypothesis import strategies as some
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from core.decide import decide
 from core.events import BarKept, PositionOpened
+from core.inputs import ApproveProposal
 from core.models import Side, Signal, Status
 from core.portfolio import Portfolio
 from tests.builders import a_portfolio, a_signal, after, given, minutes, mirrored, settings_with, told
@@ -175,3 +177,16 @@ def test_a_signal_refuses_what_no_bar_can_give() -> None:
         with pytest.raises(ValueError, match="must be above 0"):
             a_signal(**fields)
     assert a_signal().stop_atr is UNSET
+
+
+def test_a_proposal_is_carried_out_on_the_bar_that_is_the_last_when_it_is_approved() -> None:
+    portfolio = after(keeping(approval={"mode": "approve"}), bar())
+    waiting = told(portfolio, entry())
+    assert (waiting.outcome.status, waiting.outcome.sizing["stop"]) == (Status.PROPOSED, 51650)
+    (proposal,) = waiting.portfolio.pending_proposals()
+    assert (proposal.signal.stop, proposal.signal.atr) == (None, None)
+    later = after(waiting.portfolio, bar(8, atr=300, price=52100))
+    approved = decide(later, ApproveProposal(proposal_id=proposal.proposal_id, price=Decimal(52100)), minutes(9))
+    assert approved.outcome.status is Status.EXECUTED
+    (position,) = approved.portfolio.positions.values()
+    assert (position.atr, position.initial_stop) == (300, 51800)

@@ -297,7 +297,7 @@ def test_what_was_replaced_can_be_put_back(source, folder):
 
 
 AS_004 = (
-    "DROP TABLE leadership_history, leader_lease, signal_totals, notification_cursors",
+    "DROP TABLE leadership_history, leader_lease, signal_totals, notification_cursors, proposals",
     "ALTER TABLE instance_metadata DROP COLUMN stopped_at",
     "ALTER TABLE pyramiding_state DROP COLUMN last_bar_atr, DROP COLUMN last_bar_time",
     "UPDATE alembic_version SET version_num = '004'",

@@ -25,7 +25,7 @@ from live.rate_limits import RateLimits
 from live.secrets import holds_a_part
 from live.short_cut import ARRIVED, Posted
 from live.traces import tell_answer
-from live.webhook_secrets import SIGNATURE, SIGNED_AT, SenderRefused
+from live.webhook_secrets import SIGNATURE, SIGNED_AT, SenderRefused, WebhookSecrets
 
 log = structlog.get_logger("live.webhook")
 
@@ -192,8 +192,10 @@ class Webhook:
         try:
             may_send = secrets is None or secrets.accepts_before_the_body(headers, token, body)
             alerts = served.read(body)
-            if secrets is not None and not may_send:
-                secrets.require_in_body(alerts[0].secret, alerts[0].secret_field)
+            if secrets is not None:
+                if not may_send:
+                    secrets.require_in_body(alerts[0].secret, alerts[0].secret_field)
+                alerts = _without_secrets(served, secrets, body, alerts, in_body=not may_send)
         except SenderRefused as refused:
             raise HttpRefused(401, "unauthorized", str(refused), field=refused.field) from None
         self._portfolios.named(*named, alerts[0].portfolio)
@@ -202,6 +204,18 @@ class Webhook:
     def _require_address(self, remote: str | None) -> None:
         if self._allowed and not is_in(address_of(remote or ""), self._allowed):
             raise HttpRefused(403, "forbidden_address", "alerts are not taken from this address")
+
+
+def _without_secrets(
+    served: Served, secrets: WebhookSecrets, body: bytes, alerts: tuple[Alert, ...], *, in_body: bool
+) -> tuple[Alert, ...]:
+    """The same alerts, read without a secret that stands where it does not belong, in a comment, say."""
+    struck = secrets.struck_from(body, in_body=in_body)
+    if struck is not body:
+        # What cannot be read without it (a secret of digits, in a number) is taken as it came: an exit must not fail for this.
+        with suppress(BodyRefused):
+            return served.read(struck)
+    return alerts
 
 
 def _addressed(path: str) -> tuple[str, str | None] | None:

@@ -2,11 +2,13 @@
 
 import hashlib
 import hmac
+import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 
 from core.errors import ConfigurationError, Refused
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 LEAST_CHARACTERS = 8
 # As WSGI has them, without HTTP_.
 SIGNATURE, SIGNED_AT = "X_SIGNATURE", "X_TIMESTAMP"
+_STRUCK = b"***"
 _SCHEME = "sha256="
 _SECONDS = re.compile(r"\d{1,12}", re.ASCII)
 # What needs no escape in an address.
@@ -88,6 +91,16 @@ class WebhookSecrets:
         if not self._is_one(secret or ""):
             raise SenderRefused(f"`{name}` {'is required' if secret is None else 'is wrong'}", name)
 
+    def struck_from(self, body: bytes, *, in_body: bool) -> bytes:
+        """The body without the secret wherever else it stands: what is kept of an alert would hold it. `in_body`: that is where
+        it was looked for. The same body where it stands nowhere else."""
+        written = _as_written(self.known)
+        if sum(map(body.count, written)) <= in_body:
+            return body
+        for secret in written:
+            body = body.replace(secret, _STRUCK)
+        return body
+
     def _require_signature(self, given: str, signed_at: str, body: bytes) -> None:
         if not _SECONDS.fullmatch(signed_at):
             raise SenderRefused("`X-Timestamp` must be seconds since 1970, and is signed with the body", "X-Timestamp")
@@ -135,6 +148,13 @@ class Credential:
         signed_at = str(int(self.clock().timestamp()))
         signature = signature_of(self.secret, signed_at.encode() + b"." + body)
         return {"X-Timestamp": signed_at, "X-Signature": signature}
+
+
+@lru_cache(maxsize=64)
+def _as_written(secrets: tuple[str, ...]) -> tuple[bytes, ...]:
+    """How these may stand in a body, plain and as JSON escapes them; the longest first, for one may hold another."""
+    forms = {form for secret in secrets for form in (secret.encode(), json.dumps(secret)[1:-1].encode())}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 _PREFERRED: "tuple[SecretPlace, ...]" = ("body", "signature", "path")

@@ -240,6 +240,28 @@ def test_what_a_broken_body_says_elsewhere_is_shown(engine: FakeEngine) -> None:
     assert "half past six" in error_of(send(client, body_of(secret=SECRET, timestamp="half past six")))["message"]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"comment": f"my {SECRET}!"}, {"note": {"deep": [SECRET]}}, {SECRET: 1}, {"reason": SECRET, "comment": SECRET}],
+)
+def test_a_secret_in_a_field_that_is_kept_is_struck_out_and_the_alert_taken(
+    engine: FakeEngine, changes: dict[str, Any]
+) -> None:
+    client = an_app(engine, webhook_secret=SECRET).test_client()
+    with capture_logs() as logs:
+        response = send(client, body_of(secret=SECRET, **changes))
+    assert response.status_code == 200
+    ((signal, payload),) = engine.signals
+    assert SECRET not in f"{signal} {payload} {response.get_data(as_text=True)} {logs}"
+    assert "***" in str(payload)
+
+
+def test_a_secret_of_digits_that_a_number_holds_keeps_no_alert_from_being_taken(engine: FakeEngine) -> None:
+    client = an_app(engine, webhook_secret="52000000").test_client()
+    assert send(client, body_of(secret="52000000", volume=1520000007)).status_code == 200
+    assert engine.signals[0][1]["volume"] == 1520000007
+
+
 def test_without_a_configured_secret_one_in_the_body_is_dropped(client: FlaskClient, engine: FakeEngine) -> None:
     assert send(client, body_of(secret=SECRET)).status_code == 200
     assert "secret" not in engine.signals[0][1]

@@ -4,13 +4,13 @@ from datetime import datetime, time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from core.contracts import Settled
 from core.errors import ConfigurationError
-from core.trading_calendar import Clock
+from core.trading_calendar import Clock, TimeZoneName
 
 ChannelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 _LONGEST_SECRET = 4000
@@ -68,16 +68,7 @@ class QuietHours(Settled):
 
     begins: Clock
     ends: Clock
-    timezone: str = "Asia/Kolkata"
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_timezone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"{name!r} is no IANA time zone such as Asia/Kolkata") from error
-        return name
+    timezone: TimeZoneName = "Asia/Kolkata"
 
     @model_validator(mode="after")
     def _some_time(self) -> Self:

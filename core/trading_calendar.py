@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, assert_never
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from core.contracts import Settled
 from core.errors import Refused
@@ -47,8 +47,22 @@ def _clock(given: Any) -> Any:
     return given
 
 
+def time_zone(name: str) -> ZoneInfo:
+    """The IANA time zone of that name; ValueError where there is none."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no IANA time zone such as Asia/Kolkata") from error
+
+
+def _of_a_time_zone(name: str) -> str:
+    time_zone(name)
+    return name
+
+
 Day = Annotated[date, BeforeValidator(_iso_day)]
 Clock = Annotated[time, BeforeValidator(_clock)]
+TimeZoneName = Annotated[str, AfterValidator(_of_a_time_zone)]
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -101,7 +115,7 @@ class ExchangeTable(Settled):
     """The calendar of the exchanges that share it, from `first_day` to `last_day`, both covered."""
 
     exchanges: Annotated[tuple[str, ...], Field(min_length=1)]
-    timezone: str
+    timezone: TimeZoneName
     first_day: Day
     last_day: Day
     weekdays: frozenset[Annotated[int, Field(ge=1, le=7)]] = frozenset({1, 2, 3, 4, 5})
@@ -109,15 +123,6 @@ class ExchangeTable(Settled):
     halves_at: Clock | None = None
     days: dict[Day, ExceptionalDay] = Field(default_factory=dict)
     sources: tuple[str, ...] = ()
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_timezone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"{name!r} is no IANA time zone such as Asia/Kolkata") from error
-        return name
 
     @model_validator(mode="after")
     def _hours_cover_the_table(self) -> Self:

@@ -144,19 +144,15 @@ def _replayed(
 
 
 def _read(config: Path | None, given: dict[str, Any]) -> tuple["Inputs", Any, Decimal]:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
+    from core.trading_calendar import time_zone
     from live.replay.files import Files, holds_alerts, read_files
     from live.replay.settings import Overrides, replay_settings
 
     configured = file_settings(config)
-    name = given["timezone"] or configured.naive_timezone
     try:
-        zone = ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise click.BadParameter(
-            f"{name!r} is no IANA time zone such as Asia/Kolkata", param_hint="--timezone"
-        ) from error
+        zone = time_zone(given["timezone"] or configured.naive_timezone)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--timezone") from error
     paths = [_named(text, given["instrument"], "FILE") for text in given["files"]]
     all_alerts = all(holds_alerts(path) for _, path in paths)
     sizing = given["sizing"] or ("rules" if all_alerts else "as-listed")

@@ -1,47 +1,34 @@
 """A dead man's heartbeat: a URL that is called while a portfolio is led here and its database is there. Whoever has the URL
 tells somebody when it is called no longer, whatever the reason."""
 
-import threading
 from collections.abc import Callable
 
 import structlog
 
 from live.engine import LiveTradingEngine
+from live.notify.rounds import Rounds
 
 CALL_SECONDS = 10.0
-_JOIN_SECONDS = 1.0
+_UNWELL_SECONDS = 1.0  # that all is well again is said as soon as it is so
 log = structlog.get_logger(__name__)
 
 
-class Pinger:
+class Pinger(Rounds):
     """One portfolio's, by a thread of its own."""
 
     def __init__(self, url: str, every_seconds: float, engine_now: Callable[[], LiveTradingEngine]) -> None:
+        super().__init__("notify-heartbeat", self._call_if_well)
         self._url = url
         self._every = every_seconds
         self._engine_now = engine_now
         self._failing = False
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="notify-heartbeat", daemon=True)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; a call that is under way is not waited for."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(_JOIN_SECONDS)
-
-    def _run(self) -> None:
-        waits = 0.0
-        while not self._stopping.wait(waits):
-            engine = self._engine_now()
-            well = engine.serving and engine.database_answers
-            waits = self._every if well else 1.0  # said as soon as it is so
-            if well:
-                self._said(called(self._url))
+    def _call_if_well(self) -> float:
+        engine = self._engine_now()
+        if not (engine.serving and engine.database_answers):
+            return _UNWELL_SECONDS
+        self._said(called(self._url))
+        return self._every
 
     def _said(self, reason: str | None) -> None:
         if reason is not None and not self._failing:

@@ -12,6 +12,7 @@ from live.engine import LiveTradingEngine
 from live.notify.courier import LOOK_SECONDS, Courier
 from live.notify.notices import Notice
 from live.notify.pinger import Pinger
+from live.notify.rounds import Rounds
 from live.notify.sender import AppriseSender, Sender
 from live.notify.watch import Watch
 
@@ -42,7 +43,7 @@ class Notifications:
         who = f"{socket.gethostname()}:{port}, pid {os.getpid()}"
         addresses: dict[str, str] = {}
         self._couriers: list[Courier] = []
-        self._beside: list[Watch | Pinger] = []
+        self._beside: list[Rounds] = []
         for portfolio, its in settings.items():
             engine_now = engine_of(portfolio)
             couriers = [

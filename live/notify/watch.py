@@ -2,18 +2,16 @@
 by each process, and told as well as can be."""
 
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from core.notifications import Level
 from live.engine import LiveTradingEngine
 from live.notify.courier import Courier
 from live.notify.notices import Notice
+from live.notify.rounds import Rounds
 
 EVERY_SECONDS = 1.0
 # What lasts less is not worth a message: a failover is over by then.
@@ -23,8 +21,6 @@ NO_LEADER_SECONDS = 30.0
 SPOOL_FILLS_FROM = 1_000
 SPOOL_IS_FULL_FROM = 50_000
 LEAST_FREE_BYTES = 1024**3
-_JOIN_SECONDS = 2.0
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +33,7 @@ class Trouble:
     after: float = LASTS_SECONDS
 
 
-class Watch:
+class Watch(Rounds):
     """One portfolio's, by a thread of its own."""
 
     def __init__(
@@ -49,6 +45,7 @@ class Watch:
         every: float = EVERY_SECONDS,
         lasts: float | None = None,
     ) -> None:
+        super().__init__("notify-watch", self._look_for_troubles, first_after=every)
         self._engine_now = engine_now
         self._couriers = couriers
         self._data_dir = data_dir
@@ -56,27 +53,13 @@ class Watch:
         self._lasts = lasts
         self._since: dict[str, float] = {}
         self._told: set[str] = set()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="notify-watch", daemon=True)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+    def _look_for_troubles(self) -> float:
+        self._compare({trouble.what: trouble for trouble in troubles_of(self._engine_now(), self._data_dir)})
+        return self._every
 
-    def stop(self) -> None:
-        """End."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(_JOIN_SECONDS)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(self._every):
-            try:
-                self._look({trouble.what: trouble for trouble in troubles_of(self._engine_now(), self._data_dir)})
-            except Exception:
-                log.exception("what is to be watched could not be looked at")
-
-    def _look(self, found: dict[str, Trouble]) -> None:
+    def _compare(self, found: dict[str, Trouble]) -> None:
+        """Beside what was found before: tell what has lasted, and what is over."""
         now = time.monotonic()
         for what in self._since.keys() - found.keys():
             del self._since[what]

@@ -20,6 +20,7 @@ from live.notify.cursor import Cursor
 from live.notify.message import AGAIN, Message
 from live.notify.notices import Notice
 from live.notify.pinger import Pinger
+from live.notify.rounds import Rounds
 from live.notify.sender import AppriseSender
 from live.notify.service import Notifications
 from live.notify.standing import Standing
@@ -403,6 +404,34 @@ def test_the_heartbeat_is_called_while_all_is_well_only(receiver: Receiver) -> N
     assert len(receiver.calls) == so_far
     assert set(receiver.calls) == {"/ping/main"}
     pinger.stop()
+
+
+@pytest.mark.parametrize("beside", ["heartbeat", "watch"])
+def test_what_looks_every_so_often_goes_on_though_a_look_has_failed(
+    beside: str, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.notify.rounds.AGAIN_SECONDS", 0.02)
+    asked = 0
+
+    def engine_now() -> FakeEngine:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise RuntimeError("there is none just now")
+        engine = FakeEngine()
+        engine.database_away = True
+        return engine
+
+    told = Told()
+    looks: Rounds = (
+        Pinger(f"http://{receiver.address}/ping/main", 0.02, engine_now)  # type: ignore[arg-type]
+        if beside == "heartbeat"
+        else Watch(engine_now, [told], tmp_path, every=0.02, lasts=0.0)  # type: ignore[arg-type, list-item]
+    )
+    looks.start()
+    assert eventually(lambda: receiver.calls or [notice for notice in told.notices if "away" in notice.title])
+    looks.stop()
+    assert asked >= 3
 
 
 def test_two_portfolios_cannot_share_a_heartbeat_that_would_hide_one(tmp_path: Path) -> None:

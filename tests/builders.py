@@ -25,6 +25,7 @@ from core.inputs import (
     StartTerm,
 )
 from core.models import PortfolioState, Position, Side, Signal, SignalType, layer_side, status_of
+from core.orders import Order, OrderPurpose
 from core.portfolio import Portfolio
 from core.settings import Settings
 
@@ -81,6 +82,24 @@ def after(portfolio: Portfolio, *signals: Signal) -> Portfolio:
     for signal in signals:
         portfolio = told(portfolio, signal).portfolio
     return portfolio
+
+
+def an_order(**changes: Any) -> Order:
+    """An exit of what a_position() holds, recorded and not yet sent."""
+    order = Order(
+        client_order_id="pm4-0123456789ab-x1",
+        journal_seq=4,
+        position_id="GOLD_MINI-Long_1-abc",
+        instrument="GOLD_MINI",
+        layer="Long_1",
+        side=Side.LONG,
+        purpose=OrderPurpose.EXIT,
+        lots=2,
+        lot_size=Decimal(100),
+        point_value=Decimal(10),
+        reference_price=Decimal(72000),
+    )
+    return replace(order, **changes)
 
 
 def minutes(count: float) -> datetime:

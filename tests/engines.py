@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
+import live.writer
 from core.config import default_settings
 from core.db_state_manager import DatabaseStateManager
 from core.listed_contracts import contracts_from
@@ -45,6 +48,18 @@ def an_engine(
             yield engine
         finally:
             engine.stop()
+
+
+def spoil_decisions_of(monkeypatch: pytest.MonkeyPatch, instrument: str) -> None:
+    """From now on no signal of the instrument can be decided: a mistake of ours."""
+    real = live.writer.decide
+
+    def deciding(portfolio: Portfolio, given: Any, now: datetime) -> Any:
+        if getattr(getattr(given, "signal", None), "instrument", "") == instrument:
+            raise ZeroDivisionError("a mistake of ours")
+        return real(portfolio, given, now)
+
+    monkeypatch.setattr(live.writer, "decide", deciding)
 
 
 def led_by(lock: PortfolioLock) -> Leadership:

@@ -1,8 +1,6 @@
 """What every crash test has: the seed in its report, and a folder that the account of PostgreSQL can enter."""
 
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 
 from core.postgres.embedded import EmbeddedServer
 from tests.crash.totals import FULL, SEED
+from tests.folders import passable_folder
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +19,9 @@ def _seed_in_every_failure() -> None:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that another account may pass through, unlike pytest's own."""
-    made = Path(tempfile.mkdtemp(prefix="pm-crash-"))
-    made.chmod(0o755)
-    yield made
-    # What a killed process left running is stopped by its last user: us.
-    if (made / "data" / "postgres" / "cluster").exists():
-        with EmbeddedServer(made / "data"):
-            pass
-    shutil.rmtree(made)
+    with passable_folder("crash") as made:
+        yield made
+        # What a killed process left running is stopped by its last user: us.
+        if (made / "data" / "postgres" / "cluster").exists():
+            with EmbeddedServer(made / "data"):
+                pass

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -20,6 +19,7 @@ from tests.balancer import NEEDS_HAPROXY, Balancer, balancer
 from tests.crash.load import ENVIRONMENT, Load, prove
 from tests.database_file import pointed_to
 from tests.e2e.test_live import an_alert
+from tests.folders import passable_folder
 from tests.live_process import ROOT, LiveProcess, Served
 from tests.waiting import eventually
 
@@ -31,10 +31,8 @@ TOKEN = "one-token-for-both-of-them"
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that another account may pass through, unlike pytest's own."""
-    made = Path(tempfile.mkdtemp(prefix="pm-balancer-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    with passable_folder("balancer") as made:
+        yield made
 
 
 @dataclass

@@ -3,11 +3,9 @@
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ from core.postgres.embedded import EmbeddedServer
 from core.postgres.journal_stream import journal_stream
 from live.verify import verify
 from tests.engines import Clock, an_engine, without_waiting
+from tests.folders import passable_folder
 from tests.live_process import ROOT, LiveProcess, listens
 from tests.queries import rows
 from tests.states import state_of
@@ -34,21 +33,17 @@ SECRET = "correct horse battery"
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that another account may pass through, unlike pytest's own."""
-    made = Path(tempfile.mkdtemp(prefix="pm-e2e-"))
-    made.chmod(0o755)
-    yield made
-    # What a SIGKILLed process left running is stopped by its last user: us.
-    with EmbeddedServer(made / "data"):
-        pass
-    shutil.rmtree(made)
+    with passable_folder("e2e") as made:
+        yield made
+        # What a SIGKILLed process left running is stopped by its last user: us.
+        with EmbeddedServer(made / "data"):
+            pass
 
 
 @pytest.fixture
 def clean_folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="pm-e2e-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    with passable_folder("e2e") as made:
+        yield made
 
 
 def an_alert(kind: str = "BASE_ENTRY", layer: str = "Long_1", ago: float = 0, **fields: object) -> dict[str, object]:
@@ -293,55 +288,32 @@ def test_a_second_portfolio_is_served_beside_the_first_from_a_schema_of_its_own(
         assert main.get("/status?portfolio=alpha")[0] == 404
 
 
+def why_not_started(*arguments: object) -> str:
+    """What a `live` that is refused says."""
+    command = (sys.executable, ROOT / "portfolio_manager.py", "live", *arguments)
+    refused = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 1
+    return refused.stderr
+
+
 def test_a_port_in_use_is_told_before_a_term_is_taken(folder):
     with LiveProcess(folder / "data") as live:
-        refused = subprocess.run(
-            [
-                *(sys.executable, str(ROOT / "portfolio_manager.py"), "live"),
-                *("--data-dir", str(folder / "data"), "--portfolio", "alpha", "--port", str(live.port)),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert refused.returncode == 1
-        assert f"port {live.port}" in refused.stderr
+        told = why_not_started("--data-dir", folder / "data", "--portfolio", "alpha", "--port", live.port)
+        assert f"port {live.port}" in told
         dsn = EmbeddedServer.dsn_of(folder / "data")
         assert rows(dsn, "SELECT to_regclass('alpha.leadership')") == [(None,)]
 
 
 def test_a_data_folder_that_cannot_be_made_is_told_in_a_sentence(clean_folder):
     (clean_folder / "file").write_text("")
-    refused = subprocess.run(
-        [
-            *(sys.executable, str(ROOT / "portfolio_manager.py"), "live"),
-            "--data-dir",
-            str(clean_folder / "file" / "data"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert refused.returncode == 1
-    assert "--data-dir" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    told = why_not_started("--data-dir", clean_folder / "file" / "data")
+    assert "--data-dir" in told
+    assert "Traceback" not in told
 
 
 def test_a_bind_wider_than_loopback_without_a_secret_is_refused(clean_folder):
-    refused = subprocess.run(
-        [
-            *(sys.executable, str(ROOT / "portfolio_manager.py"), "live"),
-            *("--data-dir", str(clean_folder / "data"), "--host", "0.0.0.0"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert refused.returncode == 1
-    assert "PORTFOLIO_WEBHOOK_SECRET" in refused.stderr
+    told = why_not_started("--data-dir", clean_folder / "data", "--host", "0.0.0.0")
+    assert "PORTFOLIO_WEBHOOK_SECRET" in told
 
 
 def test_the_secret_is_demanded_and_kept_nowhere(folder):

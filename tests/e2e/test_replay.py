@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -25,6 +24,7 @@ from live.replay.files import Files, read_files
 from live.replay.run import replay
 from live.replay.settings import Overrides, replay_settings
 from tests.builders import CAPITAL
+from tests.folders import passable_folder
 from tests.live_process import ROOT, LiveProcess
 from tests.queries import rows
 from tests.states import state_of
@@ -38,10 +38,8 @@ FILES = Files(paths=[("BANK_NIFTY", LIST)], bars={}, timezone=ZoneInfo("Asia/Kol
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="pm-replay-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    with passable_folder("replay") as made:
+        yield made
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

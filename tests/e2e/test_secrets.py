@@ -3,10 +3,8 @@
 import hmac
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -24,6 +22,7 @@ import pytest
 from tests.e2e.test_live import an_alert
 from tests.e2e.test_orders import SYMBOL
 from tests.fake_engine import FakeEngine, an_app
+from tests.folders import passable_folder
 from tests.installed_server import Installed, installed_server
 from tests.live_process import ROOT, LiveProcess
 from tests.misbehaving_server import Trouble
@@ -88,10 +87,8 @@ class Seen:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that PostgreSQL's account may pass."""
-    made = Path(tempfile.mkdtemp(prefix="pm-secrets-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    with passable_folder("secrets") as made:
+        yield made
 
 
 @pytest.fixture

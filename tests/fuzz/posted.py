@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from tests.builders import NOON
+from tests.fake_engine import BASE_ENTRY
 
 T = TypeVar("T")
 SECRET = "a secret of the webhook"
@@ -15,20 +16,7 @@ TOGETHER = 20
 _BYTES = 64
 _TIME = NOON.isoformat()
 ALERTS: tuple[dict[str, Any], ...] = (
-    {
-        "type": "BASE_ENTRY",
-        "instrument": "BANK_NIFTY",
-        "position": "Long_1",
-        "price": 52000,
-        "stop": 51650,
-        "atr": 350,
-        "er": 0.82,
-        "lots": 3,
-        "supertrend": 51650.5,
-        "roc": 2.4,
-        "timestamp": _TIME,
-        "secret": SECRET,
-    },
+    BASE_ENTRY | {"lots": 3, "supertrend": 51650.5, "roc": 2.4, "timestamp": _TIME, "secret": SECRET},
     {
         "type": "PYRAMID",
         "instrument": "BANK_NIFTY",

@@ -1,8 +1,6 @@
 """Two `live` processes under load on a real Patroni cluster, whose servers fail in every way that a cluster fails."""
 
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 
 from tests.crash.load import prove
 from tests.crash.totals import FULL
+from tests.folders import passable_folder
 from tests.ha.cluster import what_is_missing
 from tests.ha.faults import FAULTS
 from tests.ha.story import Story, story_in
@@ -22,10 +21,8 @@ def folder() -> Iterator[Path]:
     missing = what_is_missing()
     if missing is not None:
         pytest.skip(missing)
-    made = Path(tempfile.mkdtemp(prefix="pm-ha-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    with passable_folder("ha") as made:
+        yield made
 
 
 # Two clusters, so that two workers share the waiting.

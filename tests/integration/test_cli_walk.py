@@ -3,9 +3,7 @@
 import json
 import os
 import pty
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import httpx
 import pytest
 
 from tests.command_line import FakeEngine, leaf_commands, run, served_by
+from tests.folders import passable_folder
 from tests.live_process import ROOT, LiveProcess
 
 # What each is given besides --json, and where it works; `live` serves, and `completion` prints a shell's own language.
@@ -93,15 +92,12 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="pm-walk-"))
-    folder.chmod(0o755)
     fired = datetime.now(UTC).isoformat()
     alert = {"type": "MARKET_DATA", "instrument": "BANK_NIFTY", "price": 52000, "atr": 350, "timestamp": fired}
-    (folder / "alert.json").write_text(json.dumps(alert))
-    with LiveProcess(folder / "data") as live:
+    with passable_folder("walk") as folder, LiveProcess(folder / "data") as live:
+        (folder / "alert.json").write_text(json.dumps(alert))
         assert live.post(alert)[0] == 200
         yield Place(folder, live.url)
-    shutil.rmtree(folder)
 
 
 def test_every_command_that_tells_something_is_walked() -> None:

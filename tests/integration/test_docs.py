@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -78,6 +77,7 @@ from tests.command_line import run
 from tests.database_file import pointed_to
 from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of
 from tests.fake_engine import FakeEngine, an_app
+from tests.folders import passable_folder
 from tests.free_ports import free_ports
 from tests.ha.cluster import DYNAMIC_SETTINGS
 from tests.installed_server import Installed, installed_server
@@ -249,10 +249,8 @@ class Served:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that another account may pass, unlike pytest's own."""
-    made = Path(tempfile.mkdtemp(prefix="pm-docs-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    with passable_folder("docs") as made:
+        yield made
 
 
 @pytest.fixture

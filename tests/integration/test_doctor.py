@@ -1,8 +1,6 @@
 """`doctor` against real databases: what it finds, and that it starts, makes and changes nothing."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -20,6 +18,7 @@ from live.doctor.database import check_database
 from live.doctor.findings import Finding
 from live.options import LiveOptions
 from tests.command_line import run
+from tests.folders import passable_folder
 from tests.free_ports import free_ports
 from tests.integration.test_cli_database import config_for, rows_of
 from tests.live_process import LiveProcess
@@ -119,10 +118,8 @@ def test_a_server_that_hangs_is_given_up_in_time(dsn: str, tmp_path: Path, monke
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     """Below a folder that the server's account may pass."""
-    folder = Path(tempfile.mkdtemp(prefix="pm-doctor-"))
-    folder.chmod(0o755)
-    yield folder / "data"
-    shutil.rmtree(folder)
+    with passable_folder("doctor") as folder:
+        yield folder / "data"
 
 
 def doctored(data_dir: Path, *arguments: str) -> dict[str, dict[str, Any]]:

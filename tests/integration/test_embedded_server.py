@@ -26,6 +26,7 @@ from core.postgres.embedded import EmbeddedServer, EmbeddedServerError
 from core.postgres.embedded_cluster import Layout
 from core.postgres.embedded_process import Holder, holder, live_postmaster
 from tests import postgres_server
+from tests.folders import passable_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a server as another user")
@@ -35,13 +36,11 @@ PATIENCE_SECONDS = 60.0
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A short path that other users can pass (pytest's own is root's alone), and nothing left that runs in it."""
-    made = Path(tempfile.mkdtemp(prefix="pm-"))
-    made.chmod(0o755)
-    yield made
-    for cluster in made.glob("**/postgres/cluster"):
-        _kill_server(cluster.parents[1])
-    _eventually(lambda: not _working_below(made))
-    shutil.rmtree(made)
+    with passable_folder("embedded") as made:
+        yield made
+        for cluster in made.glob("**/postgres/cluster"):
+            _kill_server(cluster.parents[1])
+        _eventually(lambda: not _working_below(made))
 
 
 @pytest.fixture
@@ -565,23 +564,15 @@ def test_where_working_folders_are_hidden_the_mark_tells_the_server(
     assert holder(pid, cluster) is Holder.UNKNOWN
 
 
-def test_a_container_that_hides_working_folders_can_share_and_restart_the_server(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "name, value",
+    [("_works_in", lambda _pid, _folder: None), ("PROC", Path("/there/is/no/proc"))],
+    ids=["a container hides working folders", "there is no /proc"],
+)
+def test_where_the_system_tells_little_the_server_can_still_be_shared_and_restarted(
+    name: str, value: Any, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded_process, "_works_in", lambda _pid, _folder: None)
-    with EmbeddedServer(data_dir) as server, EmbeddedServer(data_dir) as other:
-        pid = _pid(server)
-        assert _pid(other) == pid
-        os.kill(pid, signal.SIGKILL)
-        _eventually(lambda: other.postmaster_pid is None)
-        server.start()
-        assert _pid(server) != pid
-        assert _value(server.dsn, "SELECT 1") == 1
-    assert server.postmaster_pid is None
-
-
-def test_without_proc_the_socket_tells_whether_a_server_lives(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_process, "PROC", Path("/there/is/no/proc"))
+    monkeypatch.setattr(embedded_process, name, value)
     with EmbeddedServer(data_dir) as server, EmbeddedServer(data_dir) as other:
         pid = _pid(server)
         assert _pid(other) == pid

@@ -21,7 +21,7 @@ from core.postgres.patience import within
 from live.answers import AnswerKind
 from live.engine import LiveTradingEngine
 from tests.builders import NOON, a_signal, minutes
-from tests.engines import Clock, an_engine, rows_as_portfolio, status_of, without_waiting
+from tests.engines import Clock, an_engine, rows_as_portfolio, spoil_decisions_of, status_of, without_waiting
 from tests.fake_engine import an_app
 from tests.proxy import Cut, Way
 from tests.queries import rows
@@ -225,13 +225,7 @@ def test_a_row_changed_by_hand_makes_the_engine_read_anew_and_decide_again(dsn):
 
 def test_an_input_that_cannot_be_decided_fails_alone_and_freezes_its_instrument(dsn, monkeypatch):
     real = live.writer.decide
-
-    def deciding(portfolio, given, now):
-        if getattr(getattr(given, "signal", None), "instrument", "") == "COPPER":
-            raise ZeroDivisionError("a mistake of ours")
-        return real(portfolio, given, now)
-
-    monkeypatch.setattr(live.writer, "decide", deciding)
+    spoil_decisions_of(monkeypatch, "COPPER")
     with an_engine(dsn) as engine:
         answers = _at_once(
             engine,

@@ -5,29 +5,19 @@ from decimal import Decimal
 from typing import Any
 
 from core.inputs import AdoptPosition, IgnoreFinding, Resume, WriteOff
-from live.brokers.port import Action, OrderRequest, OrderType
+from live.brokers.port import Action
 from live.engine import LiveTradingEngine
 from live.reconcile import FindingKind, Reconciler
 from tests.builders import a_signal, minutes
 from tests.engines import Clock, an_engine, status_of
-from tests.integration.test_orders import GOLD, NOW, SETTINGS, a_desk, market_of, proved, quiet
+from tests.integration.test_orders import GOLD, NOW, SETTINGS, a_desk, an_order_by_hand, market_of, proved, quiet
 from tests.queries import rows
 from tests.waiting import eventually
 
 
 def by_hand(broker: Any, symbol: str, action: Action, quantity: int, name: str) -> None:
     broker.quote_seen(symbol, "PAPER", Decimal(72000), NOW)
-    broker.place(
-        OrderRequest(
-            client_order_id=name,
-            tag="hand",
-            symbol=symbol,
-            exchange="PAPER",
-            action=action,
-            order_type=OrderType.MARKET,
-            quantity=Decimal(quantity),
-        )
-    )
+    broker.place(an_order_by_hand(symbol, action, quantity, name))
 
 
 def comparing(engine: LiveTradingEngine, broker: Any) -> Callable[[], dict[str, FindingKind]]:

@@ -14,7 +14,7 @@ from live.order_limits import Gate, OrderLimits
 from tests.builders import a_signal, minutes, settings_with
 from tests.crash.totals import FULL
 from tests.engines import Clock, status_of
-from tests.integration.test_orders import NOW, a_desk, proved
+from tests.integration.test_orders import NOW, a_desk, an_order_by_hand, proved
 from tests.queries import rows
 from tests.waiting import eventually
 
@@ -145,17 +145,7 @@ def test_a_stop_that_ended_with_its_day_is_placed_anew_the_next(dsn, tmp_path):
 
 
 def sold_by_hand(broker: Any, quantity: int) -> None:
-    broker._broker.place(
-        OrderRequest(
-            client_order_id="by-hand",
-            tag="hand",
-            symbol="BANK_NIFTY",
-            exchange="PAPER",
-            action=Action.SELL,
-            order_type=OrderType.MARKET,
-            quantity=Decimal(quantity),
-        )
-    )
+    broker._broker.place(an_order_by_hand("BANK_NIFTY", Action.SELL, quantity))
 
 
 def test_what_was_sold_by_hand_leaves_no_stop_that_would_sell_it_again_and_no_flood_of_orders(dsn, tmp_path):

@@ -60,6 +60,19 @@ EXECUTION: dict[str, Any] = {"fills": "broker", "stop_atr": None}
 SETTINGS = without_waiting(settings_with(execution=EXECUTION))
 
 
+def an_order_by_hand(symbol: str, action: Action, quantity: int, name: str = "by-hand") -> OrderRequest:
+    """What somebody trades at the broker beside us."""
+    return OrderRequest(
+        client_order_id=name,
+        tag="hand",
+        symbol=symbol,
+        exchange="PAPER",
+        action=action,
+        order_type=OrderType.MARKET,
+        quantity=Decimal(quantity),
+    )
+
+
 def market_of(instrument: str) -> Market:
     lots = SETTINGS.instruments[instrument].lot_size
     return Market(symbol=instrument, exchange="PAPER", units_per_lot=lots)
@@ -540,17 +553,7 @@ def test_what_the_broker_holds_is_compared_and_a_lasting_difference_freezes_adds
         # Somebody sells half of it by hand, and buys something else.
         for symbol, action, quantity in (("BANK_NIFTY", Action.SELL, 30), ("GOLD_MINI", Action.BUY, 100)):
             broker.quote_seen(symbol, "PAPER", Decimal(52000), NOW)
-            broker.place(
-                OrderRequest(
-                    client_order_id=f"by-hand-{symbol}",
-                    tag="hand",
-                    symbol=symbol,
-                    exchange="PAPER",
-                    action=action,
-                    order_type=OrderType.MARKET,
-                    quantity=Decimal(quantity),
-                )
-            )
+            broker.place(an_order_by_hand(symbol, action, quantity, f"by-hand-{symbol}"))
         findings = {finding.symbol: finding.kind for finding in reconciler.run()}
         assert findings == {"BANK_NIFTY": FindingKind.DIFFERS, "GOLD_MINI": FindingKind.UNKNOWN}
         assert engine.status()["frozen"] == {}
@@ -595,16 +598,7 @@ def test_an_exit_of_what_the_broker_no_longer_holds_is_not_sent(dsn, tmp_path):
     with a_desk(dsn, tmp_path) as (engine, broker, _):
         engine.process_signal(a_signal(timestamp=minutes(16)))
         assert eventually(lambda: quiet(engine))
-        sold = OrderRequest(
-            client_order_id="by-hand",
-            tag="hand",
-            symbol="BANK_NIFTY",
-            exchange="PAPER",
-            action=Action.SELL,
-            order_type=OrderType.MARKET,
-            quantity=Decimal(60),
-        )
-        broker.place(sold)
+        broker.place(an_order_by_hand("BANK_NIFTY", Action.SELL, 60))
         markets = {name: market_of(name) for name in SETTINGS.instruments}
         reconciler = Reconciler(broker, markets, portfolio=lambda: engine.portfolio, command=engine.command)
         reconciler.run()

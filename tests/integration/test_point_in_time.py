@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from tests.command_line import run
 from tests.crash.load import a_market, dice_of
 from tests.database_file import pointed_to
 from tests.engines import Clock, an_engine, status_of
+from tests.folders import passable_folder
 from tests.live_process import LiveProcess
 from tests.queries import rows
 from tests.verified import verified
@@ -39,10 +39,8 @@ BINARIES = shipped_versions()[max(shipped_versions())] / "bin"
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that another account may pass, unlike pytest's own."""
-    made = Path(tempfile.mkdtemp(prefix="pm-pitr-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    with passable_folder("pitr") as made:
+        yield made
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,6 +28,7 @@ from live.replay.model import BadFile
 from live.replay.run import replay
 from live.replay.settings import Overrides, replay_settings
 from tests.builders import settings_with
+from tests.folders import passable_folder
 from tests.live_process import ROOT
 from tests.queries import rows
 from tests.trading_model import Book, alert_of, indicators, points
@@ -354,10 +353,8 @@ def test_alerts_by_rules_come_to_what_the_model_says(case, empty_dsn, tmp_path):
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """For an embedded server: another user than root has to get there."""
-    made = Path(tempfile.mkdtemp(prefix="pm-rules-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    with passable_folder("rules") as made:
+        yield made
 
 
 def commanded(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,6 @@ import pytest
 from structlog.testing import capture_logs
 
 import core.postgres.written
-import live.writer
 from core.alert import parse_alert
 from core.db_state_manager import DatabaseStateManager
 from core.errors import DatabaseAway, PortfolioError
@@ -30,7 +29,7 @@ from live.spool import Spool
 from live.start import Start
 from live.verify import verify
 from tests.builders import a_signal, minutes
-from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of, without_waiting
+from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, spoil_decisions_of, status_of, without_waiting
 from tests.proxy import Cut, Way
 from tests.queries import rows
 from tests.waiting import eventually
@@ -443,14 +442,7 @@ def test_without_database_and_spool_nothing_is_kept_and_the_caller_is_told(dsn, 
 
 
 def test_a_kept_signal_that_fails_alone_fails_alone(dsn, proxy, spool, monkeypatch):
-    real = live.writer.decide
-
-    def deciding(portfolio, given, now):
-        if getattr(getattr(given, "signal", None), "instrument", "") == "COPPER":
-            raise ZeroDivisionError("a mistake of ours")
-        return real(portfolio, given, now)
-
-    monkeypatch.setattr(live.writer, "decide", deciding)
+    spoil_decisions_of(monkeypatch, "COPPER")
     with an_engine(proxy.dsn, spool=spool, clock=Clock(NOW)) as engine:
         proxy.refuse(True)
         engine.process_signal(a_signal(instrument="COPPER", price=800, stop=790, timestamp=minutes(16)))

@@ -32,7 +32,7 @@ from live.deliveries import Delivery
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
 from tests.builders import NOON, a_position, a_signal, minutes
-from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, status_of, without_waiting
+from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, spoil_decisions_of, status_of, without_waiting
 from tests.proxy import _COMMIT, Cut, Proxy, _end
 from tests.queries import rows
 from tests.waiting import eventually
@@ -424,14 +424,7 @@ def test_a_row_that_no_state_can_have_is_told_in_a_sentence(dsn, damage):
 
 
 def test_a_log_that_cannot_be_written_changes_nothing_that_is_done(dsn, monkeypatch):
-    real = live.writer.decide
-
-    def deciding(portfolio, given, now):
-        if getattr(getattr(given, "signal", None), "instrument", "") == "COPPER":
-            raise ZeroDivisionError("a mistake of ours")
-        return real(portfolio, given, now)
-
-    monkeypatch.setattr(live.writer, "decide", deciding)
+    spoil_decisions_of(monkeypatch, "COPPER")
     with an_engine(dsn) as engine, Path("/dev/full").open("w", buffering=1) as full:
         monkeypatch.setattr(sys, "stderr", full)
         failing = engine.process_signal(a_signal(instrument="COPPER", price=800, stop=790, atr=3))

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from core.models import Position
-from core.orders import EntryPlan, Leg, Order, OrderPurpose
+from core.orders import EntryPlan, Leg, OrderPurpose
 from live.books import Market
 from live.brokers.port import BrokerPosition
 from live.contract_markets import ContractMarkets
 from live.reconcile import FindingKind, compare
-from tests.builders import NOON, a_portfolio, a_position, holding
+from tests.builders import NOON, a_portfolio, a_position, an_order, holding
 from tests.contracts import a_document, in_contracts
 
 JANUARY, FEBRUARY = "GOLDM05JAN26FUT", "GOLDM05FEB26FUT"
@@ -21,23 +21,6 @@ FIXED = {"COPPER": Market(symbol="COPPER27FEB26FUT", exchange="MCX", units_per_l
 
 def in_contract(symbol: str | None, position_id: str = "GOLD_MINI-Long_1-abc", **changes: Any) -> Position:
     return a_position(position_id, futures_symbol=symbol, **changes)
-
-
-def an_order(**fields: Any) -> Order:
-    values: dict[str, Any] = {
-        "client_order_id": "pm1-x-x1",
-        "journal_seq": 1,
-        "position_id": "GOLD_MINI-Long_1-abc",
-        "instrument": "GOLD_MINI",
-        "layer": "Long_1",
-        "side": a_position().side,
-        "purpose": OrderPurpose.EXIT,
-        "lots": 2,
-        "lot_size": Decimal(100),
-        "point_value": Decimal(10),
-        "reference_price": Decimal(72000),
-    }
-    return Order(**{**values, **fields})
 
 
 def held(symbol: str, quantity: int) -> BrokerPosition:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from core.config import default_settings
 from core.models import RolloverStatus
-from core.orders import Order, OrderPurpose, OrderState
+from core.orders import OrderPurpose, OrderState
 from core.portfolio import Portfolio
 from core.portfolio_state import PortfolioStateManager
 from live.api.access import PAGE_POLICY
@@ -30,7 +30,7 @@ from live.dashboard.view import View
 from live.dashboard.words import factor, moment, money, percent, price, some
 from live.operators import Operators
 from live.portfolios import Portfolios
-from tests.builders import NOON, a_portfolio, a_position, holding, settings_with, with_state
+from tests.builders import NOON, a_portfolio, a_position, an_order, holding, settings_with, with_state
 from tests.fake_engine import FakeEngine, an_app, served_by
 
 # --- words
@@ -73,24 +73,6 @@ def frozen(reason: str) -> Portfolio:
     portfolio = a_portfolio()
     row = replace(portfolio.pyramiding_of("COPPER"), frozen_reason=reason)
     return replace(portfolio, pyramiding=portfolio.pyramiding.set("COPPER", row))
-
-
-def an_order(**changes: Any) -> Order:
-    defaults: dict[str, Any] = {
-        "client_order_id": "pm4-0123456789ab-x1",
-        "journal_seq": 4,
-        "position_id": "GOLD_MINI-Long_1-abc",
-        "instrument": "GOLD_MINI",
-        "layer": "Long_1",
-        "side": a_position().side,
-        "purpose": OrderPurpose.EXIT,
-        "lots": 2,
-        "lot_size": Decimal(100),
-        "point_value": Decimal(10),
-        "reference_price": Decimal(72000),
-        "state": OrderState.SENT,
-    }
-    return Order(**{**defaults, **changes})
 
 
 def spooled(**changes: Any) -> dict[str, Any]:

@@ -10,9 +10,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +156,25 @@ def ask(
     request = urllib.request.Request(live.url + path, data=body, method=method, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
-            status, answered = response.status, [str(response.headers).encode(), response.read()]
+            status, answered = response.status, [str(response.headers).encode(), _read(response)]
     except urllib.error.HTTPError as error:
         with error:
             status, answered = error.code, [str(error.headers).encode(), error.read()]
     # Not the address itself, which a sender may have put its secret into.
     seen.add(f"answer {status} to {method} {path.split('/')[1].partition('?')[0]}", b"\n".join(answered))
     return status
+
+
+def _read(response: HTTPResponse) -> bytes:
+    """What it says; a stream lasts a minute and says the same all along: of it the beginning and what comes next."""
+    if response.headers.get_content_type() != "text/event-stream":
+        return response.read()
+    lines: list[bytes] = []
+    while sum(line.startswith(b"data:") for line in lines) < 2:
+        line = response.readline()
+        assert line, f"the stream has ended after {lines}"
+        lines.append(line)
+    return b"".join(lines)
 
 
 def alert(**fields: Any) -> bytes:
@@ -334,28 +348,32 @@ def test_no_secret_comes_to_light(server: Installed, redis: RedisServer, folder:
 
 def talk_to_one_without_a_database(live: LiveProcess, seen: Seen) -> None:
     assert ask(live, seen, "GET", "/db/status") == 503
-    for path in every_get():
-        ask(live, seen, "GET", path)
+    # Each is answered within two seconds: nobody has to wait for all of them.
+    with ThreadPoolExecutor(8) as clients:
+        list(clients.map(lambda path: ask(live, seen, "GET", path), every_get()))
 
 
 def commands(folder: Path, seen: Seen) -> None:
     """Commands of a terminal, with the right password and with a wrong one."""
     config = ["--db-config", str(folder / "database_config.json"), "--data-dir", str(folder / "data")]
     (folder / "alert.json").write_bytes(alert(ago=1, price=58413))
-    for password in (DATABASE, WRONG_DATABASE):
-        for command in ("status", "signals", "orders", "journal", "positions", "dsn", "migrate", "verify", "send"):
-            own = [str(folder / "alert.json"), "--dry-run", "--config", str(folder / "config.json")]
-            done = subprocess.run(
-                [
-                    *(sys.executable, str(ROOT / "portfolio_manager.py"), command),
-                    *(*config, *(own if command == "send" else [])),
-                ],
-                env={**os.environ, "PM_DB_PASSWORD": password},
-                capture_output=True,
-                cwd=folder,
-            )
-            seen.add(f"stdout of {command}", done.stdout)
-            seen.add(f"stderr of {command}", done.stderr)
+    own = {"send": [str(folder / "alert.json"), "--dry-run", "--config", str(folder / "config.json")]}
+
+    def run(command: str, password: str) -> None:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "portfolio_manager.py"), command, *config, *own.get(command, [])],
+            env={**os.environ, "PM_DB_PASSWORD": password},
+            capture_output=True,
+            cwd=folder,
+        )
+        seen.add(f"stdout of {command}", done.stdout)
+        seen.add(f"stderr of {command}", done.stderr)
+
+    names = ("status", "signals", "orders", "journal", "positions", "dsn", "migrate", "verify", "send")
+    # With a wrong password they ask again and again for a while.
+    with ThreadPoolExecutor(len(names)) as terminals:
+        for password in (DATABASE, WRONG_DATABASE):
+            list(terminals.map(run, names, [password] * len(names)))
 
 
 def test_a_wrong_password_is_told_without_it(server: Installed, folder: Path) -> None:

@@ -1,6 +1,8 @@
 """One real PostgreSQL a run, one migrated database a test."""
 
 import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -14,6 +16,7 @@ from core.postgres.migrations import migrate
 from core.settings import Settings
 from live.logs import configure_logging
 from tests.dealing import dealt, workers
+from tests.folders import quick_folder
 from tests.postgres_server import drop_database, fresh_database, shared_server
 
 pytest_plugins = ["tests.crash.totals"]
@@ -21,6 +24,11 @@ pytest_plugins = ["tests.crash.totals"]
 configure_logging()
 # Tests say which modes their folders have; what they do not say is what most machines have.
 os.umask(0o022)
+# Whatever writes, here or in a process that is started: xdist's workers inherit it.
+os.environ["TMPDIR"] = tempfile.tempdir = str(quick_folder())
+# What each worker and each process imports is compiled once, also where the environment would have it compiled each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # The machine is shared: an example may take long. In CI the examples are the same every time, elsewhere new ones.
 settings_profile.register_profile("ours", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings_profile.load_profile("ours")

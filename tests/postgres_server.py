@@ -17,8 +17,6 @@ from psycopg2 import sql
 from core.postgres.embedded import EmbeddedServer
 
 _PREFIX = "portfolio-tests-"
-_MEMORY = Path("/dev/shm")
-_ENOUGH_BYTES = 4 * 2**30
 
 
 class SharedServer(EmbeddedServer):
@@ -66,13 +64,7 @@ def _administer(dsn: str, statement: sql.Composable) -> None:
 def _run_folder() -> Path:
     """The same for all workers of a run (pytest-xdist gives them its id), another for every run."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())
-    return _base() / f"{_PREFIX}{os.geteuid()}-{run[:16]}"
-
-
-def _base() -> Path:
-    """Memory where there is enough of it: a database for each test is made and dropped there seven times faster."""
-    roomy = os.access(_MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(_MEMORY).total >= _ENOUGH_BYTES
-    return _MEMORY if roomy else Path(tempfile.gettempdir())
+    return Path(tempfile.gettempdir()) / f"{_PREFIX}{os.geteuid()}-{run[:16]}"
 
 
 @contextmanager
@@ -103,7 +95,7 @@ def _remove_if_last(folder: Path, lock: int) -> None:
 
 def _remove_abandoned() -> None:
     """Stop the servers of runs that were killed, and remove their folders."""
-    for lock_file in _base().glob(f"{_PREFIX}{os.geteuid()}-*.lock"):
+    for lock_file in Path(tempfile.gettempdir()).glob(f"{_PREFIX}{os.geteuid()}-*.lock"):
         with suppress(FileNotFoundError, BlockingIOError):
             descriptor = os.open(lock_file, os.O_RDWR)
             try:

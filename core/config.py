@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -120,6 +121,9 @@ class FileSettings(BaseSettings):
     webhook_secret_in: tuple[SecretPlace, ...] = Field(default=("body",), min_length=1)
     webhook_signature_seconds: Seconds = Decimal(300)
     operator_token: str | None = Field(default=None, min_length=16, repr=False)
+    public_url: str | None = None
+    link_secret: str | None = Field(default=None, min_length=16, repr=False)
+    link_secret_file: Path | None = None
     limits: Limits = Limits()
     drawdown: Drawdown = Drawdown()
     sizing: Sizing = Sizing()
@@ -155,6 +159,20 @@ class FileSettings(BaseSettings):
             if ip_network(address).prefixlen == 0:
                 raise ValueError(f"{address} trusts everybody: whoever connects could say that he is somebody else")
         return addresses
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_where_a_browser_finds_us(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        beyond = (parts.username, parts.password, parts.query, parts.fragment, parts.path.strip("/"))
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if not is_address or any(beyond) or not url.isascii() or " " in url:
+            raise ValueError("must be like https://portfolio.example.com: no path, no name or password")
+        if parts.scheme == "http" and parts.hostname not in _THIS_MACHINE:
+            raise ValueError("must begin with https://: whoever reads a link on its way could decide with it")
+        return f"{parts.scheme}://{parts.netloc}"
 
     @model_validator(mode="after")
     def _secrets_fit_together(self) -> Self:
@@ -236,7 +254,8 @@ class _AsGiven(FileSettings):
         return (init_settings,)
 
 
-_SECRETS = ("webhook_secret", "webhook_secret_previous")
+_THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
+_SECRETS = ("webhook_secret", "webhook_secret_previous", "link_secret")
 
 
 def _replaced_secrets(own: dict[str, Any]) -> set[str]:
@@ -248,7 +267,17 @@ def _replaced_secrets(own: dict[str, Any]) -> set[str]:
 
 
 _OF_THE_PROCESS = frozenset(
-    {"portfolios", "operator_token", "allowed_addresses", "trusted_proxies", "leadership", "rate_limits"}
+    {
+        "portfolios",
+        "operator_token",
+        "public_url",
+        "link_secret",
+        "link_secret_file",
+        "allowed_addresses",
+        "trusted_proxies",
+        "leadership",
+        "rate_limits",
+    }
 )
 
 

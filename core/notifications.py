@@ -85,10 +85,14 @@ class QuietHours(Settled):
 
 
 class Channel(_WithSecret):
-    """Somebody to tell: where he is (a URL of apprise's), what he wants to know, and when he sleeps."""
+    """Somebody to tell: where he is (a URL of apprise's), what he wants to know, and when he sleeps.
+
+    With `links` he may decide proposals from what he is sent, where links are made.
+    """
 
     least_level: Level = Level.INFO
     quiet: QuietHours | None = None
+    links: bool = True
     most_per_minute: int = Field(default=20, ge=1, le=600)
 
     @model_validator(mode="after")

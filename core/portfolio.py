@@ -91,6 +91,11 @@ class Portfolio(Struct, frozen=True, kw_only=True):
         found = [proposal for own in self.proposals.values() for proposal in own]
         return sorted(found, key=_proposal_order)
 
+    @property
+    def waiting_proposals(self) -> int:
+        """How many wait."""
+        return sum(map(len, self.proposals.values()))
+
     def pending_proposal(self, proposal_id: str) -> Proposal | None:
         """The one of that id, if it waits."""
         return next((p for own in self.proposals.values() for p in own if p.proposal_id == proposal_id), None)

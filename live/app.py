@@ -17,7 +17,9 @@ from live.api.positions import positions_blueprint
 from live.api.proposals import proposals_blueprint
 from live.api.signals import signals_blueprint
 from live.api.status import health_blueprint, status_blueprint
+from live.dashboard.linked import LinkedPages
 from live.dashboard.pages import dashboard_blueprint
+from live.links import Links
 from live.metrics import Metrics
 from live.operators import Operators
 from live.portfolios import Portfolios
@@ -58,11 +60,13 @@ def create_app(
     allowed_addresses: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
     rate_limits: RateLimitSettings = NO_OTHER_LIMITS,
+    links: Links | None = None,
 ) -> Application:
     """The application around the portfolios' engines. Sessions of browsers are signed with what `session_secret` gives.
 
     Where `allowed_addresses` (addresses or networks) is not empty, alerts come from there only; who they come from is what
-    `trusted_proxies` say, where they connect. Raises ConfigurationError for an address that is none.
+    `trusted_proxies` say, where they connect. `links` decide proposals; None: there are none. Raises
+    ConfigurationError for an address that is none.
     """
     app = Application("live", static_folder=None)
     # A path is right or wrong: a redirect would be an answer that the sender of an alert does not follow.
@@ -84,6 +88,7 @@ def create_app(
     app.register_blueprint(status_blueprint(portfolios))
     app.register_blueprint(health_blueprint(portfolios, metrics))
     app.register_blueprint(dashboard_blueprint(portfolios))
+    app.register_blueprint(LinkedPages(portfolios, links, limits.tokens).blueprint())
     app.register_blueprint(OperatorCommands(portfolios, access).blueprint())
     app.register_blueprint(description_blueprint())
     return app

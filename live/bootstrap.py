@@ -25,10 +25,12 @@ from live.collector import collector_off, set_aside
 from live.database import database_to_be
 from live.engine import LiveTradingEngine
 from live.leadership import redis_client
+from live.links import Links
 from live.logs import configure_logging, in_background
 from live.operators import OPERATORS_FILE, Operators
 from live.options import LiveOptions
 from live.order_desk import require_accounts_apart
+from live.secret_files import secret_from
 from live.service import Service
 from live.service_manager import READY, STOPPING, tell_service_manager
 from live.spool import open_spool
@@ -95,7 +97,8 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         spools = [stack.enter_context(open_spool(options.data_dir / "spool", each.name)) for each in configured]
         database = stack.enter_context(database_to_be(options.data_dir, options.db_config, options.db_env, create=True))
         services: dict[str, Service] = {}
-        server = _server(options, file_settings, operators, token, configured, services)
+        links = _links(options, file_settings)
+        server = _server(options, file_settings, operators, token, configured, services, links)
         listener = Listener(database.dsn)
         stack.callback(listener.stop)
         shared = Shared(
@@ -120,7 +123,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         # Undone from the last to the first: nobody new is let in, what waits is decided and answered, then the rest.
         stack.callback(lambda: serving.join(DRAIN_SECONDS) if serving.ident is not None else None)
         stack.callback(_stop, list(services.values()))
-        _notify(options, configured, services, server.port, process, stack)
+        _notify(options, configured, services, server.port, process, stack, links)
         stack.callback(server.stop)
         serving.start()
         for service in services.values():
@@ -138,6 +141,7 @@ def _notify(
     port: int,
     process: _Process,
     stack: ExitStack,
+    links: Links | None,
 ) -> None:
     """Have somebody told what happens, where that is configured. Raises ConfigurationError."""
     settings = {each.name: each.file_settings.notifications for each in configured}
@@ -149,7 +153,9 @@ def _notify(
         return lambda: services[name].engine
 
     pace = max(1.0, len(configured) / CLOSELY)
-    notifications = Notifications(settings, engine_of, options.data_dir, port=port, clock=utc_now, pace=pace)
+    notifications = Notifications(
+        settings, engine_of, options.data_dir, port=port, clock=utc_now, pace=pace, links=links
+    )
     stack.callback(lambda: notifications.stop(process.failure))
     notifications.start()
 
@@ -178,6 +184,17 @@ class _Readiness:
                 self._say()
 
 
+def _links(options: LiveOptions, file_settings: FileSettings) -> Links | None:
+    """What decides proposals for whoever has it; None where nobody says where a browser finds us. Raises ConfigurationError."""
+    from live.secrets import LEAST_LINK_SECRET, link_secret
+
+    if file_settings.public_url is None:
+        return None
+    file, given = file_settings.link_secret_file, file_settings.link_secret
+    configured = given if file is None else secret_from(file, "link_secret_file", LEAST_LINK_SECRET)
+    return Links(link_secret(options.data_dir, configured), file_settings.public_url, utc_now)
+
+
 def _redis(file_settings: FileSettings) -> Any | None:
     url = file_settings.leadership.redis_url
     try:
@@ -203,6 +220,7 @@ def _server(
     session_secret: str,
     configured: list[Configured],
     services: dict[str, Service],
+    links: Links | None,
 ) -> "Server":
     # Flask and waitress are imported where something is served: the other commands start without them.
     with collector_off():
@@ -232,6 +250,7 @@ def _server(
         allowed_addresses=file_settings.allowed_addresses,
         trusted_proxies=file_settings.trusted_proxies,
         rate_limits=file_settings.rate_limits,
+        links=links,
     )
     return Server(app, options.host, options.port, begin=app.webhook.begin)
 

@@ -280,6 +280,7 @@ class LiveTradingEngine:
             "ready": self.ready,
             "fills": self._settings.execution.fills,
             "orders": counted(portfolio.orders.values()),
+            "proposals": portfolio.waiting_proposals,
             "failed_invariants": list(self.failed_invariants),
             "frozen": {row.instrument: row.frozen_reason for row in portfolio.pyramiding.values() if row.frozen_reason},
         }

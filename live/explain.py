@@ -65,6 +65,7 @@ _REASONS = {
     "approval: late": "it was so late that a human is asked",
     "approval: over_size": "it is so large that a human is asked",
     "approval: after_recovery": "so shortly after a start a human is asked",
+    "approval: divergent": "the market is so far from its price that a human is asked",
     "no such proposal waits": "no proposal of that id was waiting",
     "the proposal has expired": "its time was over",
     "a note is needed": "a rejection needs a note that says why",
@@ -78,12 +79,14 @@ _REASONS = {
 }
 
 
-def explanation(row: Mapping[str, Any]) -> list[str]:
-    """Sentences and figures about one row of the journal."""
+def explanation(row: Mapping[str, Any], proposal: Mapping[str, Any] | None = None) -> list[str]:
+    """Sentences and figures about one row of the journal; `proposal` is the row of what it proposed."""
     outcome, figures = row["outcome"], row["figures"]
     when = f"{row['decided_at']:%Y-%m-%d %H:%M:%S} UTC"
     lines = [f"entry {row['seq']}, decided {when} under term {row['term']}: {asked_in_words(row)}"]
     lines.append(in_words(row["kind"], outcome))
+    if proposal is not None:
+        lines.append(f"proposal {proposal['proposal_id']} {proposal_in_words(proposal)}")
     sizes = {name: figures[name] for name in _CONSTRAINTS if name in figures}
     if sizes:
         lines.append("each constraint allowed, in lots before flooring:")
@@ -117,6 +120,27 @@ def in_words(kind: str, outcome: Mapping[str, Any]) -> str:
     return _booked(outcome) if kind == "report" else _became(outcome)
 
 
+def limiter_in_words(limiter: str | None) -> str:
+    """What bound a size; nothing where nothing did."""
+    return "" if limiter is None else _CONSTRAINTS.get(limiter, _words(limiter))
+
+
+def rule_in_words(rule: str) -> str:
+    """Why a human is asked."""
+    return _REASONS.get(f"approval: {rule}", _words(rule))
+
+
+def proposal_in_words(row: Mapping[str, Any]) -> str:
+    """What became of a proposal, from its row: a verb, who and why."""
+    if row["state"] == "pending":
+        return f"waits for a human until {row['expires_at']:%Y-%m-%d %H:%M:%S} UTC"
+    who = "" if row["decided_by"] is None else f" by {row['decided_by']}"
+    done = "" if row["decided_lots"] is None else f": {_lots(row['decided_lots'])} at {_plain(row['decided_price'])}"
+    why = "" if row["note"] is None else f' ("{row["note"]}")'
+    word = "approved with other lots" if row["state"] == "modified" else row["state"]
+    return f"was {word}{who}{done}{why}" if row["state"] != "expired" else f"ended undecided{why}"
+
+
 def order_state_in_words(state: str) -> str:
     """Where an order is."""
     return _STATES.get(state, _words(state))
@@ -128,11 +152,22 @@ def asked_in_words(row: Mapping[str, Any]) -> str:
         return _told(row["input"])
     signal = row["input"].get("signal")
     if signal is None:
-        proposal = row["input"].get("proposal_id")
-        return str(row["kind"]) if proposal is None else f"{row['kind']} proposal {proposal}"
+        return _said_of_a_proposal(row["kind"], row["input"])
     parts = [signal["type"], signal["instrument"], signal["layer"], f"at {_plain(signal['price'])}"]
     parts += [f"{name} {_plain(signal[name])}" for name in ("stop", "atr", "er") if signal.get(name) is not None]
     return " ".join(part for part in parts if part)
+
+
+def _said_of_a_proposal(kind: str, given: Mapping[str, Any]) -> str:
+    """Of any other command its kind alone."""
+    if given.get("proposal_id") is None:
+        return kind
+    lots, price = given.get("lots"), given.get("price")
+    parts = [f"{kind} proposal {given['proposal_id']}"]
+    parts += [] if lots is None else [f"with {_lots(lots)}"]
+    parts += [] if price is None else [f"at {_plain(price)}"]
+    parts += [] if given.get("operator") is None else [f"by {given['operator']}"]
+    return " ".join(parts) + (f': "{given["note"]}"' if given.get("note") else "")
 
 
 def _told(report: Mapping[str, Any]) -> str:

@@ -27,12 +27,13 @@ def _write(text: str) -> None:
 
 
 _out: Callable[[str], None] = _write
-_BELOW_THE_WEBHOOK = re.compile(r"(/webhook/)\S+")
+_HOLDS_A_SECRET = re.compile(r"(/webhook/|/link/)\S+")
 
 
 def without_secrets(path: str) -> str:
-    """An address as a log may have it: what is below the webhook's may be a secret, or one that was put in a wrong place."""
-    return _BELOW_THE_WEBHOOK.sub(r"\1***", path)
+    """An address as a log may have it: what is below the webhook's may be a secret, or one that was put in a wrong place,
+    and what is below a link's decides a proposal."""
+    return _HOLDS_A_SECRET.sub(r"\1***", path)
 
 
 class _WithoutSecrets(logging.Filter):

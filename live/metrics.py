@@ -51,6 +51,7 @@ FIGURES: tuple[tuple[str, str, _Figure], ...] = (
     ("margin_percent", "Margin used, of the sizing equity.", _of("margin_percent")),
     ("margin_limit_percent", "Above it no entry.", _limit("margin_percent")),
     ("open_heat", "What is lost if every stop is hit now, in money.", _of("open_heat")),
+    ("proposals", "Signals that wait for a human.", _of("proposals")),
     ("halted", "1 while entries are halted.", _of("halted")),
     ("frozen_instruments", "Instruments without entries until somebody looks.", lambda _, s: len(s.get("frozen", ()))),
     ("invariants_broken", "Of the last start.", lambda _, s: len(s.get("failed_invariants", ()))),

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from core.errors import ConfigurationError
+from live.links import DECIDED_BY
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -184,6 +185,8 @@ def add_operator(file: Path, name: str, role: Role, now: datetime) -> str:
     """A new operator, or a new token of one that is there; the token, which is kept nowhere. Raises ConfigurationError."""
     if not re.fullmatch(NAME, name):
         raise ConfigurationError(f"`{name[:60]}`: a name is a small letter, then up to 29 of a-z, 0-9, _ and -")
+    if name == DECIDED_BY:
+        raise ConfigurationError(f"`{name}` is whom the journal names where a link has decided: take another name")
     token = f"{name}{_BETWEEN}{secrets.token_urlsafe(_TOKEN_BYTES)}"
     kept = read_operators(file)
     kept[name] = _Kept(role, _hasher().hash(token), now.isoformat(timespec="seconds"))

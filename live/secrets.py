@@ -11,6 +11,8 @@ from pathlib import Path
 from core.errors import ConfigurationError
 
 TOKEN_FILE = "operator.token"  # noqa: S105 - the file's name
+LINK_SECRET_FILE = "link.secret"  # noqa: S105 - the file's name
+LEAST_LINK_SECRET = 16
 _TOKEN_BYTES = 32
 _MIN_TOKEN_LENGTH = 16
 _MAX_TOKEN_LENGTH = 1000
@@ -27,7 +29,18 @@ def operator_token(data_dir: Path, configured: str | None, *, create: bool = Tru
     """
     if configured is not None:
         return _checked(configured, "`operator_token`")
-    path = data_dir / TOKEN_FILE
+    return _kept(data_dir / TOKEN_FILE, create=create)
+
+
+def link_secret(data_dir: Path, configured: str | None) -> str:
+    """What links are signed with: the configured one, else that of `<data_dir>/link.secret`, made as the token is.
+
+    Raises ConfigurationError.
+    """
+    return _kept(data_dir / LINK_SECRET_FILE, create=True) if configured is None else configured
+
+
+def _kept(path: Path, *, create: bool) -> str:
     try:
         return _read(path)
     except FileNotFoundError:

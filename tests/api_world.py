@@ -11,6 +11,7 @@ from live.app import Application, create_app
 from live.brokers.port import Action, OutcomeUnknown
 from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
+from live.links import Links
 from live.operators import Operators
 from live.portfolios import Portfolios, Served
 from live.reconcile import Reconciler
@@ -24,6 +25,10 @@ INSTRUMENTS = tuple(SETTINGS.instruments)
 SILVER = {"instrument": "SILVER_MINI", "price": 91000, "stop": 90000, "atr": 600}
 # What is older than this waits for a human.
 ASKING = SETTINGS.model_copy(update={"approval": Approval(late=LateRule(seconds=Decimal(280)))})
+# Of every instance of these tests; by their clocks an hour of 2026 goes by.
+LINKS = Links(
+    secret="a-secret-of-the-links-for-tests", public_url="https://portfolio.example.com", clock=lambda: minutes(20)
+)
 COPPER = {"instrument": "COPPER", "price": 830, "stop": 820, "atr": 6}
 
 
@@ -62,6 +67,7 @@ def an_app_of(*engines: LiveTradingEngine, **options: Any) -> Application:
         Portfolios({engine.portfolio_name: _served(engine) for engine in engines}),
         operators=Operators(TOKEN, Path("none")),
         session_secret=TOKEN,
+        links=LINKS,
         **options,
     )
 

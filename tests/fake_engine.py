@@ -1,7 +1,7 @@
 """An engine for tests of the HTTP shell: answers what it is told to, and remembers what it was asked."""
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +19,7 @@ from core.portfolio import Portfolio
 from live.answers import Answer, AnswerKind
 from live.app import Application, create_app
 from live.deliveries import Delivery
+from live.links import Links
 from live.operators import Operators
 from live.portfolios import Portfolios, Served
 from live.reconcile import Finding
@@ -54,6 +55,7 @@ class FakeReads:
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.rows: list[dict[str, Any]] = []
+        self.proposal_rows: list[dict[str, Any]] = []
         self.known_orders = {"pm4-0123456789ab-e1"}
         self.away = False
 
@@ -73,6 +75,22 @@ class FakeReads:
         if self.away:
             raise DatabaseAway
         return {"client_order_id": client_order_id} if client_order_id in self.known_orders else None
+
+    def proposals(self, **parameters: Any) -> list[dict[str, Any]]:
+        return self.proposal_rows[: parameters["limit"]]
+
+    def proposals_by_id(self, proposal_ids: Sequence[str]) -> list[dict[str, Any]]:
+        return [row for row in self.proposal_rows if row["proposal_id"] in proposal_ids]
+
+    def proposal(self, proposal_id: str) -> dict[str, Any] | None:
+        if self.away:
+            raise DatabaseAway
+        return next(iter(self.proposals_by_id([proposal_id])), None)
+
+    def proposal_of(self, entry: Mapping[str, Any]) -> dict[str, Any] | None:
+        return next(
+            (row for row in self.proposal_rows if row["fingerprint"] == entry["input"].get("fingerprint")), None
+        )
 
     def signals(self, **parameters: Any) -> list[dict[str, Any]]:
         return self._answer("signals", **parameters)
@@ -216,6 +234,7 @@ def an_app(
     allowed_addresses: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
     rate_limits: Mapping[str, str | None] | None = None,
+    links: Links | None = None,
     **options: Any,
 ) -> Application:
     """The application around the fake as the only portfolio."""
@@ -226,6 +245,7 @@ def an_app(
         allowed_addresses=allowed_addresses,
         trusted_proxies=trusted_proxies,
         rate_limits=RateLimitSettings(**(rate_limits or {})),
+        links=links,
     )
 
 

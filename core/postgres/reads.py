@@ -8,10 +8,12 @@ from psycopg2.extras import RealDictCursor
 from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from core.errors import DatabaseAway
+from core.models import Status
 from core.postgres.connections import ReaderPool, commit_replicated, confirm
 from core.postgres.errors import translated
 from core.postgres.patience import seconds_left
 from core.postgres.statements import statement
+from core.proposals import proposal_id_of
 
 Row = Mapping[str, Any]
 RETRY_SECONDS = 2.0
@@ -94,6 +96,16 @@ class Reads:
     def proposal(self, proposal_id: str) -> Row | None:
         """One proposal as a row, decided or not."""
         return self.one("proposals_by_id", proposal_ids=[proposal_id])
+
+    def proposals_by_id(self, proposal_ids: Sequence[str]) -> list[Row]:
+        """These proposals as rows, decided or not."""
+        return self.all("proposals_by_id", proposal_ids=list(proposal_ids))
+
+    def proposal_of(self, entry: Row) -> Row | None:
+        """The proposal that a journal's row has made of its signal; None where it made none."""
+        if entry["kind"] != "signal" or entry["outcome"]["status"] != Status.PROPOSED:
+            return None
+        return self.proposal(proposal_id_of(entry["input"]["fingerprint"]))
 
     def signals(
         self, *, statuses: Sequence[str] | None, instrument: str | None, limit: int, before: int | None

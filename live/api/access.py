@@ -40,7 +40,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _TOKEN_REQUIRED = "the operator's token is required: `Authorization: Bearer TOKEN`"  # noqa: S105 - a sentence
 # Who asks these shows himself otherwise, or need not.
 _FOR_ALL = frozenset({"health.show_alive", "health.show_ready", "health.show_leader"})
-_OF_THEIR_OWN = ("webhook.", "access.")
+_OF_THEIR_OWN = ("webhook.", "access.", "linked.")
 
 
 class _Sessions(SecureCookieSessionInterface):

@@ -3,6 +3,7 @@
 import re
 from decimal import Decimal
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 from flask import request
 
@@ -13,6 +14,7 @@ from core.strict_json import MAX_BODY_BYTES, BodyRefused, exact_number, quoted, 
 
 _MAX_DIGITS = 60  # more than any column holds, few enough for decimals_of to be exact
 _INSTRUMENT = re.compile(r"[A-Za-z0-9_]{1,29}", re.ASCII)
+_MOST_FIELDS = 20
 _REQUEST_ID_LENGTH = 100  # decision_journal.request_id VARCHAR(100)
 
 _Value = TypeVar("_Value")
@@ -113,6 +115,19 @@ class CommandBody:
         if value is None:
             raise BodyRefused(f"`{name}` is required", field=name)
         return value
+
+
+class FormBody(CommandBody):
+    """The same of a form that a browser has posted: all is text, and what is blank is absent."""
+
+    def __init__(self, *allowed: str) -> None:
+        try:
+            pairs = parse_qsl(read_body().decode("ascii"), max_num_fields=_MOST_FIELDS, errors="strict")
+        except ValueError as error:
+            raise BodyRefused("the form cannot be read") from error
+        self._given = dict(pairs)
+        if len(self._given) < len(pairs) or not self._given.keys() <= set(allowed):
+            raise BodyRefused(f"a form has these fields, once each: {', '.join(f'`{name}`' for name in allowed)}")
 
 
 def _refused(name: str, rule: str, value: Any) -> BodyRefused:

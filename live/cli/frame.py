@@ -83,6 +83,9 @@ def _warnings(status: _Row) -> Iterator[Text]:
         yield _line(f"failed at the start: {invariant}", "bold red")
     for instrument, reason in status["frozen"].items():
         yield _line(f"entries of {instrument} are frozen: {reason}", "red")
+    # An instance of an older version tells nothing of them.
+    if waiting := status.get("proposals"):
+        yield _line(f"{number(waiting)} waiting for you: `proposals`, then `approve` or `reject`", "bold yellow")
     spool = status["spool"] or {}
     if spool and not spool["usable"]:
         yield _line("the spool cannot be used: while the database is away alerts are refused", "bold red")

@@ -297,9 +297,10 @@ def _explain(database: DatabaseChoice, identity: str, *, as_json: bool) -> None:
 
     with database.manager() as manager:
         row = manager.reads.explained_entry(identity)
+        proposal = None if row is None else manager.reads.proposal_of(row)
     if row is None:
         raise PortfolioError(f"no journal entry of {identity}: give its number, a position id or a fingerprint")
-    lines = explanation(row)
+    lines = explanation(row, proposal)
     if as_json:
         print_json({"seq": row["seq"], "explanation": lines, "figures": row["figures"], "outcome": row["outcome"]})
         return
@@ -317,7 +318,7 @@ def _about(row: Mapping[str, Any]) -> str:
     return " ".join(part for part in (text(given.get(name)) for name in names) if part)
 
 
-_ABOUT = ("position_id", "amount", "instrument", "initial_capital", "instance_id")
+_ABOUT = ("position_id", "proposal_id", "amount", "instrument", "initial_capital", "instance_id")
 
 
 _JOURNAL_COLUMNS = (

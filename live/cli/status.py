@@ -64,6 +64,7 @@ def _status(manager: "DatabaseStateManager") -> dict[str, Any]:
         **_figures(manager.portfolio, loaded),
         "frozen": {row.instrument: row.frozen_reason for row in loaded.pyramiding if row.frozen_reason},
         "orders": counted(loaded.orders),
+        "proposals": len(loaded.proposals),
         "journal_seq": loaded.last_seq,
         "migration_version": manager.migration_version(),
         "signals": manager.reads.signal_counts(),
@@ -122,6 +123,8 @@ def _status_facts(found: Mapping[str, Any]) -> dict[str, str]:
     if "orders" in found:
         told = [f"{count} {state.replace('_', ' ')}" for state, count in found["orders"].items()]
         facts["orders"] = ", ".join(told) or "none on their way"
+    if "proposals" in found:
+        facts["proposals"] = f"{number(found['proposals'])} wait for you" if found["proposals"] else "none wait"
     facts |= {_words(name): money(found[name]) for name in _MONEY_FACTS if name in found}
     facts |= {_words(name): number(found[name]) for name in _PERCENT_FACTS if name in found}
     facts["open positions"] = number(found["open_positions"])

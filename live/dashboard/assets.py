@@ -13,6 +13,8 @@ _FILES = {
     "dashboard.js": (_HERE / "static" / "dashboard.js", _SCRIPT),
     "charts.js": (_HERE / "static" / "charts.js", _SCRIPT),
     "controls.js": (_HERE / "static" / "controls.js", _SCRIPT),
+    "waiting.js": (_HERE / "static" / "waiting.js", _SCRIPT),
+    "link.css": (_HERE / "static" / "link.css", _STYLE),
     "icon.svg": (_HERE / "static" / "icon.svg", "image/svg+xml"),
     "uPlot.min.css": (_HERE.parent / "vendor" / "uPlot.min.css", _STYLE),
     "uPlot.iife.min.js": (_HERE.parent / "vendor" / "uPlot.iife.min.js", _SCRIPT),

@@ -13,6 +13,7 @@ from core.models import RolloverStatus
 from core.orders import OrderState
 from core.portfolio import Portfolio
 from core.settings import Drawdown
+from live.dashboard.asked import waits_in_words
 from live.dashboard.words import count, percent, some
 
 # Fewer wait for a moment and are gone before anybody has read it.
@@ -82,6 +83,12 @@ def _leads(moment: Moment) -> _Found:
         yield Level.LOOK, "starting, the state is being loaded"
     elif moment.role == "follower" and moment.led_by is None and moment.away is None:
         yield Level.ACT, "nobody leads, alerts are kept and not decided"
+
+
+def _asks(moment: Moment) -> _Found:
+    words = None if moment.portfolio is None else waits_in_words(moment.portfolio)
+    if words is not None:
+        yield Level.LOOK, words
 
 
 def _waits(moment: Moment) -> _Found:
@@ -187,6 +194,8 @@ def _reaches_redis(moment: Moment) -> _Found:
 
 
 _LOOKS: tuple[Callable[[Moment], _Found], ...] = (
+    # Of what is not urgent, this alone is over when nobody looks.
+    _asks,
     _keeps_alerts,
     _leads,
     _is_sound,

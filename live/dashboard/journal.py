@@ -1,12 +1,15 @@
 """The journal in words: one decision explained, an instrument's signals, or what came last."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from core.models import Status
+from core.proposals import proposal_id_of
 from live.api.errors import malformed
 from live.api.queries import INSTRUMENT, LARGEST_ID
+from live.dashboard.asked import asked_by_fingerprint
 from live.dashboard.rows import signal_row
 from live.dashboard.words import moment
 from live.explain import asked_in_words, explanation, in_words
@@ -58,7 +61,7 @@ def _explained(engine: Engine, identity: str) -> Found:
     row = engine.lists.explained_entry(identity) if len(identity) <= 100 and identity.isprintable() else None
     if row is None:
         return Found(nothing="There is no entry of this number, position or fingerprint.")
-    return Found(explanation=explanation(row))
+    return Found(explanation=explanation(row, engine.lists.proposal_of(row)))
 
 
 def _require_known(instrument: str, status: str) -> None:
@@ -75,13 +78,19 @@ def _signals(engine: Engine, instrument: str, status: str, before: int | None) -
         limit=ENTRIES + 1,
         before=before,
     )
-    lines = []
+    lines, made = [], _asked(engine, rows)
     for row in rows[:ENTRIES]:
-        shown = signal_row(row)
+        shown = signal_row(row, made.get(row["fingerprint"]))
         asked = " ".join(filter(None, (shown["type"], shown["instrument"], shown["layer"], f"at {shown['price']}")))
         became = ": ".join(filter(None, (shown["status"], shown["words"])))
         lines.append(Line(row["fingerprint"], shown["time"], asked, became))
     return _listed(lines, str(rows[ENTRIES - 1]["id"]) if len(rows) > ENTRIES else "")
+
+
+def _asked(engine: Engine, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    """What a human has made of those that were proposed."""
+    ids = [proposal_id_of(row["fingerprint"]) for row in rows if row["processing_status"] == Status.PROPOSED]
+    return asked_by_fingerprint(engine.lists.proposals_by_id(ids)) if ids else {}
 
 
 def _listed(lines: Sequence[Line], before: str) -> Found:

@@ -72,8 +72,8 @@ def _note(position: Position) -> str:
     return notes.get(position.rollover_status, "")
 
 
-def signal_row(row: Mapping[str, Any]) -> Row:
-    """A signal and what became of it, with the reason in words."""
+def signal_row(row: Mapping[str, Any], asked: str | None = None) -> Row:
+    """A signal and what became of it, with the reason in words; `asked` says what a human has made of it."""
     payload, outcome = row["payload"] or {}, row["outcome"]
     again = row["deliveries"] - 1
     return {
@@ -84,10 +84,14 @@ def signal_row(row: Mapping[str, Any]) -> Row:
         "layer": (row["position"] or "").replace("_", " "),
         "price": _given(payload.get("price")),
         "status": row["processing_status"],
-        "words": "waits to be decided" if outcome is None else _short(in_words("signal", outcome).partition(": ")[2]),
+        "words": _short(asked or _words_of(outcome)),
         "again": f"came {count(again, 'time')} more" if again > 0 else "",
         "fingerprint": row["fingerprint"],
     }
+
+
+def _words_of(outcome: Mapping[str, Any] | None) -> str:
+    return "waits to be decided" if outcome is None else in_words("signal", outcome).partition(": ")[2]
 
 
 def order_row(row: Mapping[str, Any]) -> Row:

@@ -10,9 +10,10 @@ import structlog
 from msgspec import Struct
 
 from core.errors import DatabaseAway, PortfolioError
-from core.models import Position
+from core.models import Position, Status
 from core.portfolio import Portfolio
 from core.postgres.patience import within
+from live.dashboard.asked import asked_by_fingerprint, waiting_rows
 from live.dashboard.board import Row, Sections
 from live.dashboard.health import Moment, remarks_on, title
 from live.dashboard.rows import instance_row, instrument_row, order_row, position_row, signal_row
@@ -48,9 +49,10 @@ class System(Struct, frozen=True, kw_only=True):
 
 
 class Lists(Struct, frozen=True, kw_only=True):
-    """The newest signals and orders."""
+    """The newest signals and orders, and what became of signals that were proposed."""
 
     signals: Sequence[Mapping[str, Any]] = ()
+    asked: Mapping[str, str] = {}
     orders: Sequence[Mapping[str, Any]] = ()
 
 
@@ -81,10 +83,14 @@ class View:
                 **self._system_facts(engine, seen, status),
             },
             "remarks": {f"{n:03}": {"text": r.text, "tone": r.level.value} for n, r in enumerate(remarks)},
+            "waiting": {} if portfolio is None else waiting_rows(portfolio),
             "gauges": {} if status is None or portfolio is None else _gauges(status, portfolio),
             "positions": {} if portfolio is None else self._position_rows(portfolio),
             "instruments": {} if portfolio is None else _instrument_rows(portfolio),
-            "signals": {f"{row['id']:015}": signal_row(row) for row in self._lists.signals},
+            "signals": {
+                f"{row['id']:015}": signal_row(row, self._lists.asked.get(row["fingerprint"]))
+                for row in self._lists.signals
+            },
             "orders": {
                 f"{row['journal_seq']:012}-{row['client_order_id']}": order_row(row) for row in self._lists.orders
             },
@@ -212,8 +218,13 @@ def glance(served: Served) -> tuple[str, str]:
 
 
 def _read_lists(engine: Engine) -> Lists:
+    signals = engine.lists.signals(statuses=None, instrument=None, limit=FEED, before=None)
+    # What was accepted is proposed too, where the market was too far away for its order to be sent.
+    proposed = any(row["processing_status"] in (Status.PROPOSED, Status.ACCEPTED) for row in signals)
+    proposals = engine.lists.proposals(states=None, instrument=None, limit=2 * FEED, before=None) if proposed else ()
     return Lists(
-        signals=engine.lists.signals(statuses=None, instrument=None, limit=FEED, before=None),
+        signals=signals,
+        asked=asked_by_fingerprint(proposals),
         orders=engine.lists.orders(states=None, instrument=None, limit=ORDERS, before=None),
     )
 

@@ -20,7 +20,15 @@ _STRONG_BITS = 70
 # What our own examples put in a secret's place.
 _EXAMPLES = ("replace-this", "at-least-", "choose-", "change-me", "changeme")
 _OTHERS_MAY_READ = stat.S_IRGRP | stat.S_IROTH
-_SECRETS = ("webhook_secret", "webhook_secret_previous", "operator_token", "api_key", "secret", "password")
+_SECRETS = (
+    "webhook_secret",
+    "webhook_secret_previous",
+    "operator_token",
+    "link_secret",
+    "api_key",
+    "secret",
+    "password",
+)
 _INIT = "take a new one, such as `init` makes"
 
 

@@ -16,9 +16,10 @@ from tenacity import Retrying, retry_if_result, sleep_using_event, wait_random_e
 from core.errors import LeadershipLost, PortfolioError, Retryable
 from core.notifications import Channel
 from live.engine import LiveTradingEngine
+from live.links import Linked, Links
 from live.notify.leading import Leading
 from live.notify.message import Digest, Message
-from live.notify.notices import Notice
+from live.notify.notices import Asks, Notice
 from live.notify.pace import Pace
 from live.notify.sender import Sender
 
@@ -32,7 +33,8 @@ log = structlog.get_logger(__name__)
 
 class Courier:
     """`engine_now` is asked each time: it is another one after a portfolio was begun anew. `who` says which process tells what
-    is not in the journal. It looks every `every` seconds, and waits up to `longest_pause` between tries."""
+    is not in the journal; with `links` a proposal can be decided from what is sent. It looks every `every` seconds, and
+    waits up to `longest_pause` between tries."""
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class Courier:
         who: str,
         every: float = LOOK_SECONDS,
         longest_pause: float = LONGEST_PAUSE_SECONDS,
+        links: Links | None = None,
     ) -> None:
         self._name = name
         self._channel = channel
@@ -55,6 +58,7 @@ class Courier:
         self._who = who
         self._every = every
         self._longest_pause = longest_pause
+        self._links = links if channel.links else None
         self._pace = Pace(channel)
         self._asides: deque[Notice] = deque(maxlen=MOST_ASIDES)
         self._leading: Leading | None = None
@@ -134,7 +138,7 @@ class Courier:
             self._leading = None
             return
         if self._leading is None or self._leading.engine is not engine:
-            self._leading = Leading(engine, self._name, self._channel.least_level)
+            self._leading = Leading(engine, self._name, self._channel.least_level, self._link_of)
         leading = self._leading
         if leading.begun_before and not self._sent(leading):
             return
@@ -143,6 +147,11 @@ class Courier:
             leading.skip()
         elif self._pace.allows(leading.digest.level, self._clock()):
             self._sent(leading)
+
+    def _link_of(self, asks: Asks) -> str | None:
+        """What decides it for whoever reads the message; None where links are off, or its time is over by now."""
+        linked = Linked(portfolio=self._portfolio, proposal_id=asks.proposal_id, expires_at=asks.expires_at)
+        return None if self._links is None or self._links.is_over(linked) else self._links.address(linked)
 
     def _sent(self, leading: Leading) -> bool:
         """Whether what is to be told was sent; else whoever leads goes on from what is kept."""

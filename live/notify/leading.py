@@ -1,6 +1,8 @@
 """What a channel has to tell while an engine leads: where it is in the journal, and what there is to say from there on."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
 
 from core.errors import LeadershipLost
 from core.notifications import Level
@@ -8,7 +10,7 @@ from core.portfolio import Portfolio
 from live.engine import LiveTradingEngine
 from live.notify.cursor import Cursor
 from live.notify.message import Digest
-from live.notify.notices import Notice, notice_of
+from live.notify.notices import Asks, Notice, notice_of
 from live.notify.standing import notices_between, standing_of
 
 ENTRIES_AT_ONCE = 500
@@ -17,12 +19,22 @@ SKIP_AT_ONCE = 2_000
 
 
 class Leading:
-    """One channel's, under one term. Everything raises what reading raises, and LeadershipLost."""
+    """One channel's, under one term; `link_of` gives what decides a proposal for whoever is told of it.
 
-    def __init__(self, engine: LiveTradingEngine, channel: str, least_level: Level) -> None:
+    Everything raises what reading raises, and LeadershipLost.
+    """
+
+    def __init__(
+        self,
+        engine: LiveTradingEngine,
+        channel: str,
+        least_level: Level,
+        link_of: Callable[[Asks], str | None] = lambda _: None,
+    ) -> None:
         self.engine = engine
         self.digest = Digest()
         self._least = least_level
+        self._link_of = link_of
         self._term = engine.db_manager.term
         self._cursor = Cursor(engine.reads, channel, self._term)
         self._place = self._cursor.place()
@@ -82,8 +94,11 @@ class Leading:
             rows = self.engine.reads.confirmed("journal_to_tell", after_seq=self._read_seq, up_to_seq=up_to)
             found = (notice_of(row) for row in rows)
             for notice in self._wanted(notice for notice in found if notice is not None):
-                self._of_journal.add(notice)
+                self._of_journal.add(self._with_link(notice))
             self._read_seq = up_to
+
+    def _with_link(self, notice: Notice) -> Notice:
+        return notice if notice.asks is None else replace(notice, link=self._link_of(notice.asks))
 
     def _look_at_standing(self, portfolio: Portfolio) -> None:
         self._standing = standing_of(portfolio)

@@ -97,4 +97,5 @@ def _line(notice: Notice, *, alone: bool) -> str:
     text = notice.text if alone or len(notice.text) <= _LONGEST_OF_MANY else f"{notice.text[:_LONGEST_OF_MANY]}..."
     where = [] if notice.seq is None else [f"journal {notice.seq}"]
     where += [] if notice.fingerprint is None else [f"signal {notice.fingerprint}"]
-    return f"{head}{text}" + (f" ({', '.join(where)})" if where else "")
+    told = f"{head}{text}" + (f" ({', '.join(where)})" if where else "")
+    return told if notice.link is None else f"{told}\n{notice.link}"

@@ -1,6 +1,7 @@
 """What an entry of the journal is worth telling, at which level, in words: one notice an entry at most."""
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -28,14 +29,25 @@ _NOTHING_POSSIBLE = "nothing can be done about what is due"
 Row = Mapping[str, Any]
 
 
+class Asks(Struct, frozen=True, kw_only=True):
+    """A proposal that somebody has to decide, and until when."""
+
+    proposal_id: str
+    expires_at: datetime
+
+
 class Notice(Struct, frozen=True, kw_only=True):
-    """One thing to tell. `seq` is the journal's entry that it is from, None of what is not in the journal."""
+    """One thing to tell. `seq` is the journal's entry that it is from, None of what is not in the journal; `asks` what it made
+    wait for somebody."""
 
     level: Level
     title: str
     text: str
     seq: int | None = None
     fingerprint: str | None = None
+    asks: Asks | None = None
+    # What decides it for whoever has it: added for a channel, never kept.
+    link: str | None = None
 
 
 class _Part(Struct, frozen=True):
@@ -57,7 +69,16 @@ def notice_of(row: Row) -> Notice | None:
         text=told if len(told) <= _LONGEST else f"{told[: _LONGEST - 3]}...",
         seq=row["seq"],
         fingerprint=row["fingerprint"],
+        asks=_asks(row),
     )
+
+
+def _asks(row: Row) -> Asks | None:
+    """The last proposal that an entry made: it makes one at most of which nothing is known yet."""
+    made = [event["proposal"] for event in row["events"] if event["event"] == "proposal_made"]
+    if not made:
+        return None
+    return Asks(proposal_id=made[-1]["proposal_id"], expires_at=datetime.fromisoformat(made[-1]["expires_at"]))
 
 
 # --- the input and its outcome

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from core.errors import ConfigurationError
 from core.notifications import Level
+from live.logs import without_secrets
 from live.notify.message import Message
 
 SEND_SECONDS = 20.0
@@ -69,4 +70,5 @@ class AppriseSender:
     def _without_secrets(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return " ".join(text.split())[:_LONGEST_REASON]
+        # A provider may say what it was sent, and that has links in it.
+        return " ".join(without_secrets(text).split())[:_LONGEST_REASON]

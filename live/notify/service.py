@@ -9,6 +9,7 @@ from pathlib import Path
 from core.errors import ConfigurationError
 from core.notifications import Level, NotificationSettings
 from live.engine import LiveTradingEngine
+from live.links import Links
 from live.notify.courier import LOOK_SECONDS, Courier
 from live.notify.notices import Notice
 from live.notify.pinger import Pinger
@@ -39,6 +40,7 @@ class Notifications:
         port: int,
         clock: Callable[[], datetime],
         pace: float = 1.0,
+        links: Links | None = None,
     ) -> None:
         who = f"{socket.gethostname()}:{port}, pid {os.getpid()}"
         addresses: dict[str, str] = {}
@@ -47,7 +49,16 @@ class Notifications:
         for portfolio, its in settings.items():
             engine_now = engine_of(portfolio)
             couriers = [
-                Courier(name, its.channels[name], sender, engine_now, clock=clock, who=who, every=LOOK_SECONDS * pace)
+                Courier(
+                    name,
+                    its.channels[name],
+                    sender,
+                    engine_now,
+                    clock=clock,
+                    who=who,
+                    every=LOOK_SECONDS * pace,
+                    links=links,
+                )
                 for name, sender in senders_of(its).items()
             ]
             self._couriers += couriers

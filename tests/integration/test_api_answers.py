@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
+from core.config import RateLimitSettings
 from core.db_state_manager import DatabaseStateManager
 from core.postgres.migrations import migrate
+from core.proposals import Proposal
 from live.answers import Answer, AnswerKind
 from live.api.schema.document import templated
 from live.api.schema.routes import JSON, ROUTES, Needs, Route
 from live.engine import LiveTradingEngine
+from live.links import Linked
 from live.spool import Spool
-from tests.api_world import a_busy_portfolio, an_app_of
+from tests.api_world import LINKS, a_busy_portfolio, an_app_of
 from tests.builders import minutes
 from tests.described import Described
 from tests.engines import Clock, an_engine, without_waiting
@@ -158,12 +161,81 @@ def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine) -> No
         told
         for route in ROUTES
         for told in given(route) - ask.asked
-        if told[1] != "/handover" and told[2] not in (202, 503)
+        if told[1] != "/handover" and route.tag != "Links" and told[2] not in (202, 503)
     }
     assert not missing, (
         f"not asked here: {sorted(missing)}. Ask a new address in one of the functions above, so that what it really "
         "answers is compared with its models."
     )
+
+
+FORM = {"Content_Type": "application/x-www-form-urlencoded"}
+REFUSED_FORMS = (b"lots=0", b"lots=1&lots=2", b"price=-1", b"colour=red", b"note=" + b"x" * 501, b"\xff")
+
+
+def link_to(proposal: Proposal, **changes: Any) -> str:
+    told = {"proposal_id": proposal.proposal_id, "expires_at": proposal.expires_at, "portfolio": "main", **changes}
+    return f"/link/{LINKS.token(Linked(**told))}"
+
+
+def ask_by_links(ask: Described, *waiting: Proposal) -> None:
+    """Approve one and reject the other, each once."""
+    good, bad = waiting
+    for proposal in waiting:
+        ask(f"GET {link_to(proposal)}")
+    ask(f"POST {link_to(good)}/approve", b"lots=1&price=73010&note=go", **FORM)
+    ask(f"POST {link_to(bad)}/reject", b"note=the+news", **FORM)
+    for proposal in waiting:
+        ask(f"GET {link_to(proposal)}", status=410)
+    rows = {row["proposal_id"]: row for row in ask("GET /proposals")["proposals"]}
+    assert [rows[p.proposal_id]["state"] for p in waiting] == ["approved", "rejected"]
+    assert [(rows[p.proposal_id]["decided_by"], rows[p.proposal_id]["note"]) for p in waiting] == [
+        ("link", "go"),
+        ("link", "the news"),
+    ]
+
+
+def ask_by_wrong_links(ask: Described, proposal: Proposal) -> None:
+    for action in ("", "/approve", "/reject"):
+        method, body = ("POST", b"note=no") if action else ("GET", None)
+        for status, path in (
+            (403, f"{link_to(proposal)[:-3]}xyz"),
+            (404, link_to(proposal, portfolio="nobodys")),
+            (410, link_to(proposal, expires_at=minutes(1))),
+            (410, link_to(proposal, proposal_id="P0123456789abcdef")),
+        ):
+            ask(f"{method} {path}{action}", body, status=status, **FORM)
+
+
+def ask_by_wrong_forms(ask: Described, proposal: Proposal) -> None:
+    for body in REFUSED_FORMS:
+        ask(f"POST {link_to(proposal)}/approve", body, status=400, **FORM)
+    ask(f"POST {link_to(proposal)}/reject", b"note=++", status=400, **FORM)
+    for action in ("approve", "reject"):
+        ask(f"POST {link_to(proposal)}/{action}", b"note=" + b"x" * 70_000, status=413, **FORM)
+    ask(f"POST {link_to(proposal)}/approve", b"lots=9999", **FORM)  # more than fits: it waits on
+
+
+def ask_until_it_is_too_often(ask: Described, proposal: Proposal) -> None:
+    ask.environment["REMOTE_ADDR"] = "203.0.113.7"
+    for status in (403, 403, 429):
+        ask(f"GET {link_to(proposal)[:-3]}xyz", status=status)
+    for action in ("/approve", "/reject"):
+        ask(f"POST {link_to(proposal)}{action}", b"note=no", status=429, **FORM)
+
+
+def test_a_link_decides_once_and_answers_as_it_is_described(busy: LiveTradingEngine) -> None:
+    ask = Described(an_app_of(busy, rate_limits=RateLimitSettings(failed_tokens="2/minute")).test_client())
+    first, second = busy.portfolio.pending_proposals()
+    before = busy.portfolio
+    ask_by_wrong_links(ask, second)
+    assert busy.portfolio is before
+    ask_by_wrong_forms(ask, second)
+    assert busy.portfolio.pending_proposals() == [first, second]
+    ask_by_links(ask, second, first)
+    ask_until_it_is_too_often(ask, first)
+    missing = {told for route in ROUTES if route.tag == "Links" for told in given(route) - ask.asked if told[2] != 503}
+    assert not missing
 
 
 def test_every_parameter_of_a_query_is_taken_with_each_of_its_values(busy: LiveTradingEngine) -> None:

@@ -362,6 +362,7 @@ class PortfolioStatus(Waiting):
     ready: bool
     fills: Literal["paper", "broker"]
     orders: dict[str, int] = Field(description="Orders of which more may come, by state.")
+    proposals: Count = Field(description="Signals that wait for a human.")
     failed_invariants: list[str] = Field(description="Of the last start.")
     frozen: dict[str, str] = Field(description="By instrument why its entries are frozen.")
 

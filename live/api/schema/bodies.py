@@ -185,6 +185,24 @@ class Login(BaseModel):
     token: str | None = None
 
 
+class LinkApproval(BaseModel):
+    """A proposal is approved by a link: empty fields leave lots and price to the engine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    lots: str | None = None
+    price: str | None = None
+    note: str | None = Field(default=None, max_length=500)
+
+
+class LinkRejection(BaseModel):
+    """A proposal is rejected by a link, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    note: str = Field(min_length=1, max_length=500)
+
+
 # --- commands
 
 

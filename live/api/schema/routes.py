@@ -91,6 +91,10 @@ IN_PATH: Mapping[str, Schema] = {
     "token": {"schema": _ID, "description": "The webhook's secret, where it is taken there."},
     "position_id": {"schema": _ID, "description": "The position's id."},
     "proposal_id": {"schema": _ID, "description": "The proposal's id, as /proposals tells it."},
+    "link": {
+        "schema": _ID,
+        "description": "What a notification of the proposal ends with: signed, and good until it ends.",
+    },
     "client_order_id": {"schema": _ID, "description": "The order's id, as /orders tells it."},
 }
 
@@ -165,6 +169,19 @@ def _page(path: str, summary: str, content: Content) -> Route:
 def _drawn(path: str, summary: str, answer: Content, query: Mapping[str, Schema] | None = None, **more: Any) -> Route:
     """What the dashboard is made of."""
     return _view(path, summary, answer, query, **{"tag": "Dashboard", "has_etag": False, **more})
+
+
+def _linked(method: str, path: str, summary: str, **more: Any) -> Route:
+    """What is behind a link that decides a proposal: a page whatever becomes of it."""
+    refused = (400, 413) if method == "POST" else ()
+    return Route(
+        method=method,
+        path=f"/link/<link>{path}",
+        summary=summary,
+        tag="Links",
+        answers=dict.fromkeys((200, *refused, 403, 404, 410, 429, 503), HTML),
+        **more,
+    )
 
 
 ROUTES = (
@@ -270,6 +287,16 @@ ROUTES = (
         tag="Sessions",
         answers={200: answers.Session},
         needs=Needs.VIEWER,
+    ),
+    _linked("GET", "", "A proposal, for who has its link: nothing is changed"),
+    _linked("POST", "/approve", "Do what is proposed, by a link", body=bodies.LinkApproval, body_type=FORM),
+    _linked(
+        "POST",
+        "/reject",
+        "Do not do it, and why, by a link",
+        body=bodies.LinkRejection,
+        body_type=FORM,
+        body_required=True,
     ),
     _drawn("/", "The dashboard", HTML),
     _drawn("/events", "What changes on its page, as it changes", EVENTS, {"version": _TEXT}),

@@ -23,7 +23,7 @@
     find("sign-out").hidden = session === null || !session.csrf_token;
     find("operator").textContent = session === null ? "" : `${session.operator}, ${session.role}`;
     for (const element of document.querySelectorAll(".trader")) element.hidden = !may;
-    for (const section of ["positions", "instruments"]) {
+    for (const section of ["positions", "instruments", "waiting"]) {
       for (const element of find(`row-${section}`).content.querySelectorAll(".trader")) element.hidden = !may;
     }
   }
@@ -50,8 +50,8 @@
 
   // --- one question at a time
 
-  function question({ title, words, does, path, body = {}, fields = [], check = () => null }) {
-    asked = { path, body, fields, check, id: newId() };
+  function question({ title, words, does, path, body = {}, fields = [] }) {
+    asked = { path, body, id: newId() };
     find("dialog-title").textContent = title;
     find("dialog-words").textContent = words;
     find("dialog-fields").replaceChildren(...fields.map(input));
@@ -64,11 +64,11 @@
     (fields.length ? find("dialog-fields").querySelector("input, select") : find("dialog-cancel")).focus();
   }
 
-  function input({ name, label, value = "", options, required = true }) {
+  function input({ name, label, value = "", options, required = true, type = "text", ...more }) {
     const outer = document.createElement("label");
     const inner = options ? document.createElement("select") : document.createElement("input");
     if (options) inner.append(...options.map((option) => new Option(option)));
-    Object.assign(inner, { name, value: options ? value || options[0] : value, required });
+    Object.assign(inner, { name, value: options ? value || options[0] : value, required }, options ? {} : { type, ...more });
     outer.append(label, inner);
     return outer;
   }
@@ -131,6 +131,40 @@
     title: `Lift the freeze of ${instrument}?`, does: "Lift it", path: "/resume", body: { instrument },
     words: `Entries of ${instrument} are taken again. They were frozen because: ${rowsOf("instruments").map((held) => [field(held, "name"), field(held, "frozen")]).find(([name]) => name === instrument)?.[1]}`,
   });
+
+  // --- what waits for a human
+
+  const asking = (id) => rowsOf("waiting").find((each) => each.element.querySelector("[data-approve]").dataset.approve === id);
+  const asks = (held) => ["does", "side", "instrument", "layer", "lots", "price", "stop", "risk", "share", "until"].map((name) => field(held, name));
+
+  function approve(id) {
+    const held = asking(id);
+    if (!held) return;
+    const [does, side, instrument, layer, lots, price, stop, risk, share, until] = asks(held);
+    const exits = does === "close";
+    question({
+      title: `Approve: ${does} ${side} ${instrument} ${layer}?`, does: "Approve it", path: `/proposals/${encodeURIComponent(id)}/approve`,
+      fields: [
+        ...(exits ? [] : [{ name: "lots", label: `Lots (empty: ${lots})`, required: false, inputMode: "numeric", pattern: "[1-9][0-9]*" }]),
+        { name: "price", label: "Price (empty: latest)", required: false, inputMode: "decimal" },
+        { name: "note", label: "Note", required: false, maxLength: 500 },
+      ],
+      words: (exits ? `What is open of ${layer === "ALL" ? instrument : `${instrument} ${layer}`} is closed. ` : `${lots} lots at about ${price} with the stop at ${stop}: ${risk} at risk, ${share} of the equity. `)
+        + `Every limit is asked again now, at the latest price that is known or at the one given here; what does not fit any more is refused and waits on.${exits ? "" : ` Without other lots given, at most ${lots} are done, and fewer where no more fit.`}\n${fillsOf(exits)}\nIt waits until ${until}. Proposal ${id}.`,
+    });
+  }
+  const fillsOf = (exits) => (text("fills") === "from the broker" ? "An order goes to the broker." : `It is filled on paper${exits ? "" : " at that price"}.`);
+
+  function reject(id) {
+    const held = asking(id);
+    if (!held) return;
+    const [does, side, instrument, layer, lots] = asks(held);
+    question({
+      title: `Reject: ${does} ${side} ${instrument} ${layer}?`, does: "Reject it", path: `/proposals/${encodeURIComponent(id)}/reject`,
+      fields: [{ name: "note", label: "Why", maxLength: 500 }],
+      words: `${lots} lots were proposed; nothing of it is done, and it is over. The note is kept in the journal. Proposal ${id}.`,
+    });
+  }
 
   // --- what the broker holds
 
@@ -198,8 +232,8 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (button === null) return;
-    const { close, freeze: frozen, unfreeze: lifted } = button.dataset;
-    if (close) closeOne(close); else if (frozen) freeze(frozen); else if (lifted) unfreeze(lifted);
+    const { close, freeze: frozen, unfreeze: lifted, approve: approved, reject: rejected } = button.dataset;
+    if (approved) approve(approved); else if (rejected) reject(rejected); else if (close) closeOne(close); else if (frozen) freeze(frozen); else if (lifted) unfreeze(lifted);
   });
   signedIn().catch(() => {});
 })();

@@ -11,7 +11,7 @@ const HIDDEN_POLL_MILLISECONDS = 15000;
 const HIDDEN_SILENT_MILLISECONDS = 150000;
 const STREAM_AGAIN_MILLISECONDS = 30000;
 const ROWS_A_FRAME = 100;
-const SECTIONS = ["remarks", "gauges", "positions", "instruments", "signals", "orders", "instances", "terms"];
+const SECTIONS = ["remarks", "waiting", "gauges", "positions", "instruments", "signals", "orders", "instances", "terms"];
 const ask = (path, more = {}) => `${path}?${new URLSearchParams({ portfolio, ...more })}`;
 const announce = new EventTarget();
 

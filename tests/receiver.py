@@ -67,6 +67,10 @@ class Receiver:
         """All that it took, as one text."""
         return "\n".join(f"{message['title']}\n{message['message']}" for message in self.taken)
 
+    def offered(self) -> str:
+        """All that came, taken or not, as one text."""
+        return "\n".join(message["message"] for message in self.got)
+
     def end(self) -> None:
         """Answer nobody any more."""
         self.ended.set()

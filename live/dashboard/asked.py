@@ -22,12 +22,11 @@ _DOES = {SignalType.BASE_ENTRY: "enter", SignalType.PYRAMID: "add to", SignalTyp
 
 def waiting_rows(portfolio: Portfolio) -> dict[str, Row]:
     """The lines of what waits, by keys in the order in which their time is over."""
-    waiting = sorted(portfolio.pending_proposals(), key=lambda proposal: proposal.expires_at)
     return {
         f"{proposal.expires_at:%Y%m%d%H%M%S} {proposal.journal_seq:012} {proposal.proposal_id}": waiting_row(
             portfolio, proposal
         )
-        for proposal in waiting[:MOST_WAITING]
+        for proposal in _soonest_over(portfolio)[:MOST_WAITING]
     }
 
 
@@ -71,19 +70,22 @@ def risk_of(portfolio: Portfolio, proposal: Proposal) -> Decimal | None:
 
 def waits_in_words(portfolio: Portfolio) -> str | None:
     """That something waits, for the page's first words; None where nothing does."""
-    waiting = portfolio.pending_proposals()
+    waiting = _soonest_over(portfolio)
     if not waiting:
         return None
-    until = min(proposal.expires_at for proposal in waiting)
     verb = "signal waits" if len(waiting) == 1 else "signals wait"
     names = some(list(dict.fromkeys(proposal.signal.instrument for proposal in waiting)))
     first = "until" if len(waiting) == 1 else "the first until"
-    return f"{len(waiting):,} {verb} for you: {names}, {first} {moment(until)} UTC"
+    return f"{len(waiting):,} {verb} for you: {names}, {first} {moment(waiting[0].expires_at)} UTC"
 
 
 def asked_by_fingerprint(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Of each signal that was proposed, what has become of that, in words; `rows` are of the table, the newest first."""
     return {row["fingerprint"]: f"{lots_in_words(row['lots'])}: {proposal_in_words(row)}" for row in reversed(rows)}
+
+
+def _soonest_over(portfolio: Portfolio) -> list[Proposal]:
+    return sorted(portfolio.pending_proposals(), key=lambda proposal: proposal.expires_at)
 
 
 def _side(portfolio: Portfolio, signal: Signal) -> str:

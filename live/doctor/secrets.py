@@ -45,6 +45,7 @@ def check_secrets(configuration: Configuration, clock: Callable[[], datetime]) -
         return
     yield from _webhook_secrets(secrets, options.host)
     yield _operator_token(options.data_dir, settings)
+    yield from _link_secret(settings)
     if secrets is not None and settings.operator_token in secrets.known:
         yield failed(
             "secrets", "the operator's token is the webhook's secret, which TradingView knows", "give each its own"
@@ -81,6 +82,14 @@ def _operator_token(data_dir: Path, settings: FileSettings) -> Finding:
     except (ConfigurationError, OSError) as error:
         return failed("secrets", str(error), "remove the file and start `live` again, which makes a new one")
     return _strength(f"the operator's token of {file} (mode 0600)", token)
+
+
+def _link_secret(settings: FileSettings) -> Iterator[Finding]:
+    """What `live` makes itself is strong, and known to the instances of this data folder alone."""
+    if settings.link_secret is not None:
+        yield _strength("the secret of links", settings.link_secret)
+    if settings.link_secret is not None and settings.public_url is None:
+        yield warning("secrets", "there is a secret of links, and no link", "set public_url: docs/approval.md")
 
 
 def _strength(name: str, secret: str) -> Finding:

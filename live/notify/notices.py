@@ -200,9 +200,10 @@ def _rolled(event: Row, _: Row) -> _Part:
 
 def _proposed(event: Row, row: Row) -> _Part | None:
     proposal = event["proposal"]
-    signal, until = proposal["signal"], proposal["expires_at"]
+    signal, until = proposal["signal"], datetime.fromisoformat(proposal["expires_at"])
     what = " ".join(part for part in (signal["instrument"], signal["type"], signal["layer"]) if part)
-    told = f"`approve {proposal['proposal_id']}` or `reject` it until {until}: {lots_in_words(proposal['lots'])}"
+    lots = lots_in_words(proposal["lots"])
+    told = f"`approve {proposal['proposal_id']}` or `reject` it until {until:%Y-%m-%d %H:%M:%S} UTC: {lots}"
     title = f"{what} waits for you ({proposal['rule'].replace('_', ' ')})"
     # A signal that was proposed as it was decided has said what it is about.
     return _Part(Level.ERROR, title, told if row["kind"] == "signal" else f"{what}: {told}")

@@ -3,6 +3,7 @@
 import hmac
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from tests.misbehaving_server import Trouble
 from tests.openalgo_server import API_KEY, OpenAlgoServer
 from tests.proxy import Proxy
 from tests.queries import rows
+from tests.receiver import Receiver, a_receiver
 from tests.redis_server import NEEDS_REDIS, RedisServer
 from tests.waiting import eventually
 
@@ -40,7 +42,9 @@ PREVIOUS = "the-webhooks-secret-before-44cd"
 DATABASE = "the-databases-password-5d20c4"
 WRONG_DATABASE = "another-password-that-is-wrong-77"
 REDIS = "the-password-of-redis-e8b6"
+LINKS = "the-secret-of-the-links-f02b6c"
 SECRETS = {
+    "secret of the links": LINKS,
     "operator's token": TOKEN,
     "webhook's secret": WEBHOOK,
     "webhook's secret before this one": PREVIOUS,
@@ -113,7 +117,9 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @contextmanager
-def served(folder: Path, port: int, openalgo: str, redis_port: int, password: str = DATABASE) -> Iterator[LiveProcess]:
+def served(
+    folder: Path, port: int, openalgo: str, redis_port: int, password: str = DATABASE, told: str | None = None
+) -> Iterator[LiveProcess]:
     """`live` with a secret of each kind, given as docs/security.md says."""
     entry = {"host": "127.0.0.1", "port": port, "user": "pm_user", "password": "${PM_DB_PASSWORD}"}
     (folder / "database_config.json").write_text(json.dumps({"local": entry}))
@@ -130,10 +136,14 @@ def served(folder: Path, port: int, openalgo: str, redis_port: int, password: st
         "webhook_secret_in": ["body", "path", "signature"],
         "intake": {"profile": "openalgo"},
     }
-    (folder / "config.json").write_text(json.dumps({**intake, "brokers": brokers}))
+    # What is a minute late waits for a human, and a channel that takes nothing is told a link.
+    more = {"approval": {"late": {"seconds": 60}}, "public_url": "http://127.0.0.1"}
+    channels = {} if told is None else {"channels": {"phone": {"url": told}}}
+    (folder / "config.json").write_text(json.dumps({**intake, "brokers": brokers, "notifications": channels, **more}))
     environment = {
         "PM_DB_PASSWORD": password,
         "PORTFOLIO_OPERATOR_TOKEN": TOKEN,
+        "PORTFOLIO_LINK_SECRET": LINKS,
         "PORTFOLIO_LEADERSHIP__REDIS_URL": f"redis://:{REDIS}@127.0.0.1:{redis_port}/0",
         "PORTFOLIO_BROKERS__OPENALGO__API_KEY": API_KEY,
     }
@@ -289,6 +299,22 @@ def operators(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[byt
     )
 
 
+def decide_by_a_link(live: LiveProcess, seen: Seen, receiver: Receiver) -> None:
+    """Told by a channel that refuses it; opened in all wrong ways, and once in the right one."""
+    assert ask(live, seen, "POST", "/webhook", alert(ago=100)) == 200
+    assert eventually(lambda: "/link/" in receiver.offered())
+    (token,) = set(re.findall(r"/link/(\S+)", receiver.offered()))
+    seen.secrets["link"] = token.rpartition(".")[2]
+    for path in (f"/nowhere/link/{token}", f"/webhook/link/{token}/x", f"/link/{token}/other"):
+        assert ask(live, seen, "GET", path) == 404
+    assert ask(live, seen, "GET", f"/link/{token}x") == 403
+    assert ask(live, seen, "POST", f"/link/{token}") == 405
+    assert ask(live, seen, "POST", f"/link/{token}/approve", b"lots=none") == 400
+    assert ask(live, seen, "POST", f"/link/{token}/reject", b"note=too+late") == 200
+    assert ask(live, seen, "POST", f"/link/{token}/reject", b"note=too+late") == 410
+    assert seen.has("answer 410", "was rejected by link")
+
+
 def tables(dsn: str, seen: Seen) -> None:
     """Every row of every table, as text."""
     query = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
@@ -308,11 +334,13 @@ def processes(live: LiveProcess, seen: Seen) -> None:
 def test_no_secret_comes_to_light(server: Installed, redis: RedisServer, folder: Path) -> None:
     seen = Seen()
     dsn = server.dsn("pm_user", DATABASE, "portfolio_manager")
-    with OpenAlgoServer() as openalgo, Proxy(dsn) as proxy:
+    with OpenAlgoServer() as openalgo, Proxy(dsn) as proxy, a_receiver() as receiver:
+        receiver.status = 500
         openalgo.exchange.set_quote(SYMBOL, Decimal("58412.60"))
         openalgo.misbehave("placeorder", Trouble.REJECTS)  # with the key in its words
         proxy_port = int(proxy.dsn.split("port=")[1].split()[0])
-        with served(folder, proxy_port, openalgo.url, redis.port) as live:
+        with served(folder, proxy_port, openalgo.url, redis.port, told=receiver.url) as live:
+            decide_by_a_link(live, seen, receiver)
             assert ask(live, seen, "POST", "/webhook", alert()) == 200
             assert eventually(lambda: rows(dsn, "SELECT count(*) FROM orders WHERE state = 'rejected'") != [(0,)])
             talk(live, seen)
@@ -342,6 +370,8 @@ def test_no_secret_comes_to_light(server: Installed, redis: RedisServer, folder:
     assert seen.places("answer 200") > 10
     assert seen.places("table public.decision_journal") > 3
     assert seen.has("table public.orders", "RMS: margin exceeds")
+    assert seen.has("table public.proposals", "too late")
+    assert seen.has("log", "a notification was not taken")
     assert seen.places("data/spool") > 0
     assert seen.leaks() == []
 
@@ -369,7 +399,7 @@ def commands(folder: Path, seen: Seen) -> None:
         seen.add(f"stdout of {command}", done.stdout)
         seen.add(f"stderr of {command}", done.stderr)
 
-    names = ("status", "signals", "orders", "journal", "positions", "dsn", "migrate", "verify", "send")
+    names = ("status", "signals", "proposals", "orders", "journal", "positions", "dsn", "migrate", "verify", "send")
     # With a wrong password they ask again and again for a while.
     with ThreadPoolExecutor(len(names)) as terminals:
         for password in (DATABASE, WRONG_DATABASE):

@@ -1303,6 +1303,56 @@ def test_every_command_of_the_notification_guide_is_run_by_one_of_these_tests() 
     assert {found.how for found in blocks_of(NOTIFICATIONS) if found.language == "bash"} == {"a test message"}
 
 
+# --- docs/approval.md
+
+APPROVAL = "docs/approval.md"
+
+
+def test_the_approval_guides_configuration_is_valid(tmp_path: Path) -> None:
+    file = tmp_path / "portfolio.json"
+    file.write_text(block(APPROVAL, "a valid configuration").text, encoding="utf-8")
+    found = load_file_settings(file)
+    rules = found.settings.approval
+    assert rules.late is not None
+    assert rules.over_size is not None
+    assert rules.divergent is not None
+    assert (rules.mode, rules.over_size.lots, found.public_url) == ("auto", 5, "https://portfolio.example.com")
+
+
+@pytest.mark.parametrize("how", ["decided by commands", "decided over HTTP"])
+def test_the_approval_guides_commands_decide_what_waits(shell: Shell, how: str) -> None:
+    port = a_free_port()
+    (shell.folder / "asking.json").write_text('{"approval": {"mode": "approve"}}', encoding="utf-8")
+    live = Block("bash", "", f"python portfolio_manager.py live --port {port} --config asking.json", APPROVAL)
+    with shell.serving(live) as served:
+        alerts = (("BANK_NIFTY", 52000, 51650, 350), ("GOLD_MINI", 72000, 71500, 500))
+        now = datetime.now(UTC).isoformat()
+        for instrument, price, stop, atr in alerts:
+            given = {"instrument": instrument, "price": price, "stop": stop, "atr": atr, "er": 0.8, "timestamp": now}
+            alert = {"type": "BASE_ENTRY", "position": "Long_1", **given}
+            body = json.dumps(alert).encode()
+            with urllib.request.urlopen(f"{served.url}/webhook", data=body, timeout=10) as answer:
+                assert json.loads(answer.read())["status"] == "proposed"
+        ids = {row["instrument"]: row["proposal_id"] for row in served.get("/proposals")["proposals"]}
+        shell.mapped = lambda text: (
+            text.replace("P0123456789abcdef", ids["BANK_NIFTY"])
+            .replace("Pfedcba9876543210", ids["GOLD_MINI"])
+            .replace("127.0.0.1:5000", f"127.0.0.1:{port}")
+            .replace("portfolio_manager.py approve", f"portfolio_manager.py approve --url {served.url}")
+            .replace("portfolio_manager.py reject", f"portfolio_manager.py reject --url {served.url}")
+        )
+        shell.run(block(APPROVAL, how))
+        states = {row["instrument"]: row for row in served.get("/proposals")["proposals"]}
+        assert (states["BANK_NIFTY"]["state"], states["BANK_NIFTY"]["decided_lots"]) == ("modified", 1)
+        assert (states["GOLD_MINI"]["state"], states["GOLD_MINI"]["note"]) == ("rejected", "results are due tonight")
+        assert served.get("/status")["proposals"] == 0
+
+
+def test_every_command_of_the_approval_guide_is_run_by_one_of_these_tests() -> None:
+    run = {"decided by commands", "decided over HTTP"}
+    assert {found.how for found in blocks_of(APPROVAL) if found.language == "bash"} == run
+
+
 # --- docs/performance.md
 
 PERFORMANCE = "docs/performance.md"

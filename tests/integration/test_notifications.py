@@ -2,7 +2,7 @@
 takeovers, and never at the expense of a decision. With a real database and a receiver on loopback."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +15,7 @@ from core.errors import ConfigurationError, LeadershipLost
 from core.inputs import Halt, MoveCapital, Resume
 from core.notifications import Channel, HeartbeatUrl, Level, NotificationSettings
 from live.engine import LiveTradingEngine
+from live.links import Linked, Links
 from live.notify.courier import Courier
 from live.notify.cursor import Cursor
 from live.notify.message import AGAIN, Message
@@ -25,7 +26,7 @@ from live.notify.sender import AppriseSender
 from live.notify.service import Notifications
 from live.notify.standing import Standing
 from live.notify.watch import Watch, troubles_of
-from tests.builders import NOON, a_signal, minutes
+from tests.builders import NOON, a_signal, minutes, settings_with
 from tests.engines import Clock, an_engine, status_of, without_waiting
 from tests.queries import rows
 from tests.receiver import Receiver, a_receiver
@@ -40,11 +41,19 @@ def receiver() -> Iterator[Receiver]:
 
 @contextmanager
 def a_courier(
-    engine: LiveTradingEngine, receiver: Receiver, clock: Clock | None = None, **channel: Any
+    engine: LiveTradingEngine,
+    receiver: Receiver,
+    clock: Clock | None = None,
+    *,
+    name: str = "phone",
+    links: Links | None = None,
+    wants: Mapping[str, Any] | None = None,
+    **channel: Any,
 ) -> Iterator[Courier]:
-    settings = Channel.model_validate({"url": receiver.url, "most_per_minute": 600, **channel})
+    given = {**channel, **(wants or {})}
+    settings = Channel.model_validate({"url": receiver.url, "most_per_minute": 600, **given})
     courier = Courier(
-        "phone",
+        name,
         settings,
         AppriseSender(receiver.url, "phone"),
         lambda: engine,
@@ -52,6 +61,7 @@ def a_courier(
         who="the test",
         every=0.02,
         longest_pause=0.1,
+        links=links,
     )
     courier.start()
     try:
@@ -82,6 +92,31 @@ def test_what_is_decided_is_told_with_its_entry_and_its_signal(dsn: str, receive
     assert message["title"] == "INFO [main] BANK_NIFTY BASE_ENTRY Long_1 executed"
     assert f"(journal {answer.journal_seq}, signal {answer.fingerprint})" in message["message"]
     assert message["type"] == "info"
+
+
+def test_what_waits_is_told_with_a_link_that_decides_it_where_links_are_wanted(dsn: str, receiver: Receiver) -> None:
+    asking = without_waiting(settings_with(approval={"mode": "approve"}))
+    clock = Clock(minutes(1))
+    links = Links(secret="a-secret-of-the-links", public_url="https://portfolio.example.com", clock=clock)
+    with an_engine(dsn, settings=asking, clock=clock) as engine, a_receiver() as other:
+        with (
+            a_courier(engine, receiver, clock, links=links),
+            a_courier(engine, other, clock, links=links, name="group", wants={"links": False}),
+        ):
+            answer = engine.deliver(a_signal())
+            assert answer.outcome["status"] == "proposed"
+            assert eventually(lambda: all("`approve P" in each.said() for each in (receiver, other)))
+        (proposal,) = engine.portfolio.pending_proposals()
+    body = receiver.got[0]["message"]
+    assert receiver.got[0]["type"] == "failure"
+    assert f"`approve {proposal.proposal_id}` or `reject` it until 2026-01-14 06:31:00 UTC" in body
+    address = body.splitlines()[-1]
+    assert address.startswith("https://portfolio.example.com/link/")
+    linked = links.read(address.rpartition("/")[2])
+    assert linked == Linked(portfolio="main", proposal_id=proposal.proposal_id, expires_at=proposal.expires_at)
+    assert "/link/" not in other.said()
+    kept = rows(dsn, "SELECT string_agg(t::text, ' ') FROM notification_cursors t")
+    assert "link" not in str(kept)
 
 
 def test_a_new_channel_begins_where_its_leader_began_and_not_at_the_first_entry(dsn: str, receiver: Receiver) -> None:

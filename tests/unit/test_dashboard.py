@@ -13,13 +13,15 @@ from flask.testing import FlaskClient
 from msgspec.structs import replace
 
 from core.config import default_settings
-from core.models import RolloverStatus
+from core.decide import decide
+from core.models import RolloverStatus, Signal
 from core.orders import OrderPurpose, OrderState
 from core.portfolio import Portfolio
 from core.portfolio_state import PortfolioStateManager
 from live.api.access import PAGE_POLICY
 from live.app import create_app
 from live.dashboard import board as board_module
+from live.dashboard.asked import asked_by_fingerprint, waiting_rows, waits_in_words
 from live.dashboard.assets import address, asset
 from live.dashboard.board import MOST_GONE, Board, Sections
 from live.dashboard.health import TITLES, Level, Moment, remarks_on, title
@@ -30,7 +32,18 @@ from live.dashboard.view import View
 from live.dashboard.words import factor, moment, money, percent, price, some
 from live.operators import Operators
 from live.portfolios import Portfolios
-from tests.builders import NOON, a_portfolio, a_position, an_order, holding, settings_with, with_state
+from tests.builders import (
+    NOON,
+    a_portfolio,
+    a_position,
+    a_signal,
+    an_order,
+    given,
+    holding,
+    minutes,
+    settings_with,
+    with_state,
+)
 from tests.fake_engine import FakeEngine, an_app, served_by
 
 # --- words
@@ -321,6 +334,112 @@ def test_what_takes_long_to_read_is_read_less_often(source: Source) -> None:
     source.now += 2.0
     board.look()
     assert source.read == 2
+
+
+# --- what waits for a human
+
+
+def asked(*signals: Signal, **approval: Any) -> Portfolio:
+    portfolio = a_portfolio(settings_with(approval={"mode": "approve", **approval}))
+    for signal in signals:
+        portfolio = decide(portfolio, given(signal), minutes(0)).portfolio
+    return portfolio
+
+
+GOLD = a_signal(instrument="GOLD_MINI", price=72000, stop=71500, atr=500, timestamp=minutes(0))
+
+
+def test_what_waits_is_told_with_what_it_would_risk_and_why_it_asks() -> None:
+    ((key, row),) = waiting_rows(asked(a_signal())).items()
+    assert key.startswith("20260114063000 ")
+    told = {
+        name: row[name] for name in ("does", "side", "layer", "lots", "price", "stop", "risk", "share", "rule", "until")
+    }
+    assert told == {
+        "does": "enter",
+        "side": "long",
+        "layer": "Long 1",
+        "lots": "2",
+        "price": "52,000.0",
+        "stop": "51,650.0",
+        "risk": "21,000.00",
+        "share": "0.42 %",
+        "rule": "mode",
+        "until": "14 Jan 06:30:00 UTC",
+    }
+    assert row["size"] == "the volatility that one entry may add"
+    assert row["why"] == "the portfolio asks a human before it does anything"
+
+
+def test_an_exit_that_waits_tells_what_it_closes_and_risks_nothing() -> None:
+    portfolio = holding(a_portfolio(settings_with(approval={"mode": "approve", "exits": True})), a_position())
+    exit_signal = a_signal("EXIT", instrument="GOLD_MINI", layer="ALL", price=72400, timestamp=minutes(2))
+    portfolio = decide(portfolio, given(exit_signal), minutes(2)).portfolio
+    (row,) = waiting_rows(portfolio).values()
+    assert (row["does"], row["side"], row["layer"], row["lots"]) == ("close", "long", "ALL", "2")
+    assert (row["stop"], row["risk"], row["share"]) == ("—", "—", "—")
+
+
+def test_what_waits_of_an_instrument_that_is_no_longer_configured_is_told_without_its_risk() -> None:
+    portfolio = asked(a_signal())
+    others = {name: each for name, each in portfolio.settings.instruments.items() if name != "BANK_NIFTY"}
+    (row,) = waiting_rows(
+        replace(portfolio, settings=portfolio.settings.model_copy(update={"instruments": others}))
+    ).values()
+    assert (row["lots"], row["risk"]) == ("2", "—")
+
+
+def test_what_is_over_first_comes_first_and_is_in_the_first_line() -> None:
+    portfolio = asked(GOLD)
+    portfolio = decide(portfolio, given(a_signal(timestamp=minutes(1))), minutes(1)).portfolio
+    assert [row["instrument"] for row in waiting_rows(portfolio).values()] == ["GOLD_MINI", "BANK_NIFTY"]
+    found = remarks_on(seen(portfolio, backlog=500))
+    assert title(found) == (
+        Level.LOOK,
+        "Have a look: 2 signals wait for you: GOLD_MINI, BANK_NIFTY, the first until 14 Jan 06:30:00 UTC",
+    )
+    assert waits_in_words(a_portfolio()) is None
+    halted = seen(portfolio, status={"halted": True})
+    assert title(remarks_on(halted))[1].startswith("Act now: trading is halted")
+
+
+PROPOSAL: dict[str, Any] = {
+    "proposal_id": "P0123456789abcdef",
+    "fingerprint": "c8f6b2",
+    "lots": 2,
+    "state": "pending",
+    "expires_at": minutes(15),
+    "decided_by": None,
+    "note": None,
+    "decided_lots": None,
+    "decided_price": None,
+}
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({}, "2 lots: waits for a human until 2026-01-14 06:30:00 UTC"),
+        (
+            {"state": "approved", "decided_by": "ada", "decided_lots": 2, "decided_price": Decimal(52000)},
+            "2 lots: was approved by ada: 2 lots at 52,000",
+        ),
+        (
+            {
+                "state": "modified",
+                "decided_by": "link",
+                "decided_lots": 1,
+                "decided_price": Decimal("52000.5"),
+                "note": "half",
+            },
+            '2 lots: was approved with other lots by link: 1 lot at 52,000.5 ("half")',
+        ),
+        ({"state": "rejected", "decided_by": "ada", "note": "news"}, '2 lots: was rejected by ada ("news")'),
+        ({"state": "expired", "note": "withdrawn"}, '2 lots: ended undecided ("withdrawn")'),
+    ],
+)
+def test_the_feed_tells_what_became_of_a_signal_that_was_proposed(changes: dict[str, Any], words: str) -> None:
+    assert asked_by_fingerprint([{**PROPOSAL, **changes}]) == {"c8f6b2": words}
 
 
 # --- streams

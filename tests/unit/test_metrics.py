@@ -34,6 +34,7 @@ class LoadedEngine(FakeEngine):
             "term": 3,
             "orders": {"sent": 2},
             "frozen": {"COPPER": "why"},
+            "proposals": 2,
             "failed_invariants": [],
         }
 
@@ -127,6 +128,7 @@ def test_the_state_is_told_as_the_status_tells_it(client: FlaskClient, engine: F
         "open_positions": float(len(engine.portfolio.positions)),
         "closed_equity": float(state.closed_equity),
         "risk_limit_percent": float(engine.portfolio.settings.limits.risk_percent),
+        "proposals": 2.0,
         "halted": 0.0,
         "frozen_instruments": 1.0,
         "invariants_broken": 0.0,

@@ -11,7 +11,7 @@ from core.events import Event
 from core.notifications import Channel, Level, QuietHours
 from core.orders import OrderPurpose, client_order_id_of, purpose_of_id
 from live.notify.message import AGAIN, MOST_SHOWN, Digest
-from live.notify.notices import TOLD, UNTOLD, Notice, notice_of
+from live.notify.notices import TOLD, UNTOLD, Asks, Notice, notice_of
 from live.notify.pace import Pace
 from live.notify.standing import Drawdown, Margin, Standing, notices_between, standing_of
 from tests.builders import NOON, a_portfolio
@@ -28,6 +28,39 @@ def told(kind: str = "signal", events: list[dict[str, Any]] | None = None, **cha
     row = {"seq": 7, "kind": kind, "fingerprint": "ab" * 32 if kind == "signal" else None, "input": given, "term": term}
     figures = changes.pop("figures", {})
     return notice_of({**row, "figures": figures, "outcome": {**OUTCOME, **changes}, "events": events or []})
+
+
+MADE = {
+    "event": "proposal_made",
+    "proposal": {
+        "proposal_id": "P0123456789abcdef",
+        "signal": SIGNAL,
+        "rule": "over_size",
+        "lots": 2,
+        "expires_at": "2026-01-14T06:30:00Z",
+    },
+}
+
+
+def test_a_signal_that_waits_says_what_decides_it_and_until_when() -> None:
+    notice = told(status="proposed", reason="approval: over_size", events=[MADE])
+    assert notice is not None
+    assert (notice.level, notice.asks) == (
+        Level.ERROR,
+        Asks(proposal_id="P0123456789abcdef", expires_at=datetime(2026, 1, 14, 6, 30, tzinfo=UTC)),
+    )
+    assert "`approve P0123456789abcdef` or `reject` it until 2026-01-14 06:30:00 UTC: 2 lots" in notice.text
+    assert "it is so large that a human is asked" in notice.text
+
+
+def test_a_link_stands_whole_on_a_line_of_its_own_however_many_there_are() -> None:
+    link = f"https://portfolio.example.com/link/{'x' * 90}"
+    notices = [
+        Notice(level=Level.ERROR, title="waits", text="y" * 400, seq=seq, link=f"{link}{seq}") for seq in range(1, 9)
+    ]
+    lines = Digest(notices).message("main").body.splitlines()
+    assert [line for line in lines if line.startswith("https://")] == [f"{link}{seq}" for seq in range(1, 9)]
+    assert Digest(notices[:1]).message("main").body.splitlines()[-1] == f"{link}1"
 
 
 def test_every_event_is_told_or_left_out_on_purpose() -> None:

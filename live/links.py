@@ -1,7 +1,7 @@
 """Links that decide a proposal without a login: who has one may approve or reject that proposal, until its time is over.
 
 A link is signed (HMAC-SHA256, RFC 2104) over portfolio, proposal and the end of its time, with a key of its own: why so, and
-what a link is worth, is in docs/decisions/0023-links-that-decide.md.
+what a link is worth, is in docs/decisions/0024-links-that-decide.md.
 """
 
 import base64

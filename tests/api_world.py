@@ -67,8 +67,7 @@ def an_app_of(*engines: LiveTradingEngine, **options: Any) -> Application:
         Portfolios({engine.portfolio_name: _served(engine) for engine in engines}),
         operators=Operators(TOKEN, Path("none")),
         session_secret=TOKEN,
-        links=LINKS,
-        **options,
+        **{"links": LINKS, **options},
     )
 
 

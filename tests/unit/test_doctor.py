@@ -463,6 +463,16 @@ def test_one_secret_for_both_has_failed(tmp_path: Path) -> None:
     assert [outcome for outcome, _ in found] == ["ok", "ok", "failed"]
 
 
+def test_the_secret_of_links_is_looked_at_where_one_is_given(tmp_path: Path) -> None:
+    given = {"webhook_secret": STRONG, "public_url": "https://portfolio.example.com"}
+    assert len(secrets_found(tmp_path, given)) == 2  # what `live` makes itself is strong
+    assert secrets_found(tmp_path, {**given, "link_secret": STRONG})[2][0] == "ok"
+    weak, said = secrets_found(tmp_path, {**given, "link_secret": "aaaaaaaaaaaaaaaaaaaa"})[2]
+    assert (weak, "can be guessed" in said) == ("warning", True)
+    outcome, said = secrets_found(tmp_path, {"webhook_secret": STRONG, "link_secret": STRONG})[3]
+    assert (outcome, "public_url" in said) == ("warning", True)
+
+
 def test_files_with_secrets_that_others_may_read_are_warned_of(tmp_path: Path) -> None:
     database = tmp_path / "database.json"
     database.write_text(json.dumps({"local": {"password": "${PM_DB_PASSWORD}"}}))

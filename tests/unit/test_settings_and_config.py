@@ -622,3 +622,49 @@ def test_a_portfolios_secret_is_not_repeated(file: Any) -> None:
     assert "hidden secret" not in repr(
         load_file_settings(file({"portfolios": {"beta": {"webhook_secret": "hidden secret"}}}))
     )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "portfolio.example.com",
+        "ftp://portfolio.example.com",
+        "https://",
+        "https://portfolio.example.com/below",
+        "https://portfolio.example.com?x=1",
+        "https://ada:secret@portfolio.example.com",
+        "https://portfolio.example.com:99999",
+        "http://portfolio.example.com",
+        "https://portfolio.exam ple.com",
+    ],
+)
+def test_an_address_that_no_link_can_lead_to_safely_is_refused(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "portfolio.json"
+    file.write_text(json.dumps({"public_url": url}), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="`public_url`") as refused:
+        load_file_settings(file)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url, kept",
+    [
+        ("https://portfolio.example.com/", "https://portfolio.example.com"),
+        ("https://portfolio.example.com:8443", "https://portfolio.example.com:8443"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("http://[::1]:5000/", "http://[::1]:5000"),
+    ],
+)
+def test_an_address_that_links_lead_to_is_kept_without_its_slash(url: str, kept: str) -> None:
+    assert FileSettings(public_url=url).public_url == kept
+
+
+def test_the_secret_of_links_is_in_one_place_and_of_the_process(tmp_path: Path) -> None:
+    file = tmp_path / "portfolio.json"
+    for given, words in (
+        ({"link_secret": "x" * 16, "link_secret_file": "/y"}, "both given"),
+        ({"portfolios": {"alpha": {"link_secret": "x" * 16}}}, "of the whole process"),
+    ):
+        file.write_text(json.dumps(given), encoding="utf-8")
+        with pytest.raises(ConfigurationError, match=words):
+            load_file_settings(file)

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from core.config import (
+    FileSettings,
     default_instruments,
     default_settings,
     load_database_settings,

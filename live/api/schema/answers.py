@@ -29,7 +29,7 @@ CODES = {
     "csrf": "a session's command without what GET /session tells",
     "forbidden_address": "alerts are not taken from this address",
     "web_page": "neither alerts nor tokens are taken from another site's page",
-    "not_found": "there is nothing at this address, or no order of this id",
+    "not_found": "there is nothing at this address, or no order or proposal of this id",
     "unknown_portfolio": "the portfolio is not served here",
     "unknown_position": "there is no position of this id",
     "method_not_allowed": "the address takes other methods: header `Allow`",

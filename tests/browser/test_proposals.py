@@ -98,7 +98,7 @@ def test_a_trader_approves_one_and_rejects_one_and_the_journal_names_him(
     page.locator("[data-rows=signals] li", has_text='was rejected by ada ("the news")').wait_for()
 
     page.goto(f"{live.url}/dashboard/journal")
-    told = page.get_by_role("region", name="Decisions").text_content() or ""
+    told = page.locator("#result").text_content() or ""
     assert 'with 1 lot by ada: "half of it"' in told
     assert 'by ada: "the news"' in told
     page.goto(f"{live.url}/dashboard/journal?status=proposed")

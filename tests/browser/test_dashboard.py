@@ -173,8 +173,8 @@ _CLEARED = f"""async () => {{ {_LONGEST}
 }}"""
 
 
-def signed_in(browser: "Browser", live: LiveProcess, token: str) -> Watched:
-    watched = opened(browser, f"{live.url}/login")
+def signed_in(browser: "Browser", live: LiveProcess, token: str, **options: object) -> Watched:
+    watched = opened(browser, f"{live.url}/login", **options)
     watched.page.get_by_label("Operator's token").fill(token)
     watched.page.get_by_role("button", name="Sign in").click()
     watched.page.get_by_role("button", name="Sign out").wait_for()

@@ -11,6 +11,8 @@ import pytest
 from live.bootstrap import utc_now
 from live.links import Linked, Links
 from live.operators import Role, add_operator
+from tests.browser.test_accessibility import SCREENS as ALL_SCREENS
+from tests.browser.test_accessibility import problems
 from tests.browser.test_dashboard import PHONE, SCREENS, opened, signed_in
 from tests.browser.trading import alert
 from tests.integration.test_cli_database import config_for
@@ -47,7 +49,7 @@ def proposed(live: LiveProcess, instrument: str) -> dict[str, Any]:
 
 
 def card(page: "Page", instrument: str) -> "Locator":
-    return page.get_by_role("region", name="Waiting for you").get_by_role("listitem").filter(has_text=instrument)
+    return page.get_by_role("group", name="What waits for you").get_by_role("listitem").filter(has_text=instrument)
 
 
 def test_a_trader_approves_one_and_rejects_one_and_the_journal_names_him(
@@ -115,6 +117,28 @@ def test_a_viewer_sees_what_waits_and_has_nothing_to_press(browser: "Browser", l
     assert not watched.page.get_by_role("button", name="Reject").is_visible()
     watched.require_clean()
     watched.page.context.close()
+
+
+def test_nobody_is_kept_out_by_what_waits_or_by_a_link_on_any_screen(browser: "Browser", live: LiveProcess) -> None:
+    token = add_operator(live.data_dir / "operators.json", "ada", Role.TRADER, datetime.now(UTC))
+    proposal = proposed(live, "BANK_NIFTY")
+    links = Links(secret=SECRET, public_url=live.url, clock=utc_now)
+    ends = datetime.fromisoformat(proposal["expires_at"])
+    link = links.address(Linked(portfolio="main", proposal_id=proposal["proposal_id"], expires_at=ends))
+    found: dict[str, list[str]] = {}
+    for screen in ALL_SCREENS:
+        watched = signed_in(browser, live, token, **screen)
+        page, named = watched.page, f"{screen['color_scheme']}, {screen['viewport']['width']} px"
+        page.locator("#connection", has_text="live").wait_for()
+        card(page, "BANK_NIFTY").get_by_role("button", name="Approve").wait_for()
+        found[f"waiting, {named}"] = problems(page)
+        card(page, "BANK_NIFTY").get_by_role("button", name="Approve").click()
+        found[f"approve, {named}"] = problems(page)
+        for name, address in (("link", link), ("wrong link", f"{link}x")):
+            page.goto(address)
+            found[f"{name}, {named}"] = problems(page)
+        page.context.close()
+    assert {where: problem for where, problem in found.items() if problem} == {}
 
 
 @pytest.mark.parametrize("screen", SCREENS)

@@ -1,22 +1,34 @@
 """Sessions with the book's database, over connections made as the engine's are: safe, in UTC, numbers exact."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
+from typing import cast
 
 import msgspec
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.postgres.connections import connect
+from core.errors import PoolExhausted, Refused
+from core.postgres.connections import POOL_WAIT_SECONDS, Connection, connect
+from core.postgres.errors import translated
+from core.postgres.patience import seconds_left
+from core.postgres.watchdog import WATCHDOG
 
 _NAME = "portfolio-manager book"
+# Longer than a roll-up of a million positions takes; a request's own deadline comes before it.
+LIMIT_SECONDS = 20.0
+_NO_TABLE_COLUMN_FUNCTION_OR_SCHEMA = ("42P01", "42703", "42883", "3F000")
 # Decimals and times are written as text, so that they stay what they are. A float that is no number is refused.
 _written = partial(json.dumps, default=msgspec.to_builtins, allow_nan=False)
 
 
-def engine_of(dsn: str) -> Engine:
-    """SQLAlchemy's engine on the database that a connection string names; `dispose()` closes its connections.
+def engine_of(dsn: str, *, connections: int = 5) -> Engine:
+    """SQLAlchemy's engine on the database that a connection string names, with so many connections; `dispose()` closes them.
 
     Connecting raises DatabaseAway where it cannot be had now, UnsafeServer where it could lose what it acknowledges.
     """
@@ -24,6 +36,9 @@ def engine_of(dsn: str) -> Engine:
         "postgresql+psycopg2://",
         creator=partial(connect, dsn, "main", _NAME),
         pool_pre_ping=True,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_SECONDS,
         json_serializer=_written,
         json_deserializer=partial(json.loads, parse_float=Decimal),
     )
@@ -32,3 +47,30 @@ def engine_of(dsn: str) -> Engine:
 def sessions_on(engine: Engine) -> sessionmaker[Session]:
     """`with sessions.begin() as session:` is a transaction, committed at its end."""
     return sessionmaker(engine)
+
+
+class BookNotMigrated(Refused):
+    """the book's tables are not there or not up to date: run `python portfolio_manager.py migrate --book`"""
+
+
+@contextmanager
+def transaction(engine: Engine, *, limit_seconds: float = LIMIT_SECONDS) -> Iterator[Session]:
+    """A session in a transaction that is committed at the block's end, and cut where it lasts longer than the limit, or than
+    the thread's caller waits.
+
+    Raises BookNotMigrated where tables are missing, DatabaseAway, PoolExhausted, and DataRefused for what a constraint refuses.
+    """
+    with translated(), Session(engine) as session:
+        try:
+            with session.begin():
+                raw = cast("Connection", session.connection().connection.driver_connection)
+                with WATCHDOG.over(raw, seconds_left(limit_seconds)):
+                    yield session
+        except NoneFree as error:
+            raise PoolExhausted from error
+        except DBAPIError as error:
+            if error.orig is None:
+                raise
+            if getattr(error.orig, "pgcode", None) in _NO_TABLE_COLUMN_FUNCTION_OR_SCHEMA:
+                raise BookNotMigrated from error
+            raise error.orig from error

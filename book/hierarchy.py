@@ -84,6 +84,28 @@ class PortfolioNode(Base):
     updated_at: Mapped[Updated]
 
 
+class PortfolioNodeVersion(Base):
+    """What a node was called and where it hung, from when until when; the database keeps it. The first has no beginning."""
+
+    __tablename__ = "portfolio_node_version"
+    __table_args__ = (
+        CheckConstraint("valid_to >= valid_from", name="valid"),
+        Index(
+            "uq_portfolio_node_version_now", "portfolio_node_id", unique=True, postgresql_where=text("valid_to IS NULL")
+        ),
+        Index("ix_portfolio_node_version_portfolio_node_id_valid_from", "portfolio_node_id", "valid_from"),
+    )
+
+    version_id: Mapped[Id]
+    portfolio_node_id: Mapped[BigInt]
+    name: Mapped[Text100]
+    node_type: Mapped[str] = mapped_column(String(8))
+    parent_id: Mapped[int | None] = mapped_column(BigInteger)
+    base_ccy: Mapped[Currency]
+    valid_from: Mapped[Time | None]
+    valid_to: Mapped[Time | None]
+
+
 class LivePortfolio(Base):
     """Where a portfolio of the engine hangs."""
 

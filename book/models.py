@@ -2,7 +2,14 @@
 
 from book.base import Base, metadata
 from book.decision_journal import DecisionJournal
-from book.hierarchy import LivePortfolio, PortfolioNode, PortfolioSnapshot, PortfolioSnapshotContent, Position
+from book.hierarchy import (
+    LivePortfolio,
+    PortfolioNode,
+    PortfolioNodeVersion,
+    PortfolioSnapshot,
+    PortfolioSnapshotContent,
+    Position,
+)
 from book.market_data import DataLineage, IngestionBatch, MarketDataFeed
 from book.portfolio_management import (
     DailyBriefing,
@@ -25,6 +32,7 @@ __all__ = [
     "LivePortfolio",
     "MarketDataFeed",
     "PortfolioNode",
+    "PortfolioNodeVersion",
     "PortfolioPosition",
     "PortfolioSnapshot",
     "PortfolioSnapshotContent",

@@ -10,6 +10,9 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
 from book.hierarchy import PortfolioSnapshot, PortfolioSnapshotContent
+from book.nodes import node_of
+from book.roll_up import marked_on_or_before
+from book.statements import rows_of
 from core.errors import Refused
 
 
@@ -47,6 +50,33 @@ def take_snapshot(
     return Taken(snapshot_id=snapshot_id, payload_hash=payload_hash, is_new_content=is_new)
 
 
+def is_kept(session: Session, payload_hash: str) -> bool:
+    """Whether content of that SHA-256 is kept already."""
+    kept = PortfolioSnapshotContent.payload_hash
+    return session.scalar(select(kept).where(kept == payload_hash)) is not None
+
+
+def snapshot_of_node(session: Session, portfolio_node_id: int, as_of_date: date, taken_at: datetime) -> Taken:
+    """Keep what a node and all below it held at the end of a day: the nodes, and each position with quantity, price and notional
+    in its own currency. Which day it was is no part of it: a day on which nothing changed is kept as one more moment only.
+
+    Raises UnknownNode, OtherSnapshot.
+    """
+    node_of(session, portfolio_node_id)
+    content: dict[str, list[Any]] = {"nodes": [], "positions": []}
+    marked_on = marked_on_or_before(session, as_of_date)
+    asked = {"node": portfolio_node_id, "day": as_of_date, "marked_on": marked_on}
+    for row in rows_of(session, "holdings_of_branch", **asked):
+        content[f"{row['kind']}s"].append(row["told"])
+    return take_snapshot(session, portfolio_node_id, as_of_date, taken_at, content)
+
+
+def snapshots_of(session: Session, portfolio_node_id: int, limit: int = 100) -> list[PortfolioSnapshot]:
+    """The node's latest snapshots, the newest first."""
+    of_node = select(PortfolioSnapshot).filter_by(portfolio_node_id=portfolio_node_id)
+    return list(session.scalars(of_node.order_by(PortfolioSnapshot.taken_at.desc()).limit(limit)))
+
+
 def snapshot_as_of(session: Session, portfolio_node_id: int, as_of_date: date) -> Mapping[str, Any] | None:
     """What a node held at the end of a day, by the last snapshot up to it; None where there is none."""
     return session.scalar(
@@ -60,8 +90,8 @@ def snapshot_as_of(session: Session, portfolio_node_id: int, as_of_date: date) -
 
 def _keep(session: Session, payload_hash: str, payload: Mapping[str, Any]) -> bool:
     """Whether it had to be kept. Looked for first: what is there already is not sent a second time."""
-    kept = PortfolioSnapshotContent.payload_hash
-    if session.scalar(select(kept).where(kept == payload_hash)) is not None:
+    if is_kept(session, payload_hash):
         return False
+    kept = PortfolioSnapshotContent.payload_hash
     adding = insert(PortfolioSnapshotContent).values(payload_json=dict(payload)).on_conflict_do_nothing()
     return session.scalar(adding.returning(kept)) is not None

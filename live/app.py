@@ -10,6 +10,7 @@ from core.config import RateLimitSettings
 from core.postgres.patience import within
 from live.api import errors
 from live.api.access import Access
+from live.api.book import BookApi
 from live.api.description import description_blueprint
 from live.api.operator import OperatorCommands
 from live.api.orders import orders_blueprint
@@ -17,6 +18,7 @@ from live.api.positions import positions_blueprint
 from live.api.proposals import proposals_blueprint
 from live.api.signals import signals_blueprint
 from live.api.status import health_blueprint, status_blueprint
+from live.book_desk import BookDesk
 from live.dashboard.linked import LinkedPages
 from live.dashboard.pages import dashboard_blueprint
 from live.links import Links
@@ -61,12 +63,13 @@ def create_app(
     trusted_proxies: Collection[str] = (),
     rate_limits: RateLimitSettings = NO_OTHER_LIMITS,
     links: Links | None = None,
+    book: BookDesk | None = None,
 ) -> Application:
     """The application around the portfolios' engines. Sessions of browsers are signed with what `session_secret` gives.
 
     Where `allowed_addresses` (addresses or networks) is not empty, alerts come from there only; who they come from is what
-    `trusted_proxies` say, where they connect. `links` decide proposals; None: there are none. Raises
-    ConfigurationError for an address that is none.
+    `trusted_proxies` say, where they connect. `links` decide proposals; None: there are none. Without `book` none is
+    told of. Raises ConfigurationError for an address that is none.
     """
     app = Application("live", static_folder=None)
     # A path is right or wrong: a redirect would be an answer that the sender of an alert does not follow.
@@ -90,5 +93,6 @@ def create_app(
     app.register_blueprint(dashboard_blueprint(portfolios))
     app.register_blueprint(LinkedPages(portfolios, links, limits.tokens).blueprint())
     app.register_blueprint(OperatorCommands(portfolios, access).blueprint())
+    app.register_blueprint(BookApi(portfolios, access, book).blueprint())
     app.register_blueprint(description_blueprint())
     return app

@@ -21,6 +21,7 @@ from core.errors import ConfigurationError, PortfolioError
 from core.postgres.embedded import EmbeddedServerError
 from core.postgres.listen import Listener
 from live.assembly import CLOSELY, Configured, Shared, begin_life
+from live.book_desk import BookDesk
 from live.collector import collector_off, set_aside
 from live.database import database_to_be
 from live.engine import LiveTradingEngine
@@ -98,7 +99,9 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         database = stack.enter_context(database_to_be(options.data_dir, options.db_config, options.db_env, create=True))
         services: dict[str, Service] = {}
         links = _links(options, file_settings)
-        server = _server(options, file_settings, operators, token, configured, services, links)
+        book = BookDesk(database.dsn, utc_now)
+        stack.callback(book.close)
+        server = _server(options, file_settings, operators, token, configured, services, links, book)
         listener = Listener(database.dsn)
         stack.callback(listener.stop)
         shared = Shared(
@@ -221,6 +224,7 @@ def _server(
     configured: list[Configured],
     services: dict[str, Service],
     links: Links | None,
+    book: BookDesk,
 ) -> "Server":
     # Flask and waitress are imported where something is served: the other commands start without them.
     with collector_off():
@@ -251,6 +255,7 @@ def _server(
         trusted_proxies=file_settings.trusted_proxies,
         rate_limits=file_settings.rate_limits,
         links=links,
+        book=book,
     )
     return Server(app, options.host, options.port, begin=app.webhook.begin)
 

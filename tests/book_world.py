@@ -1,6 +1,6 @@
 """Rows of the book to test with, each valid but for what a test says otherwise."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -65,6 +65,22 @@ def position_values(session: Session, **others: Any) -> dict[str, Any]:
 
 def a_position(session: Session, **others: Any) -> PortfolioPosition:
     return kept(session, PortfolioPosition(**position_values(session, **others)))
+
+
+def a_held_position(session: Session, node: int, instrument: int, **others: Any) -> PortfolioPosition:
+    """A long of 1,000 rupees that was entered by hand; no rate to dollars was known."""
+    given = {
+        "portfolio_node_id": node,
+        "instrument_id": instrument,
+        "source": "manual",
+        "direction": "LONG",
+        "quantity": Decimal(10),
+        "base_ccy": "INR",
+        "notional_base": Decimal(1_000),
+        "entry_price": Decimal(100),
+        "entry_timestamp": NOON - timedelta(days=10),
+    }
+    return kept(session, PortfolioPosition(**{**given, **others}))
 
 
 def proposal_values(**others: Any) -> dict[str, Any]:

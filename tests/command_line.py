@@ -57,8 +57,16 @@ def leaf_commands() -> dict[str, click.Command]:
     for name in main.list_commands(click.Context(main)):
         command = main.get_command(click.Context(main), name)
         assert command is not None
-        inner = command.commands if isinstance(command, click.Group) else {"": command}
-        found |= {f"{name} {own}".strip(): each for own, each in inner.items()}
+        found |= _leaves(name, command)
+    return found
+
+
+def _leaves(name: str, command: click.Command) -> dict[str, click.Command]:
+    if not isinstance(command, click.Group):
+        return {name: command}
+    found: dict[str, click.Command] = {}
+    for own, each in command.commands.items():
+        found |= _leaves(f"{name} {own}", each)
     return found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from bench.host import Host
 from bench.measure import Comparisons
 from bench.scenarios import (
+    book,
     commit_each,
     decide,
     engine,
@@ -44,4 +45,5 @@ SCENARIOS: dict[str, Scenario] = {
     "takeover": takeover.takeover,
     "verify": recovery.verify,
     "recovery": recovery.recovery,
+    "book": book.book,
 }

@@ -12,8 +12,13 @@ _PARAMETER = re.compile(r"%\((?P<name>[a-z_]+)\)s")
 @cache
 def statements() -> dict[str, str]:
     """Every named statement of ours, by its name."""
+    return statements_in(_FOLDER)
+
+
+def statements_in(folder: Path) -> dict[str, str]:
+    """Every named statement of a folder's .sql files, by its name. Raises ValueError for a name that is there twice."""
     found: dict[str, str] = {}
-    for file in sorted(_FOLDER.glob("*.sql")):
+    for file in sorted(folder.glob("*.sql")):
         parts = _HEADER.split(file.read_text(encoding="utf-8"))
         for name, text in zip(parts[1::2], parts[2::2], strict=True):
             if name in found:

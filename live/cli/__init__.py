@@ -41,6 +41,7 @@ _COMMANDS = {
     "ignore": "live.cli.findings:ignore",
     "rollover": "live.cli.rollover:rollover",
     "operators": "live.cli.operators:operators",
+    "book": "live.cli.book:book",
     "completion": "live.cli.completion:completion",
     "notify": "live.cli.notify:notify",
 }

@@ -1,10 +1,15 @@
 """`migrate` and `dsn`: the database itself."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from core.errors import PortfolioError
 from live.cli.options import DatabaseChoice, database_options, json_option
 from live.cli.output import note, print_json, say
+
+if TYPE_CHECKING:
+    from book.sync import Synced
 
 
 @click.command(short_help="Bring the portfolio's tables up to date.")
@@ -17,6 +22,7 @@ def migrate(*, database: DatabaseChoice, book: bool, as_json: bool) -> None:
     """Bring the portfolio's tables to the version that this program needs; makes the embedded database if need be.
 
     Run again it changes nothing. It happens whole or not at all; the book's tables after the portfolio's, by themselves.
+    The book then takes over what the engine trades, as `book sync` does.
 
     \b
     Examples:
@@ -30,13 +36,28 @@ def migrate(*, database: DatabaseChoice, book: bool, as_json: bool) -> None:
     with database.dsn(create=True) as dsn:
         before, after = run(dsn, database.portfolio)
         of_book = migrate_shared(dsn) if book else None
+        synced = _synced(dsn) if book else None
     if as_json:
         shared = {} if of_book is None else {"book": {"before": of_book[0], "after": of_book[1]}}
         print_json({"portfolio": database.portfolio, "before": before, "after": after, **shared})
         return
     _tell(f"portfolio {database.portfolio}", before, after)
-    if of_book is not None:
+    if of_book is not None and synced is not None:
         _tell("book", *of_book)
+        for portfolio in synced.hung:
+            say(f"book: portfolio {portfolio} hangs on the fund default; `book node hang` hangs it elsewhere")
+
+
+def _synced(dsn: str) -> "Synced":
+    from book.database import engine_of, transaction
+    from book.sync import sync
+
+    engine = engine_of(dsn)
+    try:
+        with transaction(engine) as session:
+            return sync(session)
+    finally:
+        engine.dispose()
 
 
 def _tell(what: str, before: str | None, after: str) -> None:

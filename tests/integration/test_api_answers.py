@@ -1,22 +1,31 @@
 """Every address is asked, of real engines in every state they can be in, and what it answers is what is described."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from book.fx import set_rate
+from book.models import Instrument
+from book.nodes import add_node, nodes_on
+from book.snapshots import snapshot_of_node
+from book.sync import sync
 from core.config import RateLimitSettings
 from core.db_state_manager import DatabaseStateManager
-from core.postgres.migrations import migrate
+from core.postgres.migrations import migrate, migrate_shared
 from core.proposals import Proposal
 from live.answers import Answer, AnswerKind
 from live.api.schema.document import templated
 from live.api.schema.routes import JSON, ROUTES, Needs, Route
+from live.book_desk import BookDesk
 from live.engine import LiveTradingEngine
 from live.links import Linked
 from live.spool import Spool
 from tests.api_world import LINKS, a_busy_portfolio, an_app_of
+from tests.book_world import NOON, TODAY, a_held_position
 from tests.builders import minutes
 from tests.described import Described
 from tests.engines import Clock, an_engine, without_waiting
@@ -47,6 +56,23 @@ LISTS = ("positions", "orders", "proposals", "signals", "journal")
 def busy(dsn: str, tmp_path: Path) -> Iterator[LiveTradingEngine]:
     with a_busy_portfolio(dsn, tmp_path) as engine:
         yield engine
+
+
+@pytest.fixture
+def desk(dsn: str) -> Iterator[BookDesk]:
+    """The book of the same database: two nodes, a position in dollars, a rate, a snapshot."""
+    migrate_shared(dsn)
+    desk = BookDesk(dsn, lambda: NOON)
+    with desk.transaction() as session:
+        sync(session)
+        (default,) = nodes_on(session, TODAY)
+        node, _ = add_node(session, "Metals", "DESK", parent_id=default["portfolio_node_id"])
+        gold = session.scalars(select(Instrument.instrument_id).filter_by(symbol="GOLD_MINI")).one()
+        a_held_position(session, node.portfolio_node_id, gold, base_ccy="USD")
+        set_rate(session, "USD/INR", Decimal("85.25"), TODAY)
+        snapshot_of_node(session, node.portfolio_node_id, TODAY, NOON)
+    yield desk
+    desk.close()
 
 
 def as_operator(ask: Described, request: str, body: Any = None, *, status: int = 200) -> Any:
@@ -119,6 +145,56 @@ def ask_for_every_command(ask: Described, engine: LiveTradingEngine) -> None:
     assert as_operator(ask, "/positions/ALL/close", {"reason": "weekend"})["status"] == "accepted"
 
 
+def ask_for_the_book(ask: Described) -> None:
+    book = "/api/book"
+    for address in ("/tree", "/nodes", "/instruments", "/fx"):
+        ask(f"GET {book}{address}")
+        ask(f"GET {book}{address}", status=304, If_None_Match=str(ask.etag))
+    default, metals = (line["portfolio_node_id"] for line in ask(f"GET {book}/tree")["nodes"])
+    node = ask(f"GET {book}/nodes/{metals}?currency=USD")
+    assert (node["nodes"][0]["gross"], node["by_instrument"][0]["key"]) == ("1000", "GOLD_MINI")
+    assert ask(f"GET {book}/tree")["nodes"][0]["gross"] == "85250"
+    ask(f"GET {book}/nodes/{metals}", status=304, If_None_Match=str((ask(f"GET {book}/nodes/{metals}"), ask.etag)[1]))
+    added = {"name": "Copper", "node_type": "BOOK", "parent_id": metals}
+    told = as_operator(ask, f"{book}/nodes", added)
+    assert told["changed"]
+    assert as_operator(ask, f"{book}/nodes", added) == {**told, "changed": False}
+    copper = told["portfolio_node_id"]
+    assert as_operator(ask, f"{book}/nodes", {**added, "node_type": "STRATEGY"}, status=409)["error"] == {
+        "code": "node_exists",
+        "message": "`name`: 'Copper' is there already, a BOOK in INR",
+        "field": "name",
+    }
+    assert as_operator(ask, f"{book}/nodes/{copper}", {"name": "Base metals", "parent_id": default})["changed"]
+    wrong = as_operator(ask, f"{book}/nodes/{metals}", {"parent_id": copper}, status=409)["error"]
+    assert wrong["code"] == "wrong_level"
+    assert as_operator(ask, f"{book}/nodes/{copper}/portfolios", {"portfolio": "main"})["changed"]
+    assert ask(f"GET {book}/nodes")["nodes"][-1]["portfolios"] == ["main"]
+    assert as_operator(ask, f"{book}/fx", {"pair": "usd/inr", "rate": "86.5", "as_of": "2026-01-15"})["changed"]
+    assert ask(f"GET {book}/fx?as_of=2026-01-15")["rates"][0]["source"] == "operator"
+    assert ask(f"GET {book}/tree?currency=EUR", status=409)["error"]["code"] == "missing_rate"
+    as_operator(ask, f"{book}/nodes", {"name": "Dollars", "node_type": "FUND", "base_ccy": "USD"})
+    assert ask(f"GET {book}/tree", status=409)["error"]["code"] == "currency_needed"
+    for missing in ("10000", "-1", "x"):
+        assert ask(f"GET {book}/nodes/{missing}", status=404)["error"]["code"] == "unknown_node"
+    nobodys = as_operator(ask, f"{book}/nodes/{copper}/portfolios", {"portfolio": "nobodys"}, status=404)
+    assert nobodys["error"]["code"] == "unknown_portfolio"
+    assert ask(f"GET {book}/tree?as_of=2026-02-30", status=400)["error"]["field"] == "as_of"
+    assert as_operator(ask, f"{book}/nodes", {"name": " ", "node_type": "FUND"}, status=400)["error"]["field"] == "name"
+    assert as_operator(ask, f"{book}/nodes/{copper}", {}, status=400)["error"]["code"] == "malformed"
+    assert as_operator(ask, f"{book}/fx", {"pair": "USD", "rate": 1}, status=400)["error"]["field"] == "pair"
+
+
+def test_where_there_is_no_book_the_answer_says_what_to_run(busy: LiveTradingEngine, dsn: str) -> None:
+    desk = BookDesk(dsn, lambda: NOON)
+    ask = Described(an_app_of(busy, book=desk).test_client())
+    for address in ("/tree", "/nodes", "/nodes/1", "/instruments", "/fx"):
+        error = ask(f"GET /api/book{address}", status=409)["error"]
+        assert error["code"] == "book_not_migrated"
+        assert "migrate --book" in error["message"]
+    desk.close()
+
+
 def ask_for_a_session(ask: Described) -> None:
     assert ask("GET /session", status=401)["error"]["code"] == "unauthorized"
     assert ask("GET /session", Authorization=BEARER) == {"operator": "operator", "role": "admin", "csrf_token": None}
@@ -149,11 +225,12 @@ def ask_for_alerts(ask: Described) -> None:
     assert ask("POST /webhook", {**EXIT, "instrument": "BANK_NIFTY", "position": "Short_3"})["status"] == "rejected"
 
 
-def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine) -> None:
-    ask = Described(an_app_of(busy).test_client())
+def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine, desk: BookDesk) -> None:
+    ask = Described(an_app_of(busy, book=desk).test_client())
     ask_for_alerts(ask)
     ask_for_everything_that_is_shown(ask, busy)
     ask_for_every_command(ask, busy)
+    ask_for_the_book(ask)
     ask_for_a_session(ask)
     ask_for_everything_that_is_shown(ask, busy)
     # Another instance that follows, and a database that is away, have tests of their own.
@@ -238,12 +315,13 @@ def test_a_link_decides_once_and_answers_as_it_is_described(busy: LiveTradingEng
     assert not missing
 
 
-def test_every_parameter_of_a_query_is_taken_with_each_of_its_values(busy: LiveTradingEngine) -> None:
-    ask = Described(an_app_of(busy).test_client())
+def test_every_parameter_of_a_query_is_taken_with_each_of_its_values(busy: LiveTradingEngine, desk: BookDesk) -> None:
+    ask = Described(an_app_of(busy, book=desk).test_client())
+    node = str(ask("GET /api/book/tree")["nodes"][0]["portfolio_node_id"])
     first = {name: ask(f"GET /{name}?limit=1")["next"] for name in LISTS}
     for route in ROUTES:
         path = templated(route.path).replace("{portfolio}", "main").replace("{position_id}", first["positions"])
-        path = path.replace("{instrument}", "GOLD_MINI")
+        path = path.replace("{instrument}", "GOLD_MINI").replace("{node_id}", node)
         if route.method != "GET" or not route.query:
             continue
         for name, schema in route.query.items():
@@ -262,11 +340,13 @@ def _values(name: str, schema: Any, cursor: Any) -> list[str]:
         return list(schema["enum"])
     if schema["type"] == "integer":
         return [str(schema["minimum"]), str(schema["maximum"])]
+    if name in ("as_of", "currency"):
+        return ["2026-01-14", "2100-12-31"] if name == "as_of" else ["inr", "USD"]
     return ["GOLD_MINI", "x" * 29]
 
 
-def test_what_is_refused_is_refused_as_described(busy: LiveTradingEngine) -> None:
-    ask = Described(an_app_of(busy).test_client())
+def test_what_is_refused_is_refused_as_described(busy: LiveTradingEngine, desk: BookDesk) -> None:
+    ask = Described(an_app_of(busy, book=desk).test_client())
     for route in ROUTES:
         path = templated(route.path).replace("{portfolio}", "main").replace("{", "").replace("}", "")
         is_command = route.needs in (Needs.TRADER, Needs.ADMIN)

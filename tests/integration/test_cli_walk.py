@@ -22,7 +22,7 @@ _DATABASE = "--data-dir {data} --portfolio main"
 _ENGINE = "--url {url} --data-dir {data}"
 GIVEN = {
     "init": "{folder}/config",
-    "migrate": _DATABASE,
+    "migrate": f"--book {_DATABASE}",
     "dsn": _DATABASE,
     "doctor": f"--port 0 {_DATABASE}",
     "status": _DATABASE,
@@ -54,6 +54,17 @@ GIVEN = {
     "operators add": "alice --role trader --data-dir {data}",
     "operators list": "--data-dir {data}",
     "operators remove": "alice --data-dir {data}",
+    "book tree": _DATABASE,
+    "book node list": _DATABASE,
+    "book node add": f"{_DATABASE} Metals --type DESK --parent 1",
+    "book node rename": f"{_DATABASE} 2 Metal",
+    "book node move": f"{_DATABASE} 2 --parent 1",
+    "book node hang": f"{_DATABASE} 2",
+    "book fx list": _DATABASE,
+    "book fx set": f"{_DATABASE} USD/INR 85.25",
+    "book instruments": _DATABASE,
+    "book sync": _DATABASE,
+    "book snapshot": _DATABASE,
     "notify": "--portfolio main",
 }
 # Without an order, a position, a broker or another instance there is nothing that these could do.
@@ -160,7 +171,7 @@ def test_where_no_instance_runs_the_error_is_one_line_that_says_what_to_do(
 
 @pytest.mark.parametrize("name", [name for name, given in GIVEN.items() if given == _DATABASE and name != "migrate"])
 def test_where_no_database_is_the_error_is_one_line_that_says_what_to_do(name: str, tmp_path: Path) -> None:
-    result = run(name, "--data-dir", str(tmp_path / "data"))
+    result = run(*name.split(), "--data-dir", str(tmp_path / "data"))
     assert (result.exit_code, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
     assert "`python portfolio_manager.py migrate`" in line

@@ -11,7 +11,7 @@ from core.models import PositionStatus, Status
 from core.orders import OrderState
 from core.proposals import ProposalState
 from live.api.queries import DEFAULT_LIMIT, LARGEST_ID, MAX_LIMIT
-from live.api.schema import answers, bodies, rows
+from live.api.schema import answers, bodies, book, rows
 from live.webhook_secrets import SIGNATURE, SIGNED_AT
 
 # What is told to whoever asks wrongly, or at a bad moment, wherever it is.
@@ -74,6 +74,10 @@ _TEXT = {"type": "string"}
 _PAGED_BY_NUMBER = {"limit": _LIMIT, "before": _whole(LARGEST_ID)}
 _PAGED_BY_ID = {"limit": _LIMIT, "before": _ID}
 
+_DAY = {"type": "string", "format": "date"}
+_CURRENCY = {"type": "string", "pattern": "^[A-Za-z]{3,5}$"}
+_ON_A_DAY = {"as_of": _DAY, "currency": _CURRENCY}
+
 # What is told of parameters, by their names.
 PARAMETERS = {
     "portfolio": "Which portfolio; needed where several are served.",
@@ -83,6 +87,8 @@ PARAMETERS = {
     "state": "One or more, with commas.",
     "instrument": "Only of this one.",
     "version": "What is known already: the `version` of what came before.",
+    "as_of": "At the end of this day (UTC); without it, now.",
+    "currency": "All money in this one; without it, the node's own, or that of all roots.",
     "of": "One entry: its number, the position that it opened, or its fingerprint.",
 }
 IN_PATH: Mapping[str, Schema] = {
@@ -95,6 +101,7 @@ IN_PATH: Mapping[str, Schema] = {
         "schema": _ID,
         "description": "What a notification of the proposal ends with: signed, and good until it ends.",
     },
+    "node_id": {"schema": _ID, "description": "The node's number."},
     "client_order_id": {"schema": _ID, "description": "The order's id, as /orders tells it."},
 }
 
@@ -182,6 +189,15 @@ def _linked(method: str, path: str, summary: str, **more: Any) -> Route:
         answers=dict.fromkeys((200, *refused, 403, 404, 410, 429, 503), HTML),
         **more,
     )
+
+
+def _of_book(path: str, summary: str, answer: Content, query: Mapping[str, Schema] | None = None, **more: Any) -> Route:
+    """A view of the book, which is of the whole database."""
+    return _view(path, summary, answer, query, **{"tag": "Book", "refused": (409,), **more})
+
+
+def _to_book(path: str, summary: str, body: type[BaseModel], answer: Content) -> Route:
+    return _command(path, summary, body, answer, tag="Book", body_required=True, refused=(409,))
 
 
 ROUTES = (
@@ -316,6 +332,15 @@ ROUTES = (
         },
         answers={200: HTML, 503: HTML},
     ),
+    _of_book("/api/book/tree", "The tree of portfolios with its figures", book.BookTree, _ON_A_DAY),
+    _of_book("/api/book/nodes", "Its nodes, and the portfolios that hang on them", book.BookNodes, {"as_of": _DAY}),
+    _of_book("/api/book/nodes/<node_id>", "A node, and what it holds", book.BookNode, _ON_A_DAY),
+    _of_book("/api/book/instruments", "The master of instruments", book.BookInstruments),
+    _of_book("/api/book/fx", "The newest rates", book.BookRates, {"as_of": _DAY}),
+    _to_book("/api/book/nodes", "A new node", book.NewNode, book.ChangedNode),
+    _to_book("/api/book/nodes/<node_id>", "Another name or parent", book.NodeChange, book.ChangedNode),
+    _to_book("/api/book/nodes/<node_id>/portfolios", "A portfolio hangs on it", book.HungPortfolio, book.ChangedNode),
+    _to_book("/api/book/fx", "A rate as of a day", book.NewRate, book.KeptRate),
     _page("/openapi.json", "This description", answers.Document),
     _page("/docs", "The same to read", HTML),
 )

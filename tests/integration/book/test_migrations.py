@@ -127,6 +127,7 @@ def test_migrate_does_the_book_where_it_is_asked_to(empty_dsn: str, tmp_path: Pa
         "after": head(),
         "book": {"before": None, "after": shared_head()},
     }
+    assert rows(empty_dsn, "SELECT portfolio FROM book.live_portfolio") == [("main",)]
     again = run("migrate", "--book", *database).stdout.splitlines()
     assert again == [
         f"portfolio main: already at version {head()}, nothing to do",

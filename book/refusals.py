@@ -1,0 +1,35 @@
+"""What the book refuses, by name. The docstring of each is its code's meaning for who asked."""
+
+from core.errors import Refused
+
+
+class UnknownNode(Refused):
+    """there is no such node"""
+
+
+class UnknownPortfolio(Refused):
+    """the engine has no such portfolio in this database"""
+
+
+class NodeNotValid(Refused):
+    """a node's name, type or currency is not one"""
+
+
+class NodeExists(Refused):
+    """there is a node of that name there already, and it is another one"""
+
+
+class WrongLevel(Refused):
+    """a node's parent is of a higher level: FUND, DESK, BOOK, STRATEGY"""
+
+
+class MissingRate(Refused):
+    """there is no rate between two currencies on or before a day"""
+
+
+class RateNotValid(Refused):
+    """a rate is above 0, between two currencies"""
+
+
+class CurrencyNeeded(Refused):
+    """roots are in different currencies: which one is meant has to be said"""

@@ -1,0 +1,189 @@
+"""What /api/book takes and answers."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
+
+from live.api.schema.bodies import PositiveNumeral
+from live.api.schema.values import Answered, Count, Day, DecimalText, Fingerprint, Time
+
+CurrencyCode = TypeAliasType("CurrencyCode", Annotated[str, Field(pattern="^[A-Za-z]{3,5}$", examples=["USD"])])
+NodeType = Literal["FUND", "DESK", "BOOK", "STRATEGY"]
+NodeId = Annotated[int, Field(ge=1)]
+
+
+class BookFigures(Answered):
+    """What is added up of positions, in the currency of the answer."""
+
+    positions: Count = Field(description="Those that were open.")
+    unmarked: Count = Field(description="Of them those without a mark: they count at their entry.")
+    unvalued: Count = Field(description="Of them those without any price: they count for nothing.")
+    gross: DecimalText
+    net: DecimalText = Field(description="Long minus short.")
+    day_pnl: DecimalText | None = Field(description="Of that very day; null where nothing was marked on it.")
+    realized_pnl: DecimalText = Field(description="So far, of what is closed too.")
+    unrealized_pnl: DecimalText
+    dv01: DecimalText | None = Field(description="Null where no position has one.")
+    var_contribution: DecimalText | None = Field(description="Null where no position has one.")
+
+
+class NodeFigures(BookFigures):
+    """A node with all below it; `depth` is how far below the first one it is."""
+
+    portfolio_node_id: NodeId
+    name: str
+    node_type: NodeType
+    parent_id: NodeId | None
+    base_ccy: CurrencyCode
+    depth: Count
+
+
+class KeyedFigures(BookFigures):
+    """Of one instrument, sector (blank: of none) or currency."""
+
+    key: str
+
+
+class BookTree(Answered):
+    """The tree at the end of a day (UTC), each node followed by what is below it."""
+
+    as_of: Day
+    currency: CurrencyCode
+    marked_on: Day | None = Field(description="The newest day of which there were marks; null where there were none.")
+    nodes: list[NodeFigures]
+
+
+class BookSnapshot(Answered):
+    """A moment at which the node was kept as it was."""
+
+    snapshot_id: int
+    as_of_date: Day
+    taken_at: Time
+    payload_hash: Fingerprint
+
+
+class BookNode(BookTree):
+    """A node with all below it, and the same by what it holds."""
+
+    by_instrument: list[KeyedFigures]
+    by_sector: list[KeyedFigures]
+    by_currency: list[KeyedFigures]
+    snapshots: list[BookSnapshot] = Field(description="The latest ones, the newest first.")
+
+
+class ListedNode(Answered):
+    """A node, and the engine's portfolios that hang on it."""
+
+    portfolio_node_id: NodeId
+    name: str
+    node_type: NodeType
+    parent_id: NodeId | None
+    base_ccy: CurrencyCode
+    portfolios: list[str]
+
+
+class BookNodes(Answered):
+    """Every node, the oldest first."""
+
+    nodes: list[ListedNode]
+
+
+class MasterInstrument(Answered):
+    """An instrument of the master. Lots in units, margin in its currency."""
+
+    instrument_id: int
+    symbol: str
+    name: str
+    asset_class: str
+    kind: str
+    exchange: str | None
+    currency: CurrencyCode
+    sector: str | None
+    lot_size: DecimalText | None
+    point_value: DecimalText | None
+    tick: DecimalText | None
+    margin_per_lot: DecimalText | None
+    isin: str | None
+    cusip: str | None
+    is_active: bool
+
+
+class BookInstruments(Answered):
+    """The master of instruments, by symbol."""
+
+    instruments: list[MasterInstrument]
+
+
+class BookRate(Answered):
+    """How many of the pair's second currency are paid for one of its first."""
+
+    pair: str
+    rate: DecimalText
+    as_of_date: Day
+    source: str
+
+
+class BookRates(Answered):
+    """The newest rate of each pair on or before a day."""
+
+    as_of: Day
+    rates: list[BookRate]
+
+
+class ChangedNode(Answered):
+    """The node, and whether anything is other than before."""
+
+    portfolio_node_id: NodeId
+    changed: bool
+
+
+class KeptRate(Answered):
+    """The rate, and whether it is other than before."""
+
+    pair: str
+    rate: DecimalText
+    as_of_date: Day
+    changed: bool
+
+
+# --- what may be posted
+
+
+class _Given(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+_Name = Annotated[str, Field(max_length=100)]
+_NodeNumber = Annotated[int, Field(ge=0, description="A node; 0 is none.")]
+
+
+class NewNode(_Given):
+    """A node. Without `base_ccy` its money is in its parent's currency. The same one again changes nothing."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S")]
+    node_type: NodeType
+    parent_id: _NodeNumber | None = None
+    base_ccy: CurrencyCode | None = None
+
+
+class NodeChange(_Given):
+    """Another name, another parent, or both; a node moves with all below it."""
+
+    name: _Name | None = None
+    parent_id: _NodeNumber | None = None
+
+
+class HungPortfolio(_Given):
+    """A portfolio of the engine."""
+
+    portfolio: Annotated[str, Field(min_length=1, max_length=30)]
+
+
+class NewRate(_Given):
+    """A rate, as of today or of the day that is named. The same one again changes nothing."""
+
+    pair: Annotated[str, Field(pattern="^[A-Za-z]{3,5}/[A-Za-z]{3,5}$", examples=["USD/INR"])]
+    rate: Annotated[float, Field(gt=0, lt=10_000_000_000)] | PositiveNumeral
+    as_of: Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] | None = None
+    source: _Name | None = Field(default=None, description="Who says so; without it, who asks.")

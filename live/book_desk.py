@@ -1,0 +1,50 @@
+"""The book of record, as the API asks for it. SQLAlchemy and the book's models are imported when it is first asked."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.orm import Session
+
+CONNECTIONS = 2
+
+
+class BookDesk:
+    """Transactions in the book of one database; `clock` tells the day that is meant where none is named."""
+
+    def __init__(self, dsn: str, clock: Callable[[], datetime]) -> None:
+        self._dsn = dsn
+        self._clock = clock
+        self._lock = Lock()
+        self._engine: Engine | None = None
+
+    def today(self) -> date:
+        """The day in UTC."""
+        return self._clock().date()
+
+    @contextmanager
+    def transaction(self) -> Iterator["Session"]:
+        """A session, committed at the block's end. Raises as book.database.transaction does."""
+        from book.database import transaction
+
+        with transaction(self._connected()) as session:
+            yield session
+
+    def close(self) -> None:
+        """Close its connections."""
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
+
+    def _connected(self) -> "Engine":
+        from book.database import engine_of
+
+        with self._lock:
+            if self._engine is None:
+                self._engine = engine_of(self._dsn, connections=CONNECTIONS)
+            return self._engine

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.errors import PoolExhausted, Refused
-from core.postgres.connections import POOL_WAIT_SECONDS, Connection, connect
+from core.postgres.connections import Connection, connect
 from core.postgres.errors import translated
 from core.postgres.patience import seconds_left
 from core.postgres.watchdog import WATCHDOG
@@ -22,6 +22,8 @@ from core.postgres.watchdog import WATCHDOG
 _NAME = "portfolio-manager book"
 # Longer than a roll-up of a million positions takes; a request's own deadline comes before it.
 LIMIT_SECONDS = 20.0
+# For a connection that is free: of the two seconds of a request something is left to say that there is none.
+WAIT_SECONDS = 1.0
 _NO_TABLE_COLUMN_FUNCTION_OR_SCHEMA = ("42P01", "42703", "42883", "3F000")
 # Decimals and times are written as text, so that they stay what they are. A float that is no number is refused.
 _written = partial(json.dumps, default=msgspec.to_builtins, allow_nan=False)
@@ -38,7 +40,7 @@ def engine_of(dsn: str, *, connections: int = 5) -> Engine:
         pool_pre_ping=True,
         pool_size=connections,
         max_overflow=0,
-        pool_timeout=POOL_WAIT_SECONDS,
+        pool_timeout=WAIT_SECONDS,
         json_serializer=_written,
         json_deserializer=partial(json.loads, parse_float=Decimal),
     )

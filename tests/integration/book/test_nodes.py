@@ -17,7 +17,7 @@ from book.refusals import NodeExists, NodeNotValid, UnknownNode, UnknownPortfoli
 from book.snapshots import snapshot_as_of, snapshot_of_node, snapshots_of
 from book.sync import sync
 from core.config import default_settings
-from core.errors import DatabaseAway, DataRefused
+from core.errors import DatabaseAway, DataRefused, PoolExhausted
 from core.postgres.migrations import migrate, migrate_shared
 from core.postgres.patience import within
 from tests.book_world import NOON, TODAY, a_held_position, a_node, an_instrument, position_values
@@ -215,6 +215,13 @@ def test_nobody_waits_longer_for_the_book_than_he_wanted_to(book_engine: Engine)
     with within(0.5), pytest.raises(DatabaseAway), transaction(book_engine) as session:
         session.connection().exec_driver_sql("SELECT pg_sleep(20)")
     assert datetime.now(UTC) - begun < timedelta(seconds=10)
+
+
+def test_who_finds_no_free_connection_is_told_so_in_time(book_dsn: str) -> None:
+    engine = engine_of(book_dsn, connections=1)
+    with transaction(engine), pytest.raises(PoolExhausted), transaction(engine):
+        pass
+    engine.dispose()
 
 
 def test_a_tree_that_was_there_before_versions_were_kept_is_taken_over(empty_dsn: str) -> None:

@@ -57,17 +57,18 @@ def is_kept(session: Session, payload_hash: str) -> bool:
 
 
 def snapshot_of_node(session: Session, portfolio_node_id: int, as_of_date: date, taken_at: datetime) -> Taken:
-    """Keep what a node and all below it held at the end of a day: the nodes, and each position with quantity, price and notional
-    in its own currency. Which day it was is no part of it: a day on which nothing changed is kept as one more moment only.
+    """Keep what a node and all below it held at the end of a day: the nodes, and by node, instrument and currency how many
+    positions, their quantity (long minus short), gross and net notional. Which day it was is no part of it: a day on which
+    nothing changed is kept as one more moment only.
 
     Raises UnknownNode, OtherSnapshot.
     """
     node_of(session, portfolio_node_id)
-    content: dict[str, list[Any]] = {"nodes": [], "positions": []}
+    content: dict[str, list[Any]] = {"nodes": [], "holdings": []}
     marked_on = marked_on_or_before(session, as_of_date)
     asked = {"node": portfolio_node_id, "day": as_of_date, "marked_on": marked_on}
     for row in rows_of(session, "holdings_of_branch", **asked):
-        content[f"{row['kind']}s"].append(row["told"])
+        content[row["part"]].append(row["told"])
     return take_snapshot(session, portfolio_node_id, as_of_date, taken_at, content)
 
 

@@ -55,7 +55,7 @@ LEFT JOIN book.reference_data AS s ON i.sector_id = s.entity_id
 ORDER BY i.symbol;
 
 -- name: holdings_of_branch
--- What a node and all below it hold at the end of a day, in its own currencies: a snapshot's content. The tree with it.
+-- What a node and all below it hold at the end of a day, by node, instrument and currency, in that currency; and the tree: a snapshot.
 WITH RECURSIVE
 branch AS (
     SELECT n.portfolio_node_id, n.name, n.node_type, n.parent_id, n.base_ccy
@@ -69,45 +69,58 @@ branch AS (
 
 positions AS (
     SELECT
-        p.portfolio_node_id, i.symbol, p.id AS position_id, p.base_ccy,
-        CASE p.direction WHEN 'LONG' THEN 1 ELSE -1 END * coalesce(h.quantity, p.quantity) AS quantity,
-        coalesce(h.mark_price, p.entry_price) AS price,
-        abs(coalesce(h.notional_base, p.notional_base)) AS notional
+        p.portfolio_node_id, p.instrument_id, p.base_ccy,
+        CASE p.direction WHEN 'LONG' THEN 1 ELSE -1 END * coalesce(h.quantity, e.quantity, p.quantity) AS quantity,
+        CASE p.direction WHEN 'LONG' THEN 1 ELSE -1 END * abs(coalesce(h.notional_base, e.notional_base, p.notional_base)) AS notional
     FROM book.portfolio_positions AS p
-    INNER JOIN book.instrument AS i ON p.instrument_id = i.instrument_id
     LEFT JOIN book.position_pnl_history AS h
         ON p.id = h.position_id AND h.snapshot_date = %(marked_on)s::DATE
+    LEFT JOIN LATERAL (
+        SELECT o.quantity, o.notional_base
+        FROM book.position_pnl_history AS o
+        WHERE o.position_id = p.id AND o.snapshot_date < %(marked_on)s::DATE AND h.position_id IS NULL
+        ORDER BY o.snapshot_date DESC
+        LIMIT 1
+    ) AS e ON TRUE
     WHERE
         p.entry_timestamp < (%(day)s::DATE + 1)::TIMESTAMP AT TIME ZONE 'UTC'
         AND (p.exit_timestamp IS NULL OR p.exit_timestamp >= (%(day)s::DATE + 1)::TIMESTAMP AT TIME ZONE 'UTC')
         AND p.portfolio_node_id IN (SELECT b.portfolio_node_id FROM branch AS b)
     UNION ALL
-    SELECT
-        p.portfolio_node_id, i.symbol, -p.position_id, p.base_ccy, p.quantity, p.average_price,
-        abs(p.quantity * p.average_price)
+    SELECT p.portfolio_node_id, p.instrument_id, p.base_ccy, p.quantity, p.quantity * p.average_price
     FROM book.position AS p
-    INNER JOIN book.instrument AS i ON p.instrument_id = i.instrument_id
     WHERE
         p.status = 'ACTIVE'
         AND p.created_at < (%(day)s::DATE + 1)::TIMESTAMP AT TIME ZONE 'UTC'
         AND p.portfolio_node_id IN (SELECT b.portfolio_node_id FROM branch AS b)
+),
+
+holdings AS (
+    SELECT
+        p.portfolio_node_id, p.instrument_id, p.base_ccy, count(*) AS positions, sum(p.quantity) AS quantity,
+        sum(abs(p.notional)) AS gross, sum(p.notional) AS net
+    FROM positions AS p
+    GROUP BY p.portfolio_node_id, p.instrument_id, p.base_ccy
 )
 
 SELECT
-    'node' AS kind,
+    'nodes' AS part,
     jsonb_build_object(
         'portfolio_node_id', b.portfolio_node_id, 'name', b.name, 'node_type', b.node_type, 'parent_id', b.parent_id,
         'base_ccy', b.base_ccy
     ) AS told,
-    b.portfolio_node_id, 0 AS position_id
+    b.portfolio_node_id,
+    '' AS symbol,
+    '' AS base_ccy
 FROM branch AS b
 UNION ALL
 SELECT
-    'position',
+    'holdings',
     jsonb_build_object(
-        'portfolio_node_id', p.portfolio_node_id, 'instrument', p.symbol, 'position_id', p.position_id, 'currency', p.base_ccy,
-        'quantity', p.quantity, 'price', p.price, 'notional', p.notional
+        'portfolio_node_id', h.portfolio_node_id, 'instrument', i.symbol, 'currency', h.base_ccy, 'positions', h.positions,
+        'quantity', h.quantity, 'gross', h.gross, 'net', h.net
     ),
-    p.portfolio_node_id, p.position_id
-FROM positions AS p
-ORDER BY portfolio_node_id, position_id;
+    h.portfolio_node_id, i.symbol, h.base_ccy
+FROM holdings AS h
+INNER JOIN book.instrument AS i ON h.instrument_id = i.instrument_id
+ORDER BY portfolio_node_id, symbol, base_ccy;

@@ -11,16 +11,17 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from book.database import BookNotMigrated, engine_of, transaction
 from book.master import engine_instruments, fill_instruments, master
-from book.models import Instrument, LivePortfolio, PortfolioNode, PortfolioPosition, ReferenceData
+from book.models import Instrument, LivePortfolio, PortfolioNode, PortfolioPosition, PositionPnLHistory, ReferenceData
 from book.nodes import add_node, hang, hang_the_rest, move_node, nodes_on, rename_node
 from book.refusals import NodeExists, NodeNotValid, UnknownNode, UnknownPortfolio, WrongLevel
+from book.roll_up import tree
 from book.snapshots import snapshot_as_of, snapshot_of_node, snapshots_of
 from book.sync import sync
 from core.config import default_settings
 from core.errors import DatabaseAway, DataRefused, PoolExhausted
 from core.postgres.migrations import migrate, migrate_shared
 from core.postgres.patience import within
-from tests.book_world import NOON, TODAY, a_held_position, a_node, an_instrument, position_values
+from tests.book_world import NOON, TODAY, a_held_position, a_node, an_instrument, kept, pnl_values, position_values
 from tests.engines import an_engine
 from tests.queries import rows
 
@@ -136,8 +137,8 @@ def test_every_portfolio_hangs_somewhere_and_stays_where_it_was_hung(book_dsn: s
 def test_the_master_is_what_the_engine_trades_and_keeps_what_the_desk_said(book_engine: Engine) -> None:
     with transaction(book_engine) as session:
         sync(session)
-        kept = {row["symbol"]: row for row in master(session)}
-        bank = kept["BANK_NIFTY"]
+        known = {row["symbol"]: row for row in master(session)}
+        bank = known["BANK_NIFTY"]
         assert (bank["asset_class"], bank["sector"], bank["lot_size"]) == ("EQUITY_INDEX", "Equity indices", 30)
         session.scalars(select(Instrument).filter_by(symbol="COPPER")).one().name = "Copper, of the desk"
         sectors = session.scalars(select(ReferenceData.name).filter_by(entity_type="SECTOR")).all()
@@ -149,9 +150,9 @@ def test_the_master_is_what_the_engine_trades_and_keeps_what_the_desk_said(book_
     with transaction(book_engine) as session:
         assert fill_instruments(session, given) == 2
         assert fill_instruments(session, given) == 0
-        kept = {row["symbol"]: row for row in master(session)}
-        assert (kept["COPPER"]["lot_size"], kept["COPPER"]["name"]) == (1000, "Copper, of the desk")
-        assert (kept["BTC_PERP"]["asset_class"], kept["BTC_PERP"]["sector"]) == ("CRYPTO", "Crypto")
+        known = {row["symbol"]: row for row in master(session)}
+        assert (known["COPPER"]["lot_size"], known["COPPER"]["name"]) == (1000, "Copper, of the desk")
+        assert (known["BTC_PERP"]["asset_class"], known["BTC_PERP"]["sector"]) == ("CRYPTO", "Crypto")
 
 
 def test_the_settings_in_the_journal_say_what_the_engine_trades(book_dsn: str, book_engine: Engine) -> None:
@@ -171,6 +172,18 @@ def test_the_settings_in_the_journal_say_what_the_engine_trades(book_dsn: str, b
 # --- snapshots
 
 
+def test_a_snapshot_has_the_marks_that_the_tree_has(sessions: sessionmaker[Session]) -> None:
+    with sessions.begin() as session:
+        node, gold = a_node(session).portfolio_node_id, an_instrument(session).instrument_id
+        for day, notional in ((TODAY - timedelta(days=3), 900), (TODAY, 1_200)):
+            held = a_held_position(session, node, gold)
+            mark = pnl_values(position_id=held.id, snapshot_date=day, notional_base=Decimal(notional))
+            kept(session, PositionPnLHistory(**mark))
+        snapshot_of_node(session, node, TODAY, NOON)
+        (holding,) = (snapshot_as_of(session, node, TODAY) or {})["holdings"]
+        assert Decimal(holding["gross"]) == tree(session, TODAY).nodes[0].figures.gross == 2_100
+
+
 def test_a_node_is_kept_as_it_was_and_once_while_it_is_the_same(sessions: sessionmaker[Session]) -> None:
     with sessions.begin() as session:
         node, gold = a_node(session).portfolio_node_id, an_instrument(session).instrument_id
@@ -188,7 +201,10 @@ def test_a_node_is_kept_as_it_was_and_once_while_it_is_the_same(sessions: sessio
         ]
         then = snapshot_as_of(session, node, TODAY)
         assert then is not None
-        assert (then["positions"][0]["quantity"], then["nodes"][0]["name"]) == ("10.00000000", "Fund")
+        assert then["nodes"][0]["name"] == "Fund"
+        (holding,) = then["holdings"]
+        assert (holding["instrument"], holding["currency"], holding["positions"]) == ("BANK_NIFTY", "INR", 1)
+        assert [Decimal(holding[name]) for name in ("quantity", "gross", "net")] == [10, 1_000, 1_000]
         with pytest.raises(UnknownNode):
             snapshot_of_node(session, 10**6, TODAY, NOON)
 

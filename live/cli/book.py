@@ -1,7 +1,6 @@
 """`book`: the tree of portfolios with its figures, its nodes, rates, instruments and snapshots. Read from the database itself."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -10,34 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import PortfolioError
+from live.cli.book_nodes import node
+from live.cli.book_session import as_of_option, session_of, tell, today
 from live.cli.options import DatabaseChoice, Price, database_options, json_option
 from live.cli.output import Column, money, note, number, print_json, print_table, say, text
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from book.roll_up import NodeLine
 
-_TYPES = ("FUND", "DESK", "BOOK", "STRATEGY")  # of book.hierarchy, which --help starts without
 _BY = ("instrument", "sector", "currency")
 
 
-class Day(click.ParamType[date]):
-    """A day as ISO 8601."""
-
-    name = "day"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        """The day."""
-        if isinstance(value, date):
-            return value
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} must be like 2026-01-14", param, ctx)
-
-
-_as_of = click.option("--as-of", type=Day(), help="At the end of this day (UTC); without it, now.")
 _currency = click.option("--currency", help="All money in this one; without it the node's own.")
 _node = click.option("--node", "node_id", type=click.IntRange(min=1), help="This node and all below it.")
 
@@ -54,29 +36,12 @@ def book() -> None:
     """
 
 
-@contextmanager
-def _session(database: DatabaseChoice) -> Iterator["Session"]:
-    from book.database import engine_of, transaction
-
-    with database.dsn(create=False) as dsn:
-        engine = engine_of(dsn)
-        try:
-            with transaction(engine) as session:
-                yield session
-        finally:
-            engine.dispose()
-
-
-def _today() -> date:
-    return datetime.now(UTC).date()
-
-
 # --- the tree
 
 
 @book.command("tree", short_help="Every node with exposure, P&L and risk of all below it.")
 @database_options
-@_as_of
+@as_of_option
 @_currency
 @_node
 @click.option("--by", type=click.Choice(_BY), help="The same figures by instrument, sector or currency.")
@@ -100,8 +65,8 @@ def show_tree(
     """
     from book.roll_up import Dimension, lines, tree
 
-    with _session(database) as session:
-        found = tree(session, as_of or _today(), currency=currency, node=node_id)
+    with session_of(database) as session:
+        found = tree(session, as_of or today(), currency=currency, node=node_id)
         keyed = None
         if by is not None:
             keyed = lines(session, Dimension(by), found.as_of, currency=found.currency, node=node_id)
@@ -153,139 +118,7 @@ _FIGURES = (
 )
 
 
-# --- nodes
-
-
-@book.group(short_help="Nodes: `list`, `add`, `rename`, `move`, `hang`.")
-def node() -> None:
-    """Arrange the tree: FUND > DESK > BOOK > STRATEGY, levels may be left out.
-
-    \b
-    Examples:
-      python portfolio_manager.py book node add Metals --type DESK --parent 1
-      python portfolio_manager.py book node hang 2 --portfolio main
-    """
-
-
-@node.command("list", short_help="The nodes, and what hangs on them.")
-@database_options
-@_as_of
-@json_option
-def list_nodes(*, database: DatabaseChoice, as_of: date | None, as_json: bool) -> None:
-    """List nodes without figures.
-
-    \b
-    Example:
-      python portfolio_manager.py book node list
-    """
-    from book.nodes import nodes_on
-
-    with _session(database) as session:
-        found = nodes_on(session, as_of or _today())
-    if as_json:
-        print_json({"nodes": found})
-        return
-    columns = [
-        Column("id", lambda row: str(row["portfolio_node_id"]), right=True),
-        Column("name", lambda row: row["name"]),
-        Column("type", lambda row: row["node_type"]),
-        Column("parent", lambda row: text(row["parent_id"]), right=True),
-        Column("currency", lambda row: row["base_ccy"]),
-        Column("portfolios", lambda row: ", ".join(row["portfolios"])),
-    ]
-    print_table(columns, found, none="there is no node yet")
-
-
-@node.command("add", short_help="A new node.")
-@click.argument("name")
-@click.option("--type", "node_type", type=click.Choice(_TYPES, case_sensitive=False), required=True)
-@click.option("--parent", "parent_id", type=click.IntRange(min=1), help="The node it hangs on; without it, none.")
-@click.option("--currency", help="The currency its money is told in; without it, its parent's.")
-@database_options
-@json_option
-def add(
-    *,
-    database: DatabaseChoice,
-    name: str,
-    node_type: str,
-    parent_id: int | None,
-    currency: str | None,
-    as_json: bool,
-) -> None:
-    """Add the node NAME. The same one again changes nothing.
-
-    \b
-    Example:
-      python portfolio_manager.py book node add Macro --type FUND --currency INR
-    """
-    from book.nodes import add_node
-
-    with _session(database) as session:
-        made, is_new = add_node(session, name, node_type, base_ccy=currency, parent_id=parent_id)
-        node_id = made.portfolio_node_id
-    _tell({"portfolio_node_id": node_id, "changed": is_new}, f"node {node_id}: {name}", as_json=as_json)
-
-
-@node.command("rename", short_help="Another name.")
-@click.argument("node_id", type=click.IntRange(min=1))
-@click.argument("name")
-@database_options
-@json_option
-def rename(*, database: DatabaseChoice, node_id: int, name: str, as_json: bool) -> None:
-    """Call a node NAME. What was before is told of past days still.
-
-    \b
-    Example:
-      python portfolio_manager.py book node rename 2 "Precious metals"
-    """
-    from book.nodes import node_of, rename_node
-
-    with _session(database) as session:
-        before = node_of(session, node_id).name
-        after = rename_node(session, node_id, name).name
-    told = {"portfolio_node_id": node_id, "changed": before != after}
-    _tell(told, f"node {node_id}: {name}", as_json=as_json)
-
-
-@node.command("move", short_help="Another parent.")
-@click.argument("node_id", type=click.IntRange(min=1))
-@click.option("--parent", "parent_id", type=click.IntRange(min=1), help="The node to hang it on; without it, none.")
-@database_options
-@json_option
-def move(*, database: DatabaseChoice, node_id: int, parent_id: int | None, as_json: bool) -> None:
-    """Hang a node with all below it on another one, or without --parent on none.
-
-    \b
-    Example:
-      python portfolio_manager.py book node move 3 --parent 1
-    """
-    from book.nodes import move_node, node_of
-
-    with _session(database) as session:
-        before = node_of(session, node_id).parent_id
-        move_node(session, node_id, parent_id)
-    told = {"portfolio_node_id": node_id, "changed": before != parent_id}
-    place = "a root" if parent_id is None else f"below node {parent_id}"
-    _tell(told, f"node {node_id} is {place}", as_json=as_json)
-
-
-@node.command("hang", short_help="Hang a portfolio of the engine on a node.")
-@click.argument("node_id", type=click.IntRange(min=1))
-@database_options
-@json_option
-def hang(*, database: DatabaseChoice, node_id: int, as_json: bool) -> None:
-    """Hang --portfolio on a node, with the positions it has in the book.
-
-    \b
-    Example:
-      python portfolio_manager.py book node hang 2 --portfolio main
-    """
-    from book.nodes import hang as hang_on
-
-    with _session(database) as session:
-        changed = hang_on(session, database.portfolio, node_id)
-    told = {"portfolio": database.portfolio, "portfolio_node_id": node_id, "changed": changed}
-    _tell(told, f"portfolio {database.portfolio} hangs on node {node_id}", as_json=as_json)
+book.add_command(node)
 
 
 # --- rates
@@ -303,7 +136,7 @@ def fx() -> None:
 
 @fx.command("list", short_help="The newest rate of each pair.")
 @database_options
-@_as_of
+@as_of_option
 @json_option
 def list_rates(*, database: DatabaseChoice, as_of: date | None, as_json: bool) -> None:
     """List the newest rate of each pair on or before a day.
@@ -314,10 +147,10 @@ def list_rates(*, database: DatabaseChoice, as_of: date | None, as_json: bool) -
     """
     from book.fx import rates_on
 
-    with _session(database) as session:
-        found = rates_on(session, as_of or _today())
+    with session_of(database) as session:
+        found = rates_on(session, as_of or today())
     if as_json:
-        print_json({"as_of": as_of or _today(), "rates": found})
+        print_json({"as_of": as_of or today(), "rates": found})
         return
     columns = [
         Column("pair", lambda row: row["pair"]),
@@ -332,7 +165,7 @@ def list_rates(*, database: DatabaseChoice, as_of: date | None, as_json: bool) -
 @click.argument("pair")
 @click.argument("rate", type=Price())
 @click.option("--source", default="manual", show_default=True, help="Who says so.")
-@_as_of
+@as_of_option
 @database_options
 @json_option
 def set_rate(
@@ -346,11 +179,11 @@ def set_rate(
     """
     from book.fx import set_rate as keep
 
-    day = as_of or _today()
-    with _session(database) as session:
+    day = as_of or today()
+    with session_of(database) as session:
         changed = keep(session, pair, rate, day, source=source)
     told = {"pair": pair.upper(), "rate": rate, "as_of_date": day, "changed": changed}
-    _tell(told, f"{pair.upper()} is {number(rate)} from {day} on", as_json=as_json)
+    tell(told, f"{pair.upper()} is {number(rate)} from {day} on", as_json=as_json)
 
 
 # --- what the engine trades, and moments that are kept
@@ -368,7 +201,7 @@ def instruments(*, database: DatabaseChoice, as_json: bool) -> None:
     """
     from book.master import master
 
-    with _session(database) as session:
+    with session_of(database) as session:
         found = master(session)
     if as_json:
         print_json({"instruments": found})
@@ -397,7 +230,7 @@ def sync(*, database: DatabaseChoice, as_json: bool) -> None:
     """
     from book.sync import sync as take_over
 
-    with _session(database) as session:
+    with session_of(database) as session:
         done = take_over(session)
     if as_json:
         print_json({**asdict(done), "changed": done.changed})
@@ -409,7 +242,7 @@ def sync(*, database: DatabaseChoice, as_json: bool) -> None:
 
 @book.command("snapshot", short_help="Keep what nodes hold as it is.")
 @database_options
-@_as_of
+@as_of_option
 @click.option("--node", "node_id", type=click.IntRange(min=1), help="This one; without it, every root.")
 @json_option
 def snapshot(*, database: DatabaseChoice, as_of: date | None, node_id: int | None, as_json: bool) -> None:
@@ -424,7 +257,7 @@ def snapshot(*, database: DatabaseChoice, as_of: date | None, node_id: int | Non
 
     now = datetime.now(UTC)
     day = as_of or now.date()
-    with _session(database) as session:
+    with session_of(database) as session:
         roots = [row["portfolio_node_id"] for row in nodes_on(session, now.date()) if row["parent_id"] is None]
         wanted = roots if node_id is None else [node_id]
         if not wanted:
@@ -450,10 +283,3 @@ def _cell(name: str) -> Any:
         return number(value) if isinstance(value, Decimal) else text(value)
 
     return cell
-
-
-def _tell(told: Mapping[str, Any], sentence: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(told)
-    else:
-        say(sentence if told["changed"] else f"{sentence} (as before)")

@@ -1,14 +1,34 @@
 """What was brought from outside: batches of uploads, feeds of market data, and where each came from."""
 
 from datetime import date
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, desc, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from book.base import Base, Created, Document, Documents, Id, Sha256, Text100, Texts, Time, is_array, is_object, one_of
+from book.base import (
+    Base,
+    Created,
+    Currency,
+    Document,
+    Documents,
+    Id,
+    Money,
+    Price,
+    Sha256,
+    Text100,
+    Texts,
+    Time,
+    is_array,
+    is_currency,
+    is_object,
+    one_of,
+)
 
 BATCH_TYPES = ("LOAN_SERVICING", "MARKET_DATA", "POSITION_UPLOAD")
-FEED_TYPES = ("YIELD_CURVE", "CREDIT_SPREAD", "FX_SPOT", "RATING")
+FEED_TYPES = ("YIELD_CURVE", "CREDIT_SPREAD", "FX_SPOT", "RATING", "PRICE")
+VALIDATION_STATUSES = ("PENDING", "PASS", "WARN", "FAIL")
 
 
 class IngestionBatch(Base):
@@ -48,13 +68,31 @@ class IngestionBatch(Base):
     completed_at: Mapped[Time | None]
 
 
+class IngestionRow(Base):
+    """A row of an upload as it came, and what was found of it; `line` as the file counts."""
+
+    __tablename__ = "ingestion_row"
+    __table_args__ = (
+        CheckConstraint("line > 0", name="line"),
+        is_object("payload_json", "payload"),
+        one_of("validation_status", *VALIDATION_STATUSES),
+        CheckConstraint("validation_status NOT IN ('WARN', 'FAIL') OR cardinality(reasons) > 0", name="reasons"),
+    )
+
+    batch_id: Mapped[int] = mapped_column(ForeignKey("book.ingestion_batch.batch_id"), primary_key=True)
+    line: Mapped[int] = mapped_column(primary_key=True)
+    payload_json: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    validation_status: Mapped[str] = mapped_column(String(7))
+    reasons: Mapped[Texts]
+
+
 class MarketDataFeed(Base):
     """Market data of one kind and day, as it was brought, and whether it may be used."""
 
     __tablename__ = "market_data_feed"
     __table_args__ = (
         one_of("feed_type", *FEED_TYPES),
-        one_of("validation_status", "PENDING", "PASS", "WARN", "FAIL"),
+        one_of("validation_status", *VALIDATION_STATUSES),
         is_array("validation_errors_json", "validation_errors"),
         Index("ix_market_data_feed_feed_type_as_of_date", "feed_type", desc("as_of_date")),
     )
@@ -68,6 +106,37 @@ class MarketDataFeed(Base):
     validation_errors_json: Mapped[Documents]
     batch_id: Mapped[int | None] = mapped_column(ForeignKey("book.ingestion_batch.batch_id"), index=True)
     created_at: Mapped[Created]
+
+
+class InstrumentPrice(Base):
+    """What an instrument cost on a day, in the feed that brought it."""
+
+    __tablename__ = "price"
+    __table_args__ = (CheckConstraint("price > 0", name="price"), is_currency("currency"))
+
+    instrument_id: Mapped[int] = mapped_column(ForeignKey("book.instrument.instrument_id"), primary_key=True)
+    as_of_date: Mapped[date] = mapped_column(primary_key=True)
+    feed_id: Mapped[int] = mapped_column(ForeignKey("book.market_data_feed.feed_id"), primary_key=True, index=True)
+    price: Mapped[Price]
+    currency: Mapped[Currency]
+
+
+class LoanServicing(Base):
+    """Where a loan stood on a day, money in its currency, in the upload that brought it."""
+
+    __tablename__ = "loan_servicing"
+    __table_args__ = (
+        CheckConstraint("days_past_due >= 0", name="days_past_due"),
+        CheckConstraint("outstanding_balance >= 0", name="outstanding_balance"),
+    )
+
+    instrument_id: Mapped[int] = mapped_column(ForeignKey("book.instrument.instrument_id"), primary_key=True)
+    as_of_date: Mapped[date] = mapped_column(primary_key=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("book.ingestion_batch.batch_id"), primary_key=True, index=True)
+    outstanding_balance: Mapped[Money]
+    principal_paid: Mapped[Money]
+    interest_paid: Mapped[Money]
+    days_past_due: Mapped[int]
 
 
 class DataLineage(Base):

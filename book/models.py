@@ -10,7 +10,7 @@ from book.hierarchy import (
     PortfolioSnapshotContent,
     Position,
 )
-from book.market_data import DataLineage, IngestionBatch, MarketDataFeed
+from book.market_data import DataLineage, IngestionBatch, IngestionRow, InstrumentPrice, LoanServicing, MarketDataFeed
 from book.portfolio_management import (
     DailyBriefing,
     DecisionDraft,
@@ -28,8 +28,11 @@ __all__ = [
     "DecisionJournal",
     "FxSpot",
     "IngestionBatch",
+    "IngestionRow",
     "Instrument",
+    "InstrumentPrice",
     "LivePortfolio",
+    "LoanServicing",
     "MarketDataFeed",
     "PortfolioNode",
     "PortfolioNodeVersion",

@@ -15,8 +15,10 @@ from book.base import (
     Documents,
     Id,
     Money,
+    PortfolioName,
     Price,
     Sha256,
+    Text20,
     Text100,
     Texts,
     Time,
@@ -137,6 +139,29 @@ class LoanServicing(Base):
     principal_paid: Mapped[Money]
     interest_paid: Mapped[Money]
     days_past_due: Mapped[int]
+
+
+class ExportHistory(Base):
+    """What left the book: which rows in which format, by whom, and the SHA-256 of the file. Added to, never changed."""
+
+    __tablename__ = "export_history"
+    __table_args__ = (
+        one_of("format", "csv", "json", "parquet", "fix"),
+        CheckConstraint("rows_total >= 0", name="rows"),
+        CheckConstraint("content_hash ~ '^[0-9a-f]{64}$'", name="content_hash"),
+        is_object("parameters_json", "parameters"),
+        Index("ix_export_history_exported_at", desc("exported_at")),
+    )
+
+    export_id: Mapped[Id]
+    content: Mapped[Text20]
+    format: Mapped[str] = mapped_column(String(7))
+    portfolio: Mapped[PortfolioName | None]
+    parameters_json: Mapped[Document]
+    rows_total: Mapped[int]
+    content_hash: Mapped[Sha256]
+    exported_by: Mapped[Text100 | None]
+    exported_at: Mapped[Created]
 
 
 class DataLineage(Base):

@@ -10,7 +10,15 @@ from book.hierarchy import (
     PortfolioSnapshotContent,
     Position,
 )
-from book.market_data import DataLineage, IngestionBatch, IngestionRow, InstrumentPrice, LoanServicing, MarketDataFeed
+from book.market_data import (
+    DataLineage,
+    ExportHistory,
+    IngestionBatch,
+    IngestionRow,
+    InstrumentPrice,
+    LoanServicing,
+    MarketDataFeed,
+)
 from book.portfolio_management import (
     DailyBriefing,
     DecisionDraft,
@@ -26,6 +34,7 @@ __all__ = [
     "DataLineage",
     "DecisionDraft",
     "DecisionJournal",
+    "ExportHistory",
     "FxSpot",
     "IngestionBatch",
     "IngestionRow",

@@ -1,4 +1,4 @@
-"""`book`: the tree of portfolios with its figures, its nodes, rates, instruments and snapshots. Read from the database itself."""
+"""`book`: the tree of portfolios with its figures, its nodes, rates, instruments, snapshots and files. Read from the database itself."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import PortfolioError
+from live.cli.book_files import export, upload
 from live.cli.book_nodes import node
 from live.cli.book_session import as_of_option, session_of, tell, today
 from live.cli.options import DatabaseChoice, Price, database_options, json_option
@@ -24,7 +25,9 @@ _currency = click.option("--currency", help="All money in this one; without it t
 _node = click.option("--node", "node_id", type=click.IntRange(min=1), help="This node and all below it.")
 
 
-@click.group(short_help="The book of record: `tree`, `node`, `fx`, `instruments`, `snapshot`, `sync`.")
+@click.group(
+    short_help="The book of record: `tree`, `node`, `fx`, `instruments`, `snapshot`, `sync`, `upload`, `export`."
+)
 def book() -> None:
     """See and arrange what a desk keeps around the engine. `migrate --book` makes it.
 
@@ -119,6 +122,8 @@ _FIGURES = (
 
 
 book.add_command(node)
+book.add_command(upload)
+book.add_command(export)
 
 
 # --- rates

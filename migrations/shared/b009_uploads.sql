@@ -49,3 +49,28 @@ CREATE TABLE IF NOT EXISTS book.loan_servicing (
 );
 
 CREATE INDEX IF NOT EXISTS ix_loan_servicing_batch_id ON book.loan_servicing (batch_id);
+
+-- What left the book: added to, never changed.
+CREATE TABLE IF NOT EXISTS book.export_history (
+    export_id BIGINT GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_export_history PRIMARY KEY,
+    content VARCHAR(20) NOT NULL,
+    format VARCHAR(7) NOT NULL,
+    portfolio VARCHAR(30),
+    parameters_json JSONB NOT NULL DEFAULT '{}',
+    rows_total INTEGER NOT NULL,
+    content_hash VARCHAR(64) NOT NULL,
+    exported_by VARCHAR(100),
+    exported_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+    CONSTRAINT ck_export_history_format CHECK (format IN ('csv', 'json', 'parquet', 'fix')),
+    CONSTRAINT ck_export_history_rows CHECK (rows_total >= 0),
+    CONSTRAINT ck_export_history_content_hash CHECK (content_hash ~ '^[0-9a-f]{64}$'),
+    CONSTRAINT ck_export_history_parameters CHECK (jsonb_typeof(parameters_json) = 'object')
+);
+
+CREATE INDEX IF NOT EXISTS ix_export_history_exported_at ON book.export_history (exported_at DESC);
+CREATE OR REPLACE TRIGGER export_rows_stay BEFORE UPDATE OR DELETE ON book.export_history
+FOR EACH ROW EXECUTE FUNCTION book.refuse_change();
+CREATE OR REPLACE TRIGGER exports_stay BEFORE TRUNCATE ON book.export_history
+FOR EACH STATEMENT EXECUTE FUNCTION book.refuse_change();
+ALTER TABLE book.export_history ENABLE ALWAYS TRIGGER export_rows_stay;
+ALTER TABLE book.export_history ENABLE ALWAYS TRIGGER exports_stay;

@@ -1,4 +1,4 @@
-"""`book`: the tree of portfolios with its figures, its nodes, rates, instruments, snapshots and files. Read from the database itself."""
+"""`book`: the tree of portfolios with its figures, nodes, rates, instruments, snapshots, files. Read from the database itself."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -60,13 +60,13 @@ GIVEN = {
     "book node rename": f"{_DATABASE} 2 Metal",
     "book node move": f"{_DATABASE} 2 --parent 1",
     "book node hang": f"{_DATABASE} 2",
+    "book upload": f"{_DATABASE} fx {{folder}}/rates.csv",
+    "book export": f"{_DATABASE} executions {{folder}}/trades.csv",
     "book fx list": _DATABASE,
     "book fx set": f"{_DATABASE} USD/INR 85.25",
     "book instruments": _DATABASE,
     "book sync": _DATABASE,
     "book snapshot": _DATABASE,
-    "book upload": f"{_DATABASE} fx {{folder}}/rates.csv",
-    "book export": f"{_DATABASE} executions {{folder}}/trades.csv",
     "notify": "--portfolio main",
 }
 # Without an order, a position, a broker or another instance there is nothing that these could do.
@@ -109,7 +109,7 @@ def place() -> Iterator[Place]:
     alert = {"type": "MARKET_DATA", "instrument": "BANK_NIFTY", "price": 52000, "atr": 350, "timestamp": fired}
     with passable_folder("walk") as folder, LiveProcess(folder / "data") as live:
         (folder / "alert.json").write_text(json.dumps(alert))
-    (folder / "rates.csv").write_text("pair,as_of_date,rate\nUSD/INR,2026-01-13,85\n")
+        (folder / "rates.csv").write_text("pair,as_of_date,rate\nUSD/INR,2026-01-13,85\n")
         assert live.post(alert)[0] == 200
         yield Place(folder, live.url)
 

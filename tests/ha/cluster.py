@@ -7,18 +7,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import psycopg2
 import psycopg2.extensions
 
-from core.postgres.embedded_account import Account, EmbeddedServerError, make_private_folder, run_as, server_account
+from core.postgres.embedded_account import Account, EmbeddedServerError, make_private_folder, server_account
 from core.postgres.embedded_binaries import Programs, programs_for
 from tests.free_ports import free_ports
 
@@ -37,7 +39,7 @@ DYNAMIC_SETTINGS = {
 }
 _SMALL = {"max_connections": 60, "shared_buffers": "32MB"}
 WHOLE_WITHIN = 120.0
-_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"} | {
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "PYTHONPATH": sysconfig.get_path("purelib")} | {
     name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ
 }
 DATABASE = "portfolio_manager"
@@ -53,10 +55,47 @@ def what_is_missing() -> str | None:
         account = server_account(Path("/nonexistent"))
     except EmbeddedServerError as error:
         return str(error)
-    asked = run_as(account, [sys.executable, "-m", "patroni", "--version"], working_folder=Path("/"))
-    if asked.returncode != 0:
-        return f"{account.name}, whom PostgreSQL runs as, cannot run Patroni: {asked.stderr.strip()[-200:]}"
-    return None
+    python, why_not = python_for(account)
+    return None if python else f"{account.name}, whom PostgreSQL runs as, cannot run Patroni: {why_not}"
+
+
+# Ours may be in a home folder that nobody else may enter; what is installed for it another one of its kind can use.
+# That one without the packages of its own system, which do not fit ours.
+PYTHONS = ((sys.executable,), ("/usr/bin/python3", "-S"))
+
+
+@cache
+def python_for(account: Account) -> tuple[tuple[str, ...], str]:
+    """A Python that the account can run Patroni with; empty, and why not, where there is none."""
+    why_not = "there is no Python"
+    for python in PYTHONS:
+        try:
+            asked = _run([*python, "-m", "patroni", "--version"], account, Path("/"))
+        except OSError as error:
+            why_not = str(error)
+            continue
+        if asked.wait(60) == 0:
+            return python, ""
+        why_not = f"{python[0]} has no Patroni"
+    return (), why_not
+
+
+def _run(
+    command: Sequence[str], account: Account, folder: Path, log: IO[bytes] | int = subprocess.DEVNULL
+) -> "subprocess.Popen[bytes]":
+    other = None if account.is_ours else account
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**_ENVIRONMENT, "HOME": str(folder)},
+        user=other and other.uid,
+        group=other and other.gid,
+        extra_groups=other and [],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
 
 
 class Program:
@@ -64,27 +103,15 @@ class Program:
 
     def __init__(self, account: Account, command: Sequence[str], folder: Path, log: Path) -> None:
         self.log = log
-        self._command = [sys.executable, str(KEEPER), *command]
+        self._command = [*python_for(account)[0], str(KEEPER), *command]
         self._account = account
         self._folder = folder
         self._keepers: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
         """Start it; again where it has ended, whatever it left behind."""
-        other = None if self._account.is_ours else self._account
         with self.log.open("ab") as log:
-            keeper = subprocess.Popen(
-                self._command,
-                cwd=self._folder,
-                env={**_ENVIRONMENT, "HOME": str(self._folder)},
-                user=other and other.uid,
-                group=other and other.gid,
-                extra_groups=other and [],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            keeper = _run(self._command, self._account, self._folder, log)
         self._keepers = [one for one in self._keepers if one.poll() is None] + [keeper]
 
     def processes(self) -> list[psutil.Process]:
@@ -168,7 +195,7 @@ class Node(Program):
         file.write_text(json.dumps({**settings, "name": name, "restapi": restapi, "postgresql": postgresql}))
         os.chown(file, account.uid, account.gid)
         file.chmod(0o600)
-        command = [sys.executable, "-m", "patroni", str(file)]
+        command = [*python_for(account)[0], "-m", "patroni", str(file)]
         super().__init__(account, command, folder, folder.parent / f"{name}.log")
 
     def patroni(self) -> list[psutil.Process]:

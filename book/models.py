@@ -26,6 +26,7 @@ from book.portfolio_management import (
     PositionPnLHistory,
     TradeProposal,
 )
+from book.projection_cursor import ProjectionCursor
 from book.reference_data import FxSpot, Instrument, RatingHistory, ReferenceData
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "PortfolioSnapshotContent",
     "Position",
     "PositionPnLHistory",
+    "ProjectionCursor",
     "RatingHistory",
     "ReferenceData",
     "TradeProposal",

@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, String, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, validates
 
 from book.base import (
@@ -229,7 +230,10 @@ class DecisionDraft(Base):
 
 
 class DailyBriefing(Base):
-    """What a portfolio's day was, up to the journal's entry `journal_seq`; one a trading day, locked once it was sent."""
+    """What a portfolio's day was, up to the journal's entry `journal_seq`; one a trading day, locked once it was sent.
+
+    `deliveries` says by channel when a message about it was begun with, and when it was taken.
+    """
 
     __tablename__ = "daily_briefings"
     __table_args__ = (
@@ -240,6 +244,7 @@ class DailyBriefing(Base):
         is_object("risk_summary", "risk_summary"),
         is_array("action_items", "action_items"),
         is_object("sections", "sections"),
+        is_object("deliveries", "deliveries"),
         CheckConstraint(_LOCKED, name="locked"),
     )
 
@@ -257,6 +262,7 @@ class DailyBriefing(Base):
     locked_at: Mapped[Time | None]
     content_hash: Mapped[Sha256 | None]
     created_at: Mapped[Created]
+    deliveries: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
 
 class PositionPnLHistory(Base):

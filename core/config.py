@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from core.book_settings import BookSettings
 from core.contracts import INSTRUMENT_NAME, PositiveMoney, Settled
 from core.errors import ConfigurationError
 from core.notifications import NotificationSettings
@@ -140,6 +141,7 @@ class FileSettings(BaseSettings):
     rate_limits: RateLimitSettings = RateLimitSettings()
     intake: IntakeSettings = IntakeSettings()
     notifications: NotificationSettings = Field(default_factory=NotificationSettings)
+    book: BookSettings = BookSettings()
     # The shell's own, with secrets; it knows what may be in there.
     brokers: dict[str, Any] = Field(default={}, repr=False)
     # What is another for one portfolio, by its name.

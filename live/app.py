@@ -11,6 +11,7 @@ from core.postgres.patience import within
 from live.api import errors
 from live.api.access import Access
 from live.api.book import BookApi
+from live.api.book_briefings import book_briefings_blueprint
 from live.api.description import description_blueprint
 from live.api.operator import OperatorCommands
 from live.api.orders import orders_blueprint
@@ -93,6 +94,8 @@ def create_app(
     app.register_blueprint(dashboard_blueprint(portfolios))
     app.register_blueprint(LinkedPages(portfolios, links, limits.tokens).blueprint())
     app.register_blueprint(OperatorCommands(portfolios, access).blueprint())
-    app.register_blueprint(BookApi(portfolios, access, book).blueprint())
+    book_api = BookApi(portfolios, access, book)
+    app.register_blueprint(book_api.blueprint())
+    app.register_blueprint(book_briefings_blueprint(portfolios, book_api.session))
     app.register_blueprint(description_blueprint())
     return app

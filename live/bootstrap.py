@@ -39,6 +39,7 @@ from live.spread import Moves
 from live.traces import traced
 
 if TYPE_CHECKING:
+    from live.briefings.keeper import BookKeeper
     from live.server import Server
 
 DRAIN_SECONDS = 3.0
@@ -101,7 +102,8 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         links = _links(options, file_settings)
         book = BookDesk(database.dsn, utc_now)
         stack.callback(book.close)
-        server = _server(options, file_settings, operators, token, configured, services, links, book)
+        keeper = _book_keeper(database.dsn, configured, services)
+        server = _server(options, file_settings, operators, token, configured, services, links, book, keeper)
         listener = Listener(database.dsn)
         stack.callback(listener.stop)
         shared = Shared(
@@ -128,9 +130,13 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         stack.callback(_stop, list(services.values()))
         _notify(options, configured, services, server.port, process, stack, links)
         stack.callback(server.stop)
+        if keeper is not None:
+            stack.callback(keeper.stop)
         serving.start()
         for service in services.values():
             service.start()
+        if keeper is not None:
+            keeper.start()
         process.ending.wait()
         tell_service_manager(STOPPING)
         log.info("stopping", reason=process.failure or "asked to")
@@ -161,6 +167,28 @@ def _notify(
     )
     stack.callback(lambda: notifications.stop(process.failure))
     notifications.start()
+
+
+def _book_keeper(dsn: str, configured: list[Configured], services: dict[str, Service]) -> "BookKeeper | None":
+    """What keeps the book, where that is configured for any portfolio; nothing is imported elsewhere."""
+    wanted = [each for each in configured if each.file_settings.book.enabled]
+    if not wanted:
+        return None
+    from live.briefings.keeper import BookKeeper, KeptBook
+
+    def engine_of(name: str) -> LiveTradingEngine:
+        return services[name].engine
+
+    books = {
+        each.name: KeptBook(
+            settings=each.file_settings.book,
+            notifications=each.file_settings.notifications,
+            engine_now=partial(engine_of, each.name),
+            calendar=each.contracts.calendar,
+        )
+        for each in wanted
+    }
+    return BookKeeper(dsn, books, clock=utc_now)
 
 
 def _stop(services: list[Service]) -> None:
@@ -225,6 +253,7 @@ def _server(
     services: dict[str, Service],
     links: Links | None,
     book: BookDesk,
+    keeper: "BookKeeper | None",
 ) -> "Server":
     # Flask and waitress are imported where something is served: the other commands start without them.
     with collector_off():
@@ -244,6 +273,7 @@ def _server(
             intake=each.intake,
             as_listed=each.settings.sizing.mode == "as_listed",
             lease_in_redis=each.file_settings.leadership.redis_url is not None,
+            book_lag=(lambda: None) if keeper is None else partial(keeper.lag, each.name),
         )
         for each in configured
     }

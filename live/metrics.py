@@ -132,6 +132,7 @@ class Metrics:
         backlog = self._gauge("backlog", "Inputs that wait to be decided.")
         kept = self._gauge("spool_kept", "Of them on the local disk, as the database was away.")
         aside = self._gauge("spool_set_aside", "Signals that never could be decided: somebody has to look.")
+        lag = self._gauge("book_lag_entries", "Entries of the journal that the book does not tell of yet.")
         usable = self._gauge("spool_usable", "1 while the local disk could take a signal.")
         for served in self._portfolios:
             engine = served.engine
@@ -140,12 +141,15 @@ class Metrics:
             for each in ("leader", "follower", "starting"):
                 role.add_metric((name, each), engine.role == each)
             backlog.add_metric((name,), waiting["backlog"])
+            book_lag = served.book_lag()
+            if book_lag is not None:
+                lag.add_metric((name,), book_lag)
             spool = waiting["spool"]
             if spool is not None:
                 kept.add_metric((name,), spool["kept"])
                 aside.add_metric((name,), spool["set_aside"])
                 usable.add_metric((name,), spool["usable"])
-        yield from (ready, role, backlog, kept, aside, usable)
+        yield from (ready, role, backlog, kept, aside, usable, lag)
 
     def _figures(self) -> Iterable["Metric"]:
         """What is known once the state is loaded."""

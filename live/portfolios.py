@@ -20,7 +20,8 @@ class Served:
 
     `instruments` tells what is configured; a time without an offset is of `naive_timezone`; `as_listed` takes entries
     without stop, ATR and ER. `secrets` None: whoever reaches it may send; `intake` None: alerts are of our own shape.
-    `lease_in_redis`: it is configured that the leader's lease is kept there.
+    `lease_in_redis`: it is configured that the leader's lease is kept there. `book_lag` tells how many entries of the journal
+    the book does not tell of yet, None where it is not kept here.
     """
 
     engine_now: Callable[[], Engine]
@@ -30,6 +31,7 @@ class Served:
     as_listed: bool = False
     intake: "Profile | None" = None
     lease_in_redis: bool = False
+    book_lag: Callable[[], int | None] = lambda: None
 
     @property
     def engine(self) -> Engine:

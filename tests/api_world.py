@@ -2,15 +2,22 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from book.briefings import Briefings
+from book.database import engine_of
+from book.day_ends import DayEnds
+from book.projection import Projector
 from core.settings import Approval, LateRule
 from live.app import Application, create_app
 from live.brokers.port import Action, OutcomeUnknown
+from live.contracts_file import load_calendar
 from live.dispatcher import Dispatcher
 from live.engine import LiveTradingEngine
+from live.explain import in_a_sentence
 from live.links import Links
 from live.operators import Operators
 from live.portfolios import Portfolios, Served
@@ -59,6 +66,17 @@ def a_busy_portfolio(dsn: str, folder: Path) -> Iterator[LiveTradingEngine]:
             broker, markets, portfolio=lambda: engine.portfolio, command=engine.command, rows=engine.position_rows
         ).run
         yield engine
+
+
+def make_briefings_of(engine: LiveTradingEngine) -> None:
+    """The briefings of two days, in the book of the portfolio's database."""
+    made = engine_of(engine.db_manager.dsn)
+    projector = Projector(made, "main", DayEnds(load_calendar(), 300), clock=lambda: minutes(3000))
+    projector.sync()
+    briefings = Briefings(projector, clock=lambda: minutes(3000), stops_near_atr=Decimal(1), words=in_a_sentence)
+    for day in (date(2026, 1, 14), date(2026, 1, 15)):
+        briefings.make(day)
+    made.dispose()
 
 
 def an_app_of(*engines: LiveTradingEngine, **options: Any) -> Application:

@@ -75,7 +75,7 @@ class BookApi:
         """Every node with the figures of all below it."""
         query = Query(self._portfolios, "as_of", "currency")
         day, currency = self._day(query), _currency(query)
-        with self._session() as session:
+        with self.session() as session:
             from book.roll_up import tree
 
             found = tree(session, day, currency=currency)
@@ -86,7 +86,7 @@ class BookApi:
         """One node with all below it, its figures by instrument, sector and currency, and when it was kept as it was."""
         query = Query(self._portfolios, "as_of", "currency")
         day, currency, node = self._day(query), _currency(query), _node(node_id)
-        with self._session() as session:
+        with self.session() as session:
             from book.roll_up import Dimension, lines, tree
             from book.snapshots import snapshots_of
 
@@ -112,7 +112,7 @@ class BookApi:
     def list_nodes(self) -> Response:
         """The nodes without figures, and what hangs on them."""
         day = self._day(Query(self._portfolios, "as_of"))
-        with self._session() as session:
+        with self.session() as session:
             from book.nodes import nodes_on
 
             found = nodes_on(session, day)
@@ -121,7 +121,7 @@ class BookApi:
     def list_instruments(self) -> Response:
         """The master of instruments."""
         Query(self._portfolios)
-        with self._session() as session:
+        with self.session() as session:
             from book.master import master
 
             found = master(session)
@@ -130,7 +130,7 @@ class BookApi:
     def list_rates(self) -> Response:
         """The newest rate of each pair on or before a day."""
         day = self._day(Query(self._portfolios, "as_of"))
-        with self._session() as session:
+        with self.session() as session:
             from book.fx import rates_on
 
             found = rates_on(session, day)
@@ -145,7 +145,7 @@ class BookApi:
         name = body.required("name", body.text("name", NAME_LENGTH))
         node_type = body.required("node_type", body.text("node_type", NAME_LENGTH))
         parent_id, base_ccy = _node_id(body, "parent_id"), body.text("base_ccy", NAME_LENGTH)
-        with self._session() as session:
+        with self.session() as session:
             from book.nodes import add_node
 
             node, is_new = add_node(session, name, node_type, base_ccy=base_ccy, parent_id=parent_id or None)
@@ -161,7 +161,7 @@ class BookApi:
         if name is None and parent_id is None:
             raise malformed("`name` or `parent_id` is required", "name")
         number = _node(node_id)
-        with self._session() as session:
+        with self.session() as session:
             from book.nodes import move_node, node_of, rename_node
 
             node = node_of(session, number)
@@ -180,7 +180,7 @@ class BookApi:
         body = CommandBody("portfolio")
         portfolio = body.required("portfolio", body.text("portfolio", NAME_LENGTH))
         number = _node(node_id)
-        with self._session() as session:
+        with self.session() as session:
             from book.nodes import hang
 
             changed = hang(session, portfolio.lower(), number)
@@ -195,7 +195,7 @@ class BookApi:
         rate = body.required_number("rate", scale=PRICE_SCALE, limit=PRICE_LIMIT)
         day = _parsed_day(body.text("as_of", NAME_LENGTH)) or self._served().today()
         source = body.text("source", SOURCE_LENGTH) or operator.shown
-        with self._session() as session:
+        with self.session() as session:
             from book.fx import set_rate
 
             changed = set_rate(session, pair, rate, day, source=source)
@@ -210,7 +210,7 @@ class BookApi:
         return operator
 
     @contextmanager
-    def _session(self) -> Iterator["Session"]:
+    def session(self) -> Iterator["Session"]:
         """A transaction whose refusals are answered as such."""
         try:
             with self._served().transaction() as session:

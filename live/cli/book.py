@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import PortfolioError
+from live.cli.book_briefing import briefing
 from live.cli.book_files import export, upload
 from live.cli.book_nodes import node
+from live.cli.book_pnl import pnl, sync
 from live.cli.book_session import as_of_option, session_of, tell, today
 from live.cli.options import DatabaseChoice, Price, database_options, json_option
 from live.cli.output import Column, money, note, number, print_json, print_table, say, text
@@ -25,9 +27,7 @@ _currency = click.option("--currency", help="All money in this one; without it t
 _node = click.option("--node", "node_id", type=click.IntRange(min=1), help="This node and all below it.")
 
 
-@click.group(
-    short_help="The book of record: `tree`, `node`, `fx`, `instruments`, `snapshot`, `sync`, `upload`, `export`."
-)
+@click.group(short_help="The book of record: its tree, rates, instruments, P&L, briefings and files.")
 def book() -> None:
     """See and arrange what a desk keeps around the engine. `migrate --book` makes it.
 
@@ -221,30 +221,6 @@ def instruments(*, database: DatabaseChoice, as_json: bool) -> None:
     print_table(columns, found, none="there is none: `book sync` fills it")
 
 
-@book.command("sync", short_help="Take over instruments and portfolios from the engine.")
-@database_options
-@json_option
-def sync(*, database: DatabaseChoice, as_json: bool) -> None:
-    """Fill the master from what the engine trades, and hang every portfolio that hangs nowhere on the fund `default`.
-
-    Run again it changes nothing. `migrate --book` does it too.
-
-    \b
-    Example:
-      python portfolio_manager.py book sync
-    """
-    from book.sync import sync as take_over
-
-    with session_of(database) as session:
-        done = take_over(session)
-    if as_json:
-        print_json({**asdict(done), "changed": done.changed})
-        return
-    say(f"{done.instruments} instruments and {done.reference_data} entries of reference data are new or changed")
-    for portfolio in done.hung:
-        say(f"portfolio {portfolio} hangs on the fund default")
-
-
 @book.command("snapshot", short_help="Keep what nodes hold as it is.")
 @database_options
 @as_of_option
@@ -288,3 +264,11 @@ def _cell(name: str) -> Any:
         return number(value) if isinstance(value, Decimal) else text(value)
 
     return cell
+
+
+# --- what is kept of the journal
+
+
+book.add_command(sync)
+book.add_command(pnl)
+book.add_command(briefing)

@@ -1,7 +1,5 @@
 """A replay's outcome as one page that needs nothing else: charts, tables and scripts are all inside it."""
 
-import base64
-import hashlib
 import json
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -13,15 +11,14 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
 from msgspec import Struct
 
 from core.numbers import quotient
 from live.replay import reports
 from live.replay.model import ReplayResult, Trade
 from live.replay.summary import EquityPoint, MonthReturn, Summary, equity_curve, monthly_returns
+from live.single_page import environment_of, policy, script_and_style, trusted
 
 _HERE = Path(__file__).parent
 _HEAT_LEVELS = 4
@@ -54,70 +51,33 @@ def write_html(result: ReplayResult, summary: Summary, path: Path) -> None:
 
 def page(result: ReplayResult, summary: Summary) -> str:
     """The page. Its Content-Security-Policy admits its own script and style by hash, and no host at all."""
-    environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    licence = _own_file("../vendor/uPlot.LICENSE")
-    script = _joined(f"/*\n{licence}\n*/", _own_file("../vendor/uPlot.iife.min.js"), _own_file("templates/report.js"))
-    style = _joined(_own_file("../vendor/uPlot.min.css"), _own_file("templates/report.css"))
+    script, style = script_and_style(_HERE / "templates/report.js", _HERE / "templates/report.css")
     curve = equity_curve(result)
-    return environment.get_template("report.html").render(
-        policy=_policy(script, style),
-        script=_trusted(script),
-        style=_trusted(style),
-        data=htmlsafe_json_dumps(_chart_data(result, curve), dumps=partial(json.dumps, separators=(",", ":"))),
-        title=_title(result),
-        facts=[(name, _signed(text)) for name, text in reports.facts(summary)],
-        in_words=_in_words(curve, summary),
-        outcomes=[f"{count:,} {name}" for name, count in sorted(result.outcomes.items())],
-        signals=f"{result.signals:,}",
-        months=_month_rows(monthly_returns(result), summary),
-        group_headings=reports.GROUP_HEADINGS,
-        by_year=[_group_row(group.name, reports.group_cells(group)) for group in summary.by_year],
-        by_instrument=[_group_row(group.name, reports.group_cells(group)) for group in summary.by_instrument],
-        open_headings=reports.OPEN_HEADINGS,
-        open_rows=[list(map(_signed, reports.open_cells(trade))) for trade in result.open_trades],
-        trade_headings=_TRADE_HEADINGS,
-        trade_rows=map(_trade_row, result.trades),
-        trade_count=_closed_trades(len(result.trades)),
-        years=[group.name for group in summary.by_year],
-    )
-
-
-# --- script, style and the policy that admits them
-
-
-def _own_file(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
-
-
-def _joined(*parts: str) -> str:
-    return "\n" + "\n".join(part.strip() for part in parts) + "\n"
-
-
-def _trusted(text: str) -> Markup:
-    return Markup(text)  # noqa: S704 - our own files only; nothing of a replay is in them
-
-
-def _policy(script: str, style: str) -> str:
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {_hash_source(script)}",
-            f"style-src {_hash_source(style)}",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
+    return (
+        environment_of(_HERE / "templates")
+        .get_template("report.html")
+        .render(
+            policy=policy(script, style),
+            script=trusted(script),
+            style=trusted(style),
+            data=htmlsafe_json_dumps(_chart_data(result, curve), dumps=partial(json.dumps, separators=(",", ":"))),
+            title=_title(result),
+            facts=[(name, _signed(text)) for name, text in reports.facts(summary)],
+            in_words=_in_words(curve, summary),
+            outcomes=[f"{count:,} {name}" for name, count in sorted(result.outcomes.items())],
+            signals=f"{result.signals:,}",
+            months=_month_rows(monthly_returns(result), summary),
+            group_headings=reports.GROUP_HEADINGS,
+            by_year=[_group_row(group.name, reports.group_cells(group)) for group in summary.by_year],
+            by_instrument=[_group_row(group.name, reports.group_cells(group)) for group in summary.by_instrument],
+            open_headings=reports.OPEN_HEADINGS,
+            open_rows=[list(map(_signed, reports.open_cells(trade))) for trade in result.open_trades],
+            trade_headings=_TRADE_HEADINGS,
+            trade_rows=map(_trade_row, result.trades),
+            trade_count=_closed_trades(len(result.trades)),
+            years=[group.name for group in summary.by_year],
         )
     )
-
-
-def _hash_source(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 # --- words

@@ -152,7 +152,7 @@ def counted_connections(steps: Steps) -> type[Connection]:
 
     class CountedConnection(Connection):
         def cursor(self, *arguments: Any, **options: Any) -> Any:
-            known = {None: CountedCursor, RealDictCursor: CountedDictCursor}
+            known = {None: CountedCursor, Cursor: CountedCursor, RealDictCursor: CountedDictCursor}
             options["cursor_factory"] = known[options.get("cursor_factory")]
             return super().cursor(*arguments, **options)
 

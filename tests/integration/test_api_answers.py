@@ -24,7 +24,7 @@ from live.book_desk import BookDesk
 from live.engine import LiveTradingEngine
 from live.links import Linked
 from live.spool import Spool
-from tests.api_world import LINKS, a_busy_portfolio, an_app_of
+from tests.api_world import LINKS, a_busy_portfolio, an_app_of, make_briefings_of
 from tests.book_world import NOON, TODAY, a_held_position
 from tests.builders import minutes
 from tests.described import Described
@@ -59,8 +59,8 @@ def busy(dsn: str, tmp_path: Path) -> Iterator[LiveTradingEngine]:
 
 
 @pytest.fixture
-def desk(dsn: str) -> Iterator[BookDesk]:
-    """The book of the same database: two nodes, a position in dollars, a rate, a snapshot."""
+def desk(dsn: str, busy: LiveTradingEngine) -> Iterator[BookDesk]:
+    """The book of the same database: two nodes, a position in dollars, a rate, a snapshot, the briefings of two days."""
     migrate_shared(dsn)
     desk = BookDesk(dsn, lambda: NOON)
     with desk.transaction() as session:
@@ -71,6 +71,7 @@ def desk(dsn: str) -> Iterator[BookDesk]:
         a_held_position(session, node.portfolio_node_id, gold, base_ccy="USD")
         set_rate(session, "USD/INR", Decimal("85.25"), TODAY)
         snapshot_of_node(session, node.portfolio_node_id, TODAY, NOON)
+    make_briefings_of(busy)
     yield desk
     desk.close()
 
@@ -110,6 +111,15 @@ def ask_for_everything_that_is_shown(ask: Described, engine: LiveTradingEngine) 
             rows, before = rows + told[name], told["next"]
         assert rows == ask(f"GET /{name}")[name]
         assert len({row[key] for row in rows}) == len(rows) > 1
+    days = ask("GET /api/book/briefings?limit=1")
+    ask("GET /api/book/briefings", status=304, If_None_Match="*")
+    (before,) = ask(f"GET /api/book/briefings?before={days['next']}")["briefings"]
+    assert days["briefings"][0]["briefing_date"] > before["briefing_date"]
+    briefing = f"/api/book/briefings/{before['briefing_date']}"
+    assert ask(f"GET {briefing}")["sections"]["signals"]["refused"]
+    for address in (briefing, f"{briefing}/page"):
+        ask(f"GET {address}")
+        ask(f"GET {address}", status=304, If_None_Match=str(ask.etag))
     (position, *_) = ask("GET /positions?status=open")["positions"]
     one = ask(f"GET /positions/{position['position_id']}")
     assert position == {**one, "created_at": position["created_at"], "updated_at": position["updated_at"]}
@@ -153,7 +163,8 @@ def ask_for_the_book(ask: Described) -> None:
     default, metals = (line["portfolio_node_id"] for line in ask(f"GET {book}/tree")["nodes"])
     node = ask(f"GET {book}/nodes/{metals}?currency=USD")
     assert (node["nodes"][0]["gross"], node["by_instrument"][0]["key"]) == ("1000", "GOLD_MINI")
-    assert ask(f"GET {book}/tree")["nodes"][0]["gross"] == "85250"
+    # With the two lots of gold that the engine holds, at 72,500.
+    assert ask(f"GET {book}/tree")["nodes"][0]["gross"] == "1535250"
     ask(f"GET {book}/nodes/{metals}", status=304, If_None_Match=str((ask(f"GET {book}/nodes/{metals}"), ask.etag)[1]))
     added = {"name": "Copper", "node_type": "BOOK", "parent_id": metals}
     told = as_operator(ask, f"{book}/nodes", added)
@@ -188,7 +199,7 @@ def ask_for_the_book(ask: Described) -> None:
 def test_where_there_is_no_book_the_answer_says_what_to_run(busy: LiveTradingEngine, dsn: str) -> None:
     desk = BookDesk(dsn, lambda: NOON)
     ask = Described(an_app_of(busy, book=desk).test_client())
-    for address in ("/tree", "/nodes", "/nodes/1", "/instruments", "/fx"):
+    for address in ("/tree", "/nodes", "/nodes/1", "/instruments", "/fx", "/briefings", "/briefings/2026-01-14"):
         error = ask(f"GET /api/book{address}", status=409)["error"]
         assert error["code"] == "book_not_migrated"
         assert "migrate --book" in error["message"]
@@ -318,10 +329,11 @@ def test_a_link_decides_once_and_answers_as_it_is_described(busy: LiveTradingEng
 def test_every_parameter_of_a_query_is_taken_with_each_of_its_values(busy: LiveTradingEngine, desk: BookDesk) -> None:
     ask = Described(an_app_of(busy, book=desk).test_client())
     node = str(ask("GET /api/book/tree")["nodes"][0]["portfolio_node_id"])
-    first = {name: ask(f"GET /{name}?limit=1")["next"] for name in LISTS}
+    first = {name: ask(f"GET /{name}?limit=1")["next"] for name in (*LISTS, "api/book/briefings")}
     for route in ROUTES:
         path = templated(route.path).replace("{portfolio}", "main").replace("{position_id}", first["positions"])
         path = path.replace("{instrument}", "GOLD_MINI").replace("{node_id}", node)
+        path = path.replace("{briefing_date}", first["api/book/briefings"])
         if route.method != "GET" or not route.query:
             continue
         for name, schema in route.query.items():
@@ -368,6 +380,10 @@ def test_what_is_refused_is_refused_as_described(busy: LiveTradingEngine, desk: 
     )
     assert ask("POST /webhook", BAR, status=403, Origin="http://localhost")["error"]["code"] == "web_page"
     assert as_operator(ask, "/handover", status=409)["error"]["code"] == "no_follower"
+    assert ask("GET /api/book/briefings/2026-01-17", status=404)["error"]["code"] == "not_found"
+    for address in ("/2026-1-14", "/2026-02-30", "/2026-02-30/page", "?before=20260114"):
+        field = ask(f"GET /api/book/briefings{address}", status=400)["error"]["field"]
+        assert field == ("before" if "?" in address else "briefing_date")
     busy.reconcile_with_broker = None
     assert as_operator(ask, "/reconcile", status=409)["error"]["code"] == "no_broker"
 

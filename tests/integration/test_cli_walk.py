@@ -65,8 +65,10 @@ GIVEN = {
     "book fx list": _DATABASE,
     "book fx set": f"{_DATABASE} USD/INR 85.25",
     "book instruments": _DATABASE,
-    "book sync": _DATABASE,
     "book snapshot": _DATABASE,
+    "book sync": _DATABASE,
+    "book pnl": _DATABASE,
+    "book briefing": "--data-dir {data} --html {folder}/briefing.html",
     "notify": "--portfolio main",
 }
 # Without an order, a position, a broker or another instance there is nothing that these could do.
@@ -172,7 +174,7 @@ def test_where_no_instance_runs_the_error_is_one_line_that_says_what_to_do(
     assert "`live`" in line
 
 
-@pytest.mark.parametrize("name", [name for name, given in GIVEN.items() if given == _DATABASE and name != "migrate"])
+@pytest.mark.parametrize("name", [name for name, given in GIVEN.items() if given == _DATABASE])
 def test_where_no_database_is_the_error_is_one_line_that_says_what_to_do(name: str, tmp_path: Path) -> None:
     result = run(*name.split(), "--data-dir", str(tmp_path / "data"))
     assert (result.exit_code, result.stdout) == (1, "")

@@ -46,7 +46,7 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def client(engine: FakeEngine) -> Iterator[FlaskClient]:
-    with an_app(engine).test_client() as client:
+    with an_app(engine, book_lag=lambda: 5).test_client() as client:
         yield client
 
 
@@ -125,6 +125,7 @@ def test_the_state_is_told_as_the_status_tells_it(client: FlaskClient, engine: F
         "backlog": 2.0,
         "spool_kept": 1.0,
         "spool_usable": 1.0,
+        "book_lag_entries": 5.0,
         "open_positions": float(len(engine.portfolio.positions)),
         "closed_equity": float(state.closed_equity),
         "risk_limit_percent": float(engine.portfolio.settings.limits.risk_percent),
@@ -158,6 +159,11 @@ def test_a_portfolio_without_a_spool_tells_nothing_of_one(
 ) -> None:
     monkeypatch.setattr(engine, "backlog", lambda: {"backlog": 0, "spool": None})
     assert of_main(scraped(client), "spool_kept") is None
+
+
+def test_a_portfolio_whose_book_is_not_kept_here_tells_nothing_of_it(engine: FakeEngine) -> None:
+    with an_app(engine).test_client() as client:
+        assert of_main(scraped(client), "book_lag_entries") is None
 
 
 def test_a_parameter_is_refused_here_as_everywhere(client: FlaskClient) -> None:

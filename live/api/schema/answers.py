@@ -10,6 +10,7 @@ from core.models import SignalType, Status
 from live.api.schema.rows import (
     Instance,
     JournalEntry,
+    ListedBriefing,
     ListedPosition,
     LoggedSignal,
     Order,
@@ -17,7 +18,7 @@ from live.api.schema.rows import (
     Proposal,
     Term,
 )
-from live.api.schema.values import Answered, Count, DecimalText, Figures, Fingerprint, Time
+from live.api.schema.values import Answered, Count, Day, DecimalText, Figures, Fingerprint, Time
 
 # Each code with what it says; docs/api.md tells the same.
 CODES = {
@@ -29,7 +30,7 @@ CODES = {
     "csrf": "a session's command without what GET /session tells",
     "forbidden_address": "alerts are not taken from this address",
     "web_page": "neither alerts nor tokens are taken from another site's page",
-    "not_found": "there is nothing at this address, or no order or proposal of this id",
+    "not_found": "there is nothing at this address, or no order or proposal of this id, or briefing of this day",
     "unknown_portfolio": "the portfolio is not served here",
     "unknown_position": "there is no position of this id",
     "method_not_allowed": "the address takes other methods: header `Allow`",
@@ -429,6 +430,13 @@ class DatabaseStatus(Waiting):
     cache: Cache
     migration_version: str | None
     term: int | None
+
+
+class Briefings(Answered):
+    """A page of the archive."""
+
+    briefings: list[ListedBriefing]
+    next: Day | None = Field(description=_Next)
 
 
 class Alive(Answered):

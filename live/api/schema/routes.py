@@ -71,6 +71,7 @@ _LIMIT = _whole(MAX_LIMIT, default=DEFAULT_LIMIT)
 _INSTRUMENT = {"type": "string", "pattern": "^[A-Za-z0-9_]{1,29}$"}
 _ID = {"type": "string", "minLength": 1}
 _TEXT = {"type": "string"}
+_DAY = {"type": "string", "format": "date"}
 _PAGED_BY_NUMBER = {"limit": _LIMIT, "before": _whole(LARGEST_ID)}
 _PAGED_BY_ID = {"limit": _LIMIT, "before": _ID}
 
@@ -103,6 +104,7 @@ IN_PATH: Mapping[str, Schema] = {
     },
     "node_id": {"schema": _ID, "description": "The node's number."},
     "client_order_id": {"schema": _ID, "description": "The order's id, as /orders tells it."},
+    "briefing_date": {"schema": _DAY, "description": "The trading day."},
 }
 
 
@@ -341,6 +343,11 @@ ROUTES = (
     _to_book("/api/book/nodes/<node_id>", "Another name or parent", book.NodeChange, book.ChangedNode),
     _to_book("/api/book/nodes/<node_id>/portfolios", "A portfolio hangs on it", book.HungPortfolio, book.ChangedNode),
     _to_book("/api/book/fx", "A rate as of a day", book.NewRate, book.KeptRate),
+    _of_book(
+        "/api/book/briefings", "Briefings, the latest day first", answers.Briefings, {"limit": _LIMIT, "before": _DAY}
+    ),
+    _of_book("/api/book/briefings/<briefing_date>", "The briefing of a day", rows.Briefing),
+    _of_book("/api/book/briefings/<briefing_date>/page", "The same to read", HTML),
     _page("/openapi.json", "This description", answers.Document),
     _page("/docs", "The same to read", HTML),
 )

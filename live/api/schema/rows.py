@@ -266,3 +266,39 @@ class Term(Answered):
     hostname: str | None
     port: int | None
     version: str | None
+
+
+class ToLookAt(Answered):
+    """What somebody has to look at."""
+
+    kind: str = Field(description="halted, frozen, proposal, roll, stop, stale or failed.")
+    text: str
+
+
+class ListedBriefing(Answered):
+    """A day of a portfolio, in a sentence."""
+
+    portfolio: str
+    briefing_date: Day
+    journal_seq: Count
+    generated_at: Time
+    is_locked: bool = Field(description="It was sent, and stays as it is.")
+    headline: str
+    action_items: list[ToLookAt]
+
+
+class Briefing(Answered):
+    """A day of a portfolio, up to the journal's entry `journal_seq`. Decimals are strings."""
+
+    portfolio: str
+    briefing_date: Day
+    journal_seq: Count
+    generated_at: Time
+    is_locked: bool
+    content_hash: Fingerprint | None = Field(description="Over all of it, once it is locked.")
+    deliveries: Kept = Field(description="By channel when a message was begun with, and when it was taken.")
+    portfolio_snapshot: Kept
+    market_snapshot: Kept
+    risk_summary: Kept
+    action_items: list[ToLookAt]
+    sections: Kept = Field(description="P&L, stops near, rolls due, proposals, signals, what is stale, reconciliation.")

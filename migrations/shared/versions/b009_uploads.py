@@ -3,7 +3,7 @@
 from migrations.run_file import run_file
 
 revision = "b009"
-down_revision = "b007"
+down_revision = "b008"
 branch_labels = None
 depends_on = None
 

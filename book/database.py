@@ -22,6 +22,8 @@ from core.postgres.watchdog import WATCHDOG
 _NAME = "portfolio-manager book"
 # Longer than a roll-up of a million positions takes; a request's own deadline comes before it.
 LIMIT_SECONDS = 20.0
+# Between two statements of a transaction.
+IDLE_SECONDS = 60
 # For a connection that is free: of the two seconds of a request something is left to say that there is none.
 WAIT_SECONDS = 1.0
 _NO_TABLE_COLUMN_FUNCTION_OR_SCHEMA = ("42P01", "42703", "42883", "3F000")
@@ -36,7 +38,7 @@ def engine_of(dsn: str, *, connections: int = 5) -> Engine:
     """
     return create_engine(
         "postgresql+psycopg2://",
-        creator=partial(connect, dsn, "main", _NAME),
+        creator=partial(_patient_connection, dsn),
         pool_pre_ping=True,
         pool_size=connections,
         max_overflow=0,
@@ -44,6 +46,15 @@ def engine_of(dsn: str, *, connections: int = 5) -> Engine:
         json_serializer=_written,
         json_deserializer=partial(json.loads, parse_float=Decimal),
     )
+
+
+def _patient_connection(dsn: str) -> Connection:
+    """The engine's own transactions are never idle for long; those that read a file, or reckon in between, may be."""
+    connection = connect(dsn, "main", _NAME)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+    connection.commit()
+    return connection
 
 
 def sessions_on(engine: Engine) -> sessionmaker[Session]:

@@ -18,17 +18,20 @@ _KINDS = ("positions", "prices", "fx", "ratings", "servicing")
 _CONTENTS = ("positions", "holdings", "proposals", "pnl", "executions", "tax_lots")
 _FORMATS = ("csv", "json", "parquet", "fix")
 _MOST_SHOWN = 50
+# A million rows take a while.
+_LIMIT_SECONDS = 3600.0
 
 
 @click.command(short_help="Take a file of positions, prices, rates, ratings or servicing.")
-@click.argument("kind", type=click.Choice(_KINDS))
+@click.argument("kind", metavar="KIND", type=click.Choice(_KINDS))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @database_options
 @click.option("--partial", is_flag=True, help="Take the good rows though others are not. [default: all or nothing]")
 @click.option("--by", help="Who brings it, for the record.")
 @json_option
 def upload(*, kind: str, file: Path, database: DatabaseChoice, partial: bool, by: str | None, as_json: bool) -> None:
-    """Take the rows of FILE (.csv, .json, .jsonl, .parquet) into the book. The same file twice changes nothing.
+    """Take the rows of FILE (.csv, .json, .jsonl, .parquet) into the book. The same file twice changes nothing. KIND is one of
+    positions, prices, fx, ratings, servicing.
 
     Every row is checked; where one is bad none is taken, unless --partial is given, and each bad one is told with its line.
     The exit code is 1 where the file was not taken.
@@ -45,7 +48,7 @@ def upload(*, kind: str, file: Path, database: DatabaseChoice, partial: bool, by
     given = Upload(
         kind=kind, name=file.name, content=file.read_bytes(), partial=partial, by=by, at=now, today=now.date()
     )
-    with session_of(database) as session:
+    with session_of(database, limit_seconds=_LIMIT_SECONDS) as session:
         done = take(session, given)
         rows, more = _remarks(session, done.batch_id)
     facts = {name: getattr(done, name) for name in done.__slots__}
@@ -74,7 +77,7 @@ def _remarks(session: "Session", batch_id: int) -> tuple[list[dict[str, Any]], i
 
 
 @click.command(short_help="Write positions, P&L, executions or tax lots to a file.")
-@click.argument("content", type=click.Choice(_CONTENTS))
+@click.argument("content", metavar="CONTENT", type=click.Choice(_CONTENTS))
 @click.argument("file", type=click.Path(dir_okay=False, writable=True, path_type=Path))
 @database_options
 @click.option("--format", "form", type=click.Choice(_FORMATS), help="[default: by the file's ending]")
@@ -96,6 +99,7 @@ def export(
     as_json: bool,
 ) -> None:
     """Write CONTENT to FILE: as .csv, .json, .parquet or .fix (execution reports). Each export is kept with its SHA-256.
+    CONTENT is one of positions, holdings, proposals, pnl, executions, tax_lots.
 
     `executions` and `tax_lots` (first in, first out) are those of the portfolio's journal.
 
@@ -121,7 +125,7 @@ def export(
         ends=ends,
         target=target,
     )
-    with session_of(database) as session:
+    with session_of(database, limit_seconds=_LIMIT_SECONDS) as session:
         done = make(session, asked)
         # Within the transaction: what could not be written was not exported.
         _write(file, done.file)

@@ -33,14 +33,14 @@ as_of_option = click.option("--as-of", type=Day(), help="At the end of this day 
 
 
 @contextmanager
-def session_of(database: DatabaseChoice) -> Iterator["Session"]:
-    """A transaction in the book of that database."""
-    from book.database import engine_of, transaction
+def session_of(database: DatabaseChoice, *, limit_seconds: float | None = None) -> Iterator["Session"]:
+    """A transaction in the book of that database, of so many seconds at most."""
+    from book.database import LIMIT_SECONDS, engine_of, transaction
 
     with database.dsn(create=False) as dsn:
         engine = engine_of(dsn)
         try:
-            with transaction(engine) as session:
+            with transaction(engine, limit_seconds=limit_seconds or LIMIT_SECONDS) as session:
                 yield session
         finally:
             engine.dispose()

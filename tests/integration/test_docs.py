@@ -567,7 +567,7 @@ def test_the_runtime_role_has_no_right_that_it_could_do_without(runtime_dsn: str
         "SELECT privilege_type, table_name FROM information_schema.role_table_grants WHERE grantee = 'pm_runtime'",
         **OWNER,
     )
-    assert len(grants) == 39
+    assert len(grants) == 42
     for privilege, table in grants:
         installed.run(f"REVOKE {privilege} ON {table} FROM pm_runtime", **OWNER)
         with pytest.raises(StatementFailed, match="permission denied"):

@@ -242,7 +242,7 @@ def test_a_load_is_as_many_statements_whatever_is_open(dsn: str, count: int, mon
         manager.take_term()
         told.clear()
         assert len(manager.load().positions) == count
-        assert len(told) == 8, told
+        assert len(told) == 9, told
 
 
 def test_a_position_is_few_objects_and_none_of_the_collectors(dsn: str) -> None:

@@ -134,7 +134,7 @@ class OpenAlgoWorld(World):
 
     def __init__(self, server: OpenAlgoServer, **settings: Any) -> None:
         self.server = server
-        self.settings = {"read_seconds": "0.4", "connect_seconds": "0.4", "orders_per_second": 1000, **settings}
+        self.settings = {"read_seconds": "0.9", "connect_seconds": "0.9", "orders_per_second": 1000, **settings}
         super().__init__()
 
     def connected(self) -> OpenAlgoBroker:
@@ -169,7 +169,7 @@ class CcxtWorld(World):
     def __init__(self, server: BybitServer, symbol: str = bybit_server.PERPETUAL, **settings: Any) -> None:
         self.server = server
         self.symbol = symbol
-        self.settings = {"timeout_seconds": "0.4", "amends_in_place": True, "symbols": (symbol,), **settings}
+        self.settings = {"timeout_seconds": "0.9", "amends_in_place": True, "symbols": (symbol,), **settings}
         super().__init__()
 
     def connected(self) -> CcxtBroker:

@@ -98,7 +98,7 @@ def test_the_adapter_alone_never_makes_two_live_orders_of_one_intent(world: Open
 
 
 def test_an_order_that_is_done_late_is_in_the_book_later(world: OpenAlgoWorld) -> None:
-    world.server.misbehave("placeorder", Trouble.HANGS_BEFORE, seconds=0.8)
+    world.server.misbehave("placeorder", Trouble.HANGS_BEFORE, seconds=2.0)
     with pytest.raises(OutcomeUnknown):
         world.broker.place(world.request(Action.BUY, OrderType.LIMIT, price=71_000))
     assert world.broker.orders() == []
@@ -296,7 +296,7 @@ def test_the_key_is_in_no_log_and_no_message(world: OpenAlgoWorld, caplog: pytes
     caplog.set_level(logging.DEBUG)
     messages = []
     for trouble in Trouble:
-        world.server.misbehave("placeorder", trouble, seconds=0.5)
+        world.server.misbehave("placeorder", trouble, seconds=2.0)
         try:
             world.broker.place(world.request())
         except (BrokerAway, BrokerRefused, OutcomeUnknown) as error:

@@ -1,6 +1,7 @@
 """`doctor` against real databases: what it finds, and that it starts, makes and changes nothing."""
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -10,8 +11,8 @@ from typing import Any
 import psycopg2
 import pytest
 from psycopg2 import sql
+from psycopg2.extensions import make_dsn
 
-from core.postgres import connections
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.migrations import head, migrate
 from live.doctor.database import check_database
@@ -102,10 +103,11 @@ def test_a_server_that_is_not_there_has_failed_without_its_password(tmp_path: Pa
     assert (wrong.outcome.value, "no environment `local`" in wrong.found) == ("failed", True)
 
 
-def test_a_server_that_hangs_is_given_up_in_time(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_SESSION", f"{connections._SESSION} -c post_auth_delay=30")
-    arguments = ("--data-dir", str(tmp_path), "--db-config", str(config_for(dsn, tmp_path)), "--within", "1")
-    result = run("doctor", "--port", "0", "--json", *arguments)
+def test_a_server_that_hangs_is_given_up_in_time(dsn: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hangs = make_dsn(dsn, host="127.0.0.1", port=silent.getsockname()[1])
+        arguments = ("--data-dir", str(tmp_path), "--db-config", str(config_for(hangs, tmp_path)), "--within", "1")
+        result = run("doctor", "--port", "0", "--json", *arguments)
     assert result.exit_code == 1
     findings = {row["check"]: row for row in json.loads(result.stdout)["findings"]}
     assert findings["database"]["found"] == "no answer within 1 s"

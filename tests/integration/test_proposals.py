@@ -28,7 +28,7 @@ STATES = "SELECT state, version, decided_by, note, decided_lots FROM proposals O
 
 
 def an_asking_engine(dsn: str, clock: Clock | None = None) -> Any:
-    return an_engine(dsn, settings=ASKING, clock=clock or Clock(minutes(1)))
+    return an_engine(dsn, settings=ASKING, clock=clock or Clock(minutes(1)), answer_within=30.0)
 
 
 def proposed(engine: LiveTradingEngine, **fields: Any) -> Proposal:

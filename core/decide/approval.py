@@ -1,6 +1,6 @@
 """Execution modes: whether what a signal would do is done, waits for a human, or is only noted; and what the human decides."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -101,14 +101,11 @@ def _is_over_size(portfolio: Portfolio, rules: Approval, decision: Decision) -> 
     return share is not None and share > rule.risk_percent
 
 
-def _risk(events: Iterable[Event]) -> Decimal:
-    """What an entry risks, in money."""
-    for event in events:
-        if isinstance(event, PositionOpened):
-            return event.position.risk_contribution
-        if isinstance(event, OrderIntended):
-            return event.order.risk_reserved
-    return ZERO
+def _risk(events: Sequence[Event]) -> Decimal:
+    """What an entry risks, in money: on paper its position, else the order for it."""
+    opened = sum((event.position.risk_contribution for event in events if isinstance(event, PositionOpened)), ZERO)
+    intended = sum((event.order.risk_reserved for event in events if isinstance(event, OrderIntended)), ZERO)
+    return opened + intended
 
 
 # --- what becomes of a signal

@@ -341,3 +341,21 @@ def test_what_diverges_once_more_is_proposed_once_more() -> None:
     away = SendOrder(client_order_id=order.client_order_id, quote=Decimal(56000), market=Decimal(56000))
     third = decide(replace(again, seq=20), away, minutes(2))
     assert pending(third.portfolio).proposal_id != pending(decision.portfolio).proposal_id
+
+
+def test_risk_that_an_order_would_take_is_a_size_too() -> None:
+    for most, status in (("0.42", Status.ACCEPTED), ("0.4199", Status.PROPOSED)):
+        rules = {"over_size": {"risk_percent": most}}
+        portfolio = a_portfolio(settings_with(approval=rules, execution=BROKER))
+        assert told(portfolio, a_signal()).outcome.status is status
+
+
+def test_an_exit_that_closes_what_is_open_takes_back_what_waits_as_well() -> None:
+    held = after(a_portfolio(), a_signal())
+    asking = replace(held, settings=settings_with(approval=APPROVE))
+    waiting = told(asking, a_signal("PYRAMID", price=52900, stop=52600, timestamp=minutes(30))).portfolio
+    decision = told(waiting, a_signal("EXIT", layer="ALL", price=52800, timestamp=minutes(60)))
+    assert (decision.outcome.status, decision.outcome.reason, decision.outcome.lots) == (Status.EXECUTED, None, 2)
+    assert [end.note for end in decided(decision)] == ["withdrawn"]
+    assert not decision.portfolio.positions
+    assert not decision.portfolio.proposals

@@ -250,7 +250,7 @@ def _shown(engine: LiveTradingEngine) -> list[str]:
     return [f"{o.client_order_id} {o.state} {o.filled_lots}/{o.lots} {o.broker_order_id} {o.message}" for o in orders]
 
 
-def eventually(holds: Callable[[], object], told: Callable[[], Any] = lambda: None, seconds: float = 20.0) -> None:
+def eventually(holds: Callable[[], object], told: Callable[[], Any] = lambda: None, seconds: float = 60.0) -> None:
     """Wait for it."""
     deadline = time.monotonic() + seconds
     while not holds():

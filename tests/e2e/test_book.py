@@ -21,7 +21,7 @@ def options(dsn: str, tmp_path: Path, **book: Any) -> tuple[str, ...]:
 
 
 def lag(live: LiveProcess) -> float | None:
-    with urllib.request.urlopen(f"{live.url}/metrics", timeout=10) as response:
+    with urllib.request.urlopen(f"{live.url}/metrics", timeout=30) as response:
         told = response.read().decode()
     lines = [line for line in told.splitlines() if line.startswith("portfolio_manager_book_lag_entries{")]
     return float(lines[0].rpartition(" ")[2]) if lines else None

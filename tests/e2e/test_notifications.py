@@ -104,8 +104,8 @@ def test_a_database_that_goes_away_is_told_of_though_nothing_can_be_kept(
         end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
         rows(dsn.replace(f"dbname={name}", "dbname=postgres"), end)
         try:
-            assert eventually(lambda: "the database is away" in receiver.said(), 40)
+            assert eventually(lambda: "the database is away" in receiver.said())
         finally:
             rows(dsn.replace(f"dbname={name}", "dbname=postgres"), f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-        assert eventually(lambda: "over: the database is away" in receiver.said(), 40)
+        assert eventually(lambda: "over: the database is away" in receiver.said())
         assert "told by" in receiver.said()

@@ -130,7 +130,7 @@ def test_what_comes_to_an_instance_that_cannot_lead_or_follow_is_decided_by_the_
         assert eventually(lambda: "capital changes by a flow" in misfit.log())
         status, answer = misfit.post(an_alert(), "/webhook/alpha")
         assert (status, answer["status"]) == (202, "queued")
-        assert eventually(lambda: len(leader.get("/positions")[1]["positions"]) == 1, 20)
+        assert eventually(lambda: len(leader.get("/positions")[1]["positions"]) == 1)
         assert eventually(lambda: misfit.get("/status?portfolio=alpha")[1]["spool"]["kept"] == 0)
 
 
@@ -142,7 +142,7 @@ def test_leadership_is_spread_over_the_instances_and_nothing_is_lost_while_it_mo
         load = _Load(lives)
         lives += [stack.enter_context(LiveProcess(data, *named(*NAMES))) for _ in range(2)]
         with load:
-            assert eventually(lambda: len([live for live in lives if "leader" in roles(live).values()]) >= 2, 40)
+            assert eventually(lambda: len([live for live in lives if "leader" in roles(live).values()]) >= 2)
             load.at_least(150)
         _each_is_led_by_one(lives)
         load.each_was_taken_and_decided_once(data)
@@ -152,7 +152,7 @@ def test_leadership_is_spread_over_the_instances_and_nothing_is_lost_while_it_mo
             os.kill(dead.process.pid, signal.SIGKILL)
             dead.process.wait(10)
             rest = [live for live in lives if live is not dead]
-            assert eventually(lambda: set(_leaders(rest)) == set(NAMES), 30)
+            assert eventually(lambda: set(_leaders(rest)) == set(NAMES))
             load.at_least(300)
         load.each_was_taken_and_decided_once(data)
         for name in NAMES:
@@ -168,7 +168,7 @@ def _each_is_led_by_one(lives: list[LiveProcess]) -> None:
         told = Counter(name for live in lives for name, role in roles(live).items() if role == "leader")
         return told == Counter(NAMES)
 
-    assert eventually(settled, 30)
+    assert eventually(settled)
 
 
 class _Load:
@@ -195,7 +195,7 @@ class _Load:
             thread.join()
 
     def at_least(self, answers: int) -> None:
-        assert eventually(lambda: len(self.taken) >= answers, 40)
+        assert eventually(lambda: len(self.taken) >= answers)
 
     def _send(self, portfolio: str) -> None:
         while not self._over.wait(0.02):

@@ -43,7 +43,7 @@ def shared_server() -> Iterator[str]:
 def fresh_database(dsn: str, *, template: str | None = None) -> str:
     """Make an empty database, or a copy of `template` (which nobody may be connected to), and return its DSN."""
     name = f"test_{secrets.token_hex(8)}"
-    source = sql.SQL(" TEMPLATE {}").format(sql.Identifier(template)) if template else sql.SQL("")
+    source = sql.SQL(" TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(template)) if template else sql.SQL("")
     _administer(dsn, sql.SQL("CREATE DATABASE {}{}").format(sql.Identifier(name), source))
     return psycopg2.extensions.make_dsn(dsn, dbname=name)
 

@@ -1,6 +1,6 @@
 """A child process that brings the book up to a journal's end and sends the day's briefing, and is killed at the N-th step of it.
 
-A step is a statement before it is sent and once its answer has come, a COMMIT before and after, a message before and after it.
+A step is a statement before it is sent, a COMMIT before and after, a message before and after it.
 """
 
 import os

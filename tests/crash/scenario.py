@@ -135,14 +135,15 @@ class Database:
 
 
 def counted_connections(steps: Steps) -> type[Connection]:
-    """A connection class whose every statement and COMMIT is two steps."""
+    """A connection class whose every statement is a step, before it is sent, and whose every COMMIT is two.
+
+    Once a statement's answer has come nothing happens until the next one that anybody could see: killed there is killed before it.
+    """
 
     class Counted:
         def execute(self, *arguments: Any) -> Any:
             steps.step()
-            result = super().execute(*arguments)  # type: ignore[misc]
-            steps.step()
-            return result
+            return super().execute(*arguments)  # type: ignore[misc]
 
     class CountedCursor(Counted, Cursor):
         pass
@@ -165,20 +166,16 @@ def counted_connections(steps: Steps) -> type[Connection]:
 
 
 def counted_files(steps: Steps) -> type[sqlite3.Connection]:
-    """A connection to a spool whose every statement, and so every sync, is two steps."""
+    """A connection to a spool whose every statement, and so every sync, is a step, before it is made; see above."""
 
     class CountedFile(sqlite3.Connection):
         def execute(self, *arguments: Any) -> Any:
             steps.step()
-            result = super().execute(*arguments)
-            steps.step()
-            return result
+            return super().execute(*arguments)
 
         def executescript(self, *arguments: Any) -> Any:
             steps.step()
-            result = super().executescript(*arguments)
-            steps.step()
-            return result
+            return super().executescript(*arguments)
 
     return CountedFile
 

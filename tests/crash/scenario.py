@@ -137,7 +137,7 @@ class Database:
 def counted_connections(steps: Steps) -> type[Connection]:
     """A connection class whose every statement is a step, before it is sent, and whose every COMMIT is two.
 
-    Once a statement's answer has come nothing happens until the next one that anybody could see: killed there is killed before it.
+    Once it was answered nothing happens until the next one that anybody could see: killed there is killed before that.
     """
 
     class Counted:

@@ -40,7 +40,7 @@ live: $(VENV)/.installed
 	exec $(BIN)/python portfolio_manager.py live --data-dir $(DATA_DIR) $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 5 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 	$(BIN)/python -m tests.coverage_floor
 
 crash: $(VENV)/.installed-dev

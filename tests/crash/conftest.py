@@ -12,11 +12,6 @@ from tests.folders import passable_folder
 
 
 @pytest.fixture(autouse=True)
-def _unmeasured(no_cover: None) -> None:
-    """Coverage is of the tests that say what a line does: here it would be paid for hundreds of times."""
-
-
-@pytest.fixture(autouse=True)
 def _seed_in_every_failure() -> None:
     sys.stdout.write(f"again with: CRASH_SEED={SEED}{' CRASH_FULL=1' if FULL else ''}\n")
 

@@ -27,7 +27,7 @@ $(VENV)/.installed: requirements.txt $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt requirements-ha.txt requirements-traces.txt requirements-book.txt $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt requirements-ha.txt requirements-traces.txt requirements-book.txt requirements-risk.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 

@@ -1,0 +1,1 @@
+"""Market data and the risk lab: read-only towards the engine."""

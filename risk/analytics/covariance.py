@@ -60,8 +60,9 @@ def ledoit_wolf(returns: pd.DataFrame) -> Shrunk:
     Ledoit and Wolf, A Well-Conditioned Estimator for Large-Dimensional Covariance Matrices (2004), by scikit-learn.
     Also good where there are more series than periods. Raises what `sample` does.
     """
+    # Rounding may leave a little less than nothing to shrink by.
     matrix_, shrinkage = _ledoit_wolf(_returns(returns))
-    return Shrunk(covariance=_frame(matrix_, returns), shrinkage=float(shrinkage))
+    return Shrunk(covariance=_frame(matrix_, returns), shrinkage=min(1.0, max(0.0, float(shrinkage))))
 
 
 def annualise(per_period: pd.DataFrame, periods_per_year: float) -> pd.DataFrame:

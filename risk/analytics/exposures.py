@@ -12,7 +12,8 @@ from risk.analytics.refusals import CollinearFactors, ConstantSeries, LabelsDiff
 MINIMUM_OBSERVATIONS = 60
 # Belsley, Kuh and Welsch (1980) call 30 strong and 100 severe; beyond this a third of a float's digits is lost.
 HIGHEST_CONDITION = 100_000.0
-_LOADING = 0.3
+# Of the combination that does not move, in standard deviations: what has less than this is no part of it.
+_LOADING = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,8 @@ def exposures(
     more than there are factors. With `ridge` above 0 its multiple of the squared betas of *standardised* factors is added
     to the squares (the constant is not held back): betas are drawn to 0, standard errors are those of the biased betas, and
     collinear factors are no error. Errors are the usual ones, s^2 (X'X)^-1, for ridge s^2 A X'X A with A = (X'X + k I)^-1:
-    Greene, Econometric Analysis; Hoerl and Kennard, Ridge Regression (1970), with s^2 by the effective degrees of freedom.
+    Greene, Econometric Analysis; Hoerl and Kennard, Ridge Regression (1970), with s^2 by the trace of (I - H)^2, H the hat matrix: a strong
+    ridge's bias is in s^2, and makes them too large.
     Raises TooFewObservations, CollinearFactors (naming them), ConstantSeries, NotFinite, WrongShape, LabelsDiffer, OutOfRange.
     """
     if not (np.isfinite(ridge) and ridge >= 0):
@@ -61,7 +63,8 @@ def exposures(
     standardised = left * shrunk @ directions
     betas = standardised / x_scale
     residuals = y - y_mean - standard @ standardised.T
-    freedom = count - 1 - float((singular**2 * shrunk).sum())
+    hat = singular**2 * shrunk
+    freedom = count - 1 - float((2 * hat - hat**2).sum())
     variance = (residuals**2).sum(axis=0) / freedom
     spread = (directions.T * (singular * shrunk) ** 2) @ directions / np.outer(x_scale, x_scale)
     alpha_error = np.sqrt(variance * (1 / count + x_mean @ spread @ x_mean))
@@ -101,6 +104,6 @@ def _require_apart(singular: Array, directions: Array, factors: list[str]) -> No
     if not len(singular) or singular[0] <= HIGHEST_CONDITION * singular[-1]:
         return
     weak = singular * HIGHEST_CONDITION < singular[0]
-    together = np.abs(directions[weak]).max(axis=0) > _LOADING / np.sqrt(weak.sum())
+    together = np.abs(directions[weak]).max(axis=0) > _LOADING
     named = [str(factor) for factor, among in zip(factors, together, strict=True) if among]
-    raise CollinearFactors(f"{', '.join(named or map(str, factors))} cannot be told apart")
+    raise CollinearFactors(f"{', '.join(named)} cannot be told apart")

@@ -104,7 +104,7 @@ def test_a_pair_that_is_missing_is_named(lost: tuple[str, str]) -> None:
 
 
 def test_of_many_missing_pairs_some_are_named_and_all_counted() -> None:
-    with pytest.raises(MissingPairs, match="f0/f0.* and 11 more"):
+    with pytest.raises(MissingPairs, match=r"f0/f0.* and 11 more"):
         covariance_from_pairs(pairs_of(framed(np.eye(2), ["a", "b"])), names(6))
 
 

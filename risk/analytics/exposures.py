@@ -42,8 +42,8 @@ def exposures(
     more than there are factors. With `ridge` above 0 its multiple of the squared betas of *standardised* factors is added
     to the squares (the constant is not held back): betas are drawn to 0, standard errors are those of the biased betas, and
     collinear factors are no error. Errors are the usual ones, s^2 (X'X)^-1, for ridge s^2 A X'X A with A = (X'X + k I)^-1:
-    Greene, Econometric Analysis; Hoerl and Kennard, Ridge Regression (1970), with s^2 by the trace of (I - H)^2, H the hat matrix: a strong
-    ridge's bias is in s^2, and makes them too large.
+    Greene, Econometric Analysis; Hoerl and Kennard, Ridge Regression (1970), with s^2 by the
+    trace of (I - H)^2, H the hat matrix: a strong ridge's bias is in s^2, and makes them too large.
     Raises TooFewObservations, CollinearFactors (naming them), ConstantSeries, NotFinite, WrongShape, LabelsDiffer, OutOfRange.
     """
     if not (np.isfinite(ridge) and ridge >= 0):

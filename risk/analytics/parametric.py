@@ -45,7 +45,8 @@ def cornish_fisher(
     z + (z^2 - 1) S / 6 + (z^3 - 3 z) K / 24 - (2 z^3 - 5 z) S^2 / 36 at z of 1 - c, its mean up to there for the shortfall.
     Of h independent periods skewness is S / sqrt(h), excess kurtosis K / h. Maillard, A User's Guide to the Cornish Fisher
     Expansion (2012). S and K are the expansion's parameters: large ones give a distribution whose own moments are others.
-    Raises NotMonotone where the expansion falls somewhere, if far out, and so is no quantile (skewness needs some kurtosis); OutOfRange, NotFinite.
+    Raises NotMonotone where the expansion falls somewhere, if far out, and so is no quantile (skewness needs some
+    kurtosis); OutOfRange, NotFinite.
     """
     _, spread, level, periods = _given(mean, volatility, confidence, horizon)
     skew, kurtosis = numbers("skewness, excess_kurtosis", [skewness, excess_kurtosis], 1)

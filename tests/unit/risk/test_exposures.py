@@ -116,9 +116,9 @@ def test_only_common_periods_count_whatever_their_order() -> None:
 
 def test_collinear_factors_are_named_and_the_others_are_not() -> None:
     y, x = drawn(2, 30, 1, 3)
-    with pytest.raises(CollinearFactors, match="^f0, f2, sum cannot be told apart$"):
+    with pytest.raises(CollinearFactors, match=r"^f0, f2, sum cannot be told apart$"):
         exposures(y, x.assign(sum=x["f0"] - 2 * x["f2"]), minimum=30)
-    with pytest.raises(CollinearFactors, match="^f1, twin cannot be told apart$"):
+    with pytest.raises(CollinearFactors, match=r"^f1, twin cannot be told apart$"):
         exposures(y, x.assign(twin=x["f1"] * 3 + 5), minimum=30)
     held = exposures(y, x.assign(twin=x["f1"] * 3 + 5), ridge=1.0, minimum=30)
     assert np.isfinite(held.betas.to_numpy()).all()

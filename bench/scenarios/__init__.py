@@ -20,6 +20,7 @@ from bench.scenarios import (
     recovery,
     replay,
     restart,
+    risk,
     takeover,
 )
 
@@ -46,4 +47,5 @@ SCENARIOS: dict[str, Scenario] = {
     "verify": recovery.verify,
     "recovery": recovery.recovery,
     "book": book.book,
+    "risk": risk.risk,
 }

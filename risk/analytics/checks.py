@@ -1,6 +1,7 @@
 """What every function asks of its input: finite numbers, fitting shapes, matching labels, covariances that can be."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -146,19 +147,16 @@ def columns(name: str, frame: Any, needed: Iterable[str]) -> pd.DataFrame:
     return frame
 
 
-def distinct(name: str, labels: Sequence[Any] | pd.Index) -> list[Any]:
+def distinct(name: str, labels: Iterable[Any]) -> list[Any]:
     """The labels as a list. Raises LabelsDiffer where one is there twice."""
-    listed = list(labels)
-    if twice := sorted({str(label) for label in listed if listed.count(label) > 1} if _repeated(listed) else ()):
-        raise LabelsDiffer(f"`{name}`: {', '.join(twice[:_SHOWN])} more than once")
+    listed = labels.tolist() if isinstance(labels, pd.Index) else list(labels)
+    if len(set(listed)) != len(listed):
+        twice = [str(label) for label, count in Counter(listed).items() if count > 1]
+        raise LabelsDiffer(f"`{name}`: {', '.join(sorted(twice)[:_SHOWN])} more than once")
     return listed
 
 
-def _repeated(listed: list[Any]) -> bool:
-    return len(set(listed)) != len(listed)
-
-
-def same_labels(name: str, found: Sequence[Any] | pd.Index, wanted: Sequence[Any] | pd.Index) -> None:
+def same_labels(name: str, found: pd.Index, wanted: Iterable[Any]) -> None:
     """Raises LabelsDiffer unless both have the same labels, each once, in whatever order."""
     have, want = set(distinct(name, found)), set(wanted)
     if have == want:
@@ -171,18 +169,20 @@ def same_labels(name: str, found: Sequence[Any] | pd.Index, wanted: Sequence[Any
     raise LabelsDiffer(f"`{name}`: {'; '.join(sentences)}")
 
 
-def square_frame(name: str, frame: Any, labels: Sequence[Any] | pd.Index) -> Array:
+def square_frame(name: str, frame: Any, labels: list[Any]) -> Array:
     """A frame's values in the labels' order, its rows and columns labelled alike. Raises WrongShape, LabelsDiffer."""
     if not isinstance(frame, pd.DataFrame):
         raise WrongShape(f"`{name}`: a frame is needed, not {type(frame).__name__}")
     same_labels(name, frame.index, labels)
     same_labels(name, frame.columns, labels)
-    return numbers(name, frame.loc[list(labels), list(labels)], 2)
+    # Most come in the right order, and arranging costs more than all the arithmetic.
+    arranged = frame if frame.index.tolist() == frame.columns.tolist() == labels else frame.loc[labels, labels]
+    return numbers(name, arranged, 2)
 
 
-def series(name: str, given: Any, labels: Sequence[Any] | pd.Index) -> Array:
+def series(name: str, given: Any, labels: list[Any]) -> Array:
     """A series' values in the labels' order. Raises WrongShape, LabelsDiffer, NotFinite."""
     if not isinstance(given, pd.Series):
         raise WrongShape(f"`{name}`: a series is needed, not {type(given).__name__}")
     same_labels(name, given.index, labels)
-    return numbers(name, given.loc[list(labels)], 1)
+    return numbers(name, given if given.index.tolist() == labels else given.loc[labels], 1)

@@ -35,7 +35,7 @@ def diversification_ratio(values: pd.Series, volatilities: pd.Series, correlatio
     Choueifaty and Coignard, Toward Maximum Diversification (2008). Raises what `diversification_score` does.
     """
     held, related = _pairs(values, correlations)
-    alone = held * not_negative("volatilities", series("volatilities", volatilities, values.index))
+    alone = held * not_negative("volatilities", series("volatilities", volatilities, list(values.index)))
     alone = alone / np.abs(alone).max(initial=0.0) if alone.any() else alone
     variance, undiversified = float(alone @ related @ alone), float(np.abs(alone).sum())
     if variance <= TOLERANCE * undiversified**2:

@@ -117,10 +117,11 @@ def _loadings(betas: pd.DataFrame, positions: list[str]) -> tuple[Array, list[st
     if not isinstance(betas, pd.DataFrame):
         raise WrongShape(f"`betas`: a frame is needed, not {type(betas).__name__}")
     factors = _factors(betas.columns)
-    if not betas.index.equals(pd.Index(positions)):
-        if lacking := [str(each) for each in positions if each not in betas.index]:
+    labelled = distinct("betas", betas.index)
+    if labelled != positions:
+        if lacking := sorted(map(str, set(positions) - set(labelled))):
             raise LabelsDiffer(f"`betas`: without {', '.join(lacking[:_SHOWN])}")
-        betas = betas.loc[distinct("betas", betas.index)].loc[positions]
+        betas = betas.loc[positions]
     return matrix("betas", betas, rows=len(positions)), factors
 
 

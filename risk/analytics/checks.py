@@ -64,18 +64,14 @@ def not_negative(name: str, given: Any, *, length: int | None = None) -> Array:
     return array
 
 
-def matrix(name: str, given: Any, *, rows: int | None = None, columns: int | None = None) -> Array:
-    """A finite matrix, of so many rows and columns where that is said. Raises WrongShape, NotFinite."""
-    array = numbers(name, given, 2)
-    for what, wanted, found in (("rows", rows, array.shape[0]), ("columns", columns, array.shape[1])):
-        if wanted is not None and wanted != found:
-            raise WrongShape(f"`{name}`: {wanted} {what} are needed, not {found}")
-    return array
+def matrix(name: str, given: Any) -> Array:
+    """A finite matrix. Raises WrongShape, NotFinite."""
+    return numbers(name, given, 2)
 
 
-def symmetric(name: str, given: Any, *, size: int | None = None) -> Array:
+def symmetric(name: str, given: Any) -> Array:
     """A finite square matrix that is its own transpose, but for rounding. Raises WrongShape, NotFinite, NotSymmetric."""
-    array = matrix(name, given, rows=size, columns=size)
+    array = matrix(name, given)
     if array.shape[0] != array.shape[1]:
         raise WrongShape(f"`{name}`: {array.shape[0]} x {array.shape[1]} is not square")
     gap = np.abs(array - array.T)
@@ -85,9 +81,9 @@ def symmetric(name: str, given: Any, *, size: int | None = None) -> Array:
     return array
 
 
-def covariance(name: str, given: Any, *, size: int | None = None) -> Array:
+def covariance(name: str, given: Any) -> Array:
     """A symmetric positive semi-definite matrix. Raises WrongShape, NotFinite, NotSymmetric, NotPositiveSemidefinite."""
-    array = symmetric(name, given, size=size)
+    array = symmetric(name, given)
     lowest = lowest_eigenvalue(array)
     if lowest < 0:
         raise NotPositiveSemidefinite(f"`{name}`: its lowest eigenvalue is {lowest:.6g}")
@@ -103,9 +99,9 @@ def lowest_eigenvalue(array: Array) -> float:
     return 0.0 if -TOLERANCE * max(abs(float(values[-1])), abs(lowest)) * len(values) <= lowest < 0 else lowest
 
 
-def correlation(name: str, given: Any, *, size: int | None = None) -> Array:
+def correlation(name: str, given: Any) -> Array:
     """A covariance matrix whose diagonal is 1. Raises OutOfRange where it is not, and what `covariance` raises."""
-    array = symmetric(name, given, size=size)
+    array = symmetric(name, given)
     if np.abs(np.diag(array) - 1).max(initial=0) > TOLERANCE:
         raise OutOfRange(f"`{name}`: its diagonal is not 1")
     return covariance(name, array)
@@ -177,7 +173,7 @@ def square_frame(name: str, frame: Any, labels: list[Any]) -> Array:
     same_labels(name, frame.columns, labels)
     # Most come in the right order, and arranging costs more than all the arithmetic.
     arranged = frame if frame.index.tolist() == frame.columns.tolist() == labels else frame.loc[labels, labels]
-    return numbers(name, arranged, 2)
+    return matrix(name, arranged)
 
 
 def series(name: str, given: Any, labels: list[Any]) -> Array:

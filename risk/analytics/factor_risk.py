@@ -122,7 +122,7 @@ def _loadings(betas: pd.DataFrame, positions: list[str]) -> tuple[Array, list[st
         if lacking := sorted(map(str, set(positions) - set(labelled))):
             raise LabelsDiffer(f"`betas`: without {', '.join(lacking[:_SHOWN])}")
         betas = betas.loc[positions]
-    return matrix("betas", betas, rows=len(positions)), factors
+    return matrix("betas", betas), factors
 
 
 def _factors(labels: pd.Index) -> list[str]:

@@ -9,6 +9,8 @@ from risk.analytics.tails import Tail
 
 # Student's t has a variance only above this.
 LOWEST_DEGREES = 2.0
+# Standard deviations: beyond them a float knows no probability but 0 and 1.
+_FARTHEST = 38.0
 
 
 def normal(mean: float, volatility: float, confidence: float, horizon: int = 1) -> Tail:
@@ -45,7 +47,7 @@ def cornish_fisher(
     z + (z^2 - 1) S / 6 + (z^3 - 3 z) K / 24 - (2 z^3 - 5 z) S^2 / 36 at z of 1 - c, its mean up to there for the shortfall.
     Of h independent periods skewness is S / sqrt(h), excess kurtosis K / h. Maillard, A User's Guide to the Cornish Fisher
     Expansion (2012). S and K are the expansion's parameters: large ones give a distribution whose own moments are others.
-    Raises NotMonotone where the expansion falls somewhere, if far out, and so is no quantile (skewness needs some
+    Raises NotMonotone where the expansion falls anywhere within 38 deviations, and so is no quantile (skewness needs some
     kurtosis); OutOfRange, NotFinite.
     """
     _, spread, level, periods = _given(mean, volatility, confidence, horizon)
@@ -59,11 +61,13 @@ def cornish_fisher(
 
 
 def _require_monotone(skew: float, kurtosis: float) -> None:
-    """The derivative, a parabola in z, must not fall below 0 anywhere."""
+    """The derivative, a parabola in z, must not be below 0 where a quantile may be asked for."""
     square, linear = kurtosis / 8 - skew**2 / 6, skew / 3
     constant = 1 - kurtosis / 8 + 5 * skew**2 / 36
-    lowest = constant if square == linear == 0 else constant - linear**2 / (4 * square) if square > 0 else -np.inf
-    if lowest < 0:
+    places = [-_FARTHEST, _FARTHEST]
+    if 2 * abs(square) * _FARTHEST > abs(linear):
+        places.append(-linear / (2 * square))
+    if min(square * z**2 + linear * z + constant for z in places) < 0:
         raise NotMonotone(f"skewness {skew:.4g} with excess kurtosis {kurtosis:.4g}: the expansion is no quantile")
 
 

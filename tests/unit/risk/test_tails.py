@@ -192,16 +192,15 @@ def test_an_expansion_that_is_no_quantile_is_refused(skewness: float, kurtosis: 
         cornish_fisher(0, 1, skewness, kurtosis, 0.99)
 
 
-@given(st.floats(-2.5, 2.5).filter(lambda skewness: not 0 < abs(skewness) < 1e-3), st.floats(-1, 9))
+@given(st.floats(-2.5, 2.5), st.floats(-1, 9))
 def test_what_is_refused_falls_somewhere_and_what_is_taken_nowhere(skewness: float, kurtosis: float) -> None:
-    # With a little skewness alone the quantile falls far out, but it does.
-    z = np.sinh(np.linspace(-12, 12, 20_001))
+    z = np.linspace(-38, 38, 20_001)
     quantile = z + (z**2 - 1) * skewness / 6 + (z**3 - 3 * z) * kurtosis / 24 - (2 * z**3 - 5 * z) * skewness**2 / 36
     steepest = (np.diff(quantile) / np.diff(z)).min()
     try:
         cornish_fisher(0, 1, skewness, kurtosis, 0.99)
     except NotMonotone:
-        assert steepest < 1e-3
+        assert steepest < 1e-2
     else:
         assert steepest > -1e-9
 

@@ -26,6 +26,7 @@ PURE = (
     "core/rollover.py",
     "core/symbols.py",
     "core/decide/*.py",
+    "risk/analytics/*.py",
 )
 PERSISTENCE = ("core/db_state_manager.py", "core/postgres/*.py")
 

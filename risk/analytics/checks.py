@@ -22,6 +22,7 @@ Array = npt.NDArray[np.float64]
 
 # Rounding of sums of products: relative to the largest element or eigenvalue.
 TOLERANCE = 1e-9
+_NOISE = 1e-12
 _SHOWN = 5
 _LOCATED = 3
 
@@ -86,17 +87,20 @@ def covariance(name: str, given: Any) -> Array:
     array = symmetric(name, given)
     lowest = lowest_eigenvalue(array)
     if lowest < 0:
-        raise NotPositiveSemidefinite(f"`{name}`: its lowest eigenvalue is {lowest:.6g}")
+        raise NotPositiveSemidefinite(f"`{name}`: scaled to variances of 1 its lowest eigenvalue is {lowest:.6g}")
     return array
 
 
 def lowest_eigenvalue(array: Array) -> float:
-    """The lowest eigenvalue of a symmetric matrix; 0 where rounding alone makes it negative, or the matrix is empty."""
-    if not array.size:
+    """The lowest eigenvalue of a symmetric matrix scaled to variances of 1: 0 where rounding alone makes it negative."""
+    if not array.any():
         return 0.0
-    values = np.linalg.eigvalsh(array)
+    variances = np.abs(np.diag(array))
+    # Small variances count as much as large ones, but for what is rounding beside the largest.
+    scale = np.sqrt(np.maximum(variances, _NOISE * np.abs(array).max()))
+    values = np.linalg.eigvalsh(array / np.outer(scale, scale))
     lowest = float(values[0])
-    return 0.0 if -TOLERANCE * max(abs(float(values[-1])), abs(lowest)) * len(values) <= lowest < 0 else lowest
+    return 0.0 if -TOLERANCE * max(1.0, float(values[-1])) * len(values) <= lowest < 0 else lowest
 
 
 def correlation(name: str, given: Any) -> Array:
@@ -182,3 +186,13 @@ def series(name: str, given: Any, labels: list[Any]) -> Array:
         raise WrongShape(f"`{name}`: a series is needed, not {type(given).__name__}")
     same_labels(name, given.index, labels)
     return numbers(name, given if given.index.tolist() == labels else given.loc[labels], 1)
+
+
+def active(positions: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose `is_active` is true; all where there is no such column. Raises OutOfRange for what is neither."""
+    if "is_active" not in positions.columns:
+        return positions
+    told = positions["is_active"].tolist()
+    if not all(isinstance(each, bool) for each in told):
+        raise OutOfRange("`is_active`: neither true nor false somewhere")
+    return positions[np.array(told, dtype=bool)]

@@ -1,6 +1,7 @@
 """Options' values and Greeks by QuantLib: Black-76 on futures, Black-Scholes-Merton on spot; synthetic futures of two legs."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from math import exp, isfinite
 from typing import Literal, Self
@@ -12,6 +13,8 @@ from risk.analytics.refusals import NoSuchVolatility, NotFinite, NoVolatility, O
 
 Kind = Literal["CALL", "PUT"]
 Underlying = Literal["FUTURE", "SPOT"]
+_UNDERLYINGS = ("FUTURE", "SPOT")
+_HIGHEST_RATE = 10.0
 _KINDS = {"CALL": ql.Option.Call, "PUT": ql.Option.Put}
 _DAYS = 365.0
 _SECONDS = 86_400.0
@@ -21,11 +24,19 @@ _ACCURACY = 1e-10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """A European option: its strike in points of the underlying, and the moment (aware) at which it expires."""
+    """A European option: its strike in points of the underlying, and the moment (aware) at which it expires.
+
+    Raises OutOfRange for a kind that is none, a strike that is not above 0, a naive time.
+    """
 
     kind: Kind
     strike: float
     expires_at: datetime
+
+    def __post_init__(self) -> None:
+        _require_one_of("kind", self.kind, _KINDS)
+        above_zero("strike", self.strike)
+        _require_aware("expires_at", self.expires_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +44,8 @@ class Market:
     """What an option is valued by, at `at` (aware): the price of its underlying, points, and what it is.
 
     `volatility` per year (0.2 = 20 %); `rate` and `dividend_yield` per year, continuously compounded; a future has no yield.
+    Raises OutOfRange for a price that is not above 0, a rate of more than 1,000 %, a future with a yield, an underlying that is
+    none, a naive time; NotFinite.
     """
 
     at: datetime
@@ -41,6 +54,17 @@ class Market:
     volatility: float
     rate: float
     dividend_yield: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_one_of("underlying", self.underlying, _UNDERLYINGS)
+        _require_aware("at", self.at)
+        if not all(map(isfinite, (self.volatility, self.rate, self.dividend_yield))):
+            raise NotFinite("`volatility`, `rate`, `dividend_yield`: not finite")
+        above_zero("price", self.price)
+        if max(abs(self.rate), abs(self.dividend_yield)) > _HIGHEST_RATE:
+            raise OutOfRange(f"`rate`, `dividend_yield`: {self.rate}, {self.dividend_yield} are no rates a year")
+        if self.dividend_yield and self.underlying == "FUTURE":
+            raise OutOfRange("`dividend_yield`: a future has none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +110,14 @@ def greeks(option: Option, market: Market) -> Greeks:
 
     On a future: Black, The Pricing of Commodity Contracts (1976). On spot: Black and Scholes (1973), Merton (1973). By
     QuantLib's BlackCalculator. Time is in years of 365 days (Actual/365 Fixed).
-    Raises OptionExpired, NoVolatility, NotFinite, OutOfRange (price or strike not above 0, a future with a yield, naive times).
+    Raises OptionExpired, NoVolatility.
     """
     years = _years(option, market)
     growth, discount = _growth(market, years), exp(-market.rate * years)
     if not market.volatility > 0:
         raise NoVolatility(f"`volatility`: {market.volatility} is not above 0")
-    black = ql.BlackCalculator(_payoff(option), market.price * growth, market.volatility * years**0.5, discount)
+    payoff = ql.PlainVanillaPayoff(_KINDS[option.kind], option.strike)
+    black = ql.BlackCalculator(payoff, market.price * growth, market.volatility * years**0.5, discount)
     on_future = market.underlying == "FUTURE"
     return Greeks(
         value=black.value(),
@@ -108,7 +133,7 @@ def greeks(option: Option, market: Market) -> Greeks:
 def position_greeks(option: Option, market: Market, signed_quantity: float, point_value: float) -> Greeks:
     """The same of a position, in money: times lots (short below 0) and money per point per lot.
 
-    Delta is then money per point of the underlying. Raises what `greeks` does.
+    Delta is then money per point of the underlying. Raises NotFinite, OutOfRange (a point value not above 0), and as `greeks`.
     """
     if not isfinite(signed_quantity):
         raise NotFinite(f"`signed_quantity`: {signed_quantity}")
@@ -124,14 +149,7 @@ def synthetic_future(
     delta is the discount (on a future) and its gamma and vega are 0: put-call parity. Raises what `greeks` does.
     """
     call = greeks(Option(kind="CALL", strike=strike, expires_at=expires_at), market)
-    put_market = Market(
-        at=market.at,
-        underlying=market.underlying,
-        price=market.price,
-        volatility=market.volatility if put_volatility is None else put_volatility,
-        rate=market.rate,
-        dividend_yield=market.dividend_yield,
-    )
+    put_market = market if put_volatility is None else replace(market, volatility=put_volatility)
     put_option = Option(kind="PUT", strike=strike, expires_at=expires_at)
     put = greeks(put_option, put_market).times(-1)
     total = call.plus(put)
@@ -148,7 +166,7 @@ def implied_volatility(option: Option, market: Market, value: float) -> float:
     """The volatility per year that gives the option this value, in points; `market.volatility` is not looked at.
 
     Raises NoSuchVolatility where the value is below what it is worth without any, or above what it can be worth;
-    OptionExpired, NotFinite, OutOfRange.
+    OptionExpired, NotFinite.
     """
     years = _years(option, market)
     growth, discount = _growth(market, years), exp(-market.rate * years)
@@ -166,8 +184,6 @@ def implied_volatility(option: Option, market: Market, value: float) -> float:
 
 
 def _years(option: Option, market: Market) -> float:
-    if option.expires_at.tzinfo is None or market.at.tzinfo is None:
-        raise OutOfRange("`expires_at`, `at`: a time needs its zone")
     seconds = (option.expires_at - market.at).total_seconds()
     if seconds <= 0:
         raise OptionExpired(f"it expired at {option.expires_at.isoformat()}")
@@ -176,15 +192,14 @@ def _years(option: Option, market: Market) -> float:
 
 def _growth(market: Market, years: float) -> float:
     """The forward price by the price."""
-    if not all(map(isfinite, (market.volatility, market.rate, market.dividend_yield))):
-        raise NotFinite("`volatility`, `rate`, `dividend_yield`: not finite")
-    above_zero("price", market.price)
-    if market.underlying == "SPOT":
-        return exp((market.rate - market.dividend_yield) * years)
-    if market.dividend_yield:
-        raise OutOfRange("`dividend_yield`: a future has none")
-    return 1.0
+    return exp((market.rate - market.dividend_yield) * years) if market.underlying == "SPOT" else 1.0
 
 
-def _payoff(option: Option) -> ql.PlainVanillaPayoff:
-    return ql.PlainVanillaPayoff(_KINDS[option.kind], above_zero("strike", option.strike))
+def _require_one_of(name: str, given: str, known: Iterable[str]) -> None:
+    if given not in known:
+        raise OutOfRange(f"`{name}`: {given!r} is none of {', '.join(known)}")
+
+
+def _require_aware(name: str, given: datetime) -> None:
+    if given.tzinfo is None:
+        raise OutOfRange(f"`{name}`: a time needs its zone")

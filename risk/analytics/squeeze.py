@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
-from risk.analytics.checks import columns
-from risk.analytics.refusals import OutOfRange
+from risk.analytics.checks import active, columns
+from risk.analytics.refusals import OutOfRange, WrongShape
 
 Level = Literal["HIGH", "MEDIUM", "LOW", "UNKNOWN"]
 # Above these: per cent a year, and days of average volume.
 LIMITS: Mapping[Level, tuple[float, float]] = {"HIGH": (10.0, 5.0), "MEDIUM": (5.0, 3.0)}
+_FIGURES = ["cost_to_borrow_percent", "days_to_cover"]
 _ORDER: tuple[Level, ...] = ("HIGH", "MEDIUM", "UNKNOWN", "LOW")
 
 
@@ -51,16 +53,20 @@ def squeeze_risks(positions: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFram
     Raises WrongShape, OutOfRange (also for an instrument with two rows of metrics).
     """
     table = columns("positions", positions, ("instrument", "side"))
-    figures = columns("metrics", metrics, ("cost_to_borrow_percent", "days_to_cover"))
+    figures = columns("metrics", metrics, _FIGURES)
     if not figures.index.is_unique:
         raise OutOfRange("`metrics`: an instrument is there more than once")
-    if "is_active" in table.columns:
-        table = table[table["is_active"].astype(bool)]
-    shorts = table[table["side"] == "SHORT"].join(
-        figures[["cost_to_borrow_percent", "days_to_cover"]].astype("float64"), on="instrument"
-    )
-    found = [squeeze(*both) for both in zip(shorts["cost_to_borrow_percent"], shorts["days_to_cover"], strict=True)]
+    shorts = active(table)
+    shorts = shorts[shorts["side"] == "SHORT"]
+    known = figures[_FIGURES].reindex(shorts["instrument"])
+    try:
+        cost, days = (known[name].to_numpy(np.float64, na_value=np.nan) for name in _FIGURES)
+    except (TypeError, ValueError) as error:
+        raise WrongShape("`metrics`: not numbers") from error
+    found = [squeeze(*both) for both in zip(cost, days, strict=True)]
     told = shorts.assign(
+        cost_to_borrow_percent=cost,
+        days_to_cover=days,
         level=pd.Series([each.level for each in found], index=shorts.index, dtype=object),
         missing=pd.Series([", ".join(each.missing) for each in found], index=shorts.index, dtype=object),
     )

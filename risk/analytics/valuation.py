@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from risk.analytics.checks import Array, above_zero, columns, not_negative, vector
+from risk.analytics.checks import Array, above_zero, active, columns, not_negative, vector
 from risk.analytics.refusals import LabelsDiffer, MissingRate, OutOfRange
 
 SIGNS = {"LONG": 1.0, "SHORT": -1.0}
@@ -27,23 +27,23 @@ def value_positions(positions: pd.DataFrame, rates: Mapping[str, float], base: s
     table = columns("positions", positions, NEEDED)
     if not table.index.is_unique:
         raise LabelsDiffer("`positions`: a position is there more than once")
-    active = table[table["is_active"].astype(bool)] if "is_active" in table.columns else table
-    if unknown := sorted(set(active["side"]) - set(SIGNS)):
+    held = active(table)
+    if unknown := sorted(set(held["side"]) - set(SIGNS), key=str):
         raise OutOfRange(f"`side`: {', '.join(map(str, unknown))} is neither LONG nor SHORT")
-    signed = active["side"].map(SIGNS).to_numpy(np.float64) * not_negative("quantity", active["quantity"])
-    prices, points = vector("price", active["price"]), vector("point_value", active["point_value"])
+    signed = held["side"].map(SIGNS).to_numpy(np.float64) * not_negative("quantity", held["quantity"])
+    prices, points = vector("price", held["price"]), vector("point_value", held["point_value"])
     if (points <= 0).any():
         raise OutOfRange(f"`point_value`: {points.min()} is not above 0")
-    per_point = signed * points * _rates_of(active["currency"], rates, base)
-    valued = active.assign(signed_quantity=signed, value=per_point * prices)
-    if "entry_price" in active.columns:
-        valued = valued.assign(unrealized_pnl=per_point * (prices - vector("entry_price", active["entry_price"])))
+    per_point = signed * points * _rates_of(held["currency"], rates, base)
+    valued = held.assign(signed_quantity=signed, value=per_point * prices)
+    if "entry_price" in held.columns:
+        valued = valued.assign(unrealized_pnl=per_point * (prices - vector("entry_price", held["entry_price"])))
     return valued
 
 
 def _rates_of(currencies: pd.Series, rates: Mapping[str, float], base: str) -> Array:
     known = {**rates, base: 1.0}
-    if lacking := sorted(set(currencies) - set(known)):
+    if lacking := sorted(set(currencies) - set(known), key=str):
         raise MissingRate(f"there is no rate from {', '.join(map(str, lacking))} to {base}")
     used = {currency: above_zero(f"rate of {currency}", known[currency]) for currency in set(currencies)}
     each: Array = currencies.map(used).to_numpy(np.float64)

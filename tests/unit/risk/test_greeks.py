@@ -156,6 +156,14 @@ def test_what_has_no_greeks_is_refused_by_name() -> None:
         greeks(chosen, replace(FUTURE, dividend_yield=0.01))
     with pytest.raises(OutOfRange, match="zone"):
         greeks(chosen, replace(SPOT, at=AT.replace(tzinfo=None)))
+    with pytest.raises(OutOfRange, match="zone"):
+        Option(kind="CALL", strike=1.0, expires_at=AT.replace(tzinfo=None))
+    with pytest.raises(OutOfRange, match="'call' is none of CALL, PUT"):
+        option("call", 50.0, 0.5)
+    with pytest.raises(OutOfRange, match="'spot' is none of FUTURE, SPOT"):
+        replace(SPOT, underlying="spot")
+    with pytest.raises(OutOfRange, match="no rates a year"):
+        replace(SPOT, rate=65.0)
     with pytest.raises(NotFinite, match="signed_quantity"):
         position_greeks(chosen, SPOT, np.inf, 1.0)
     with pytest.raises(OutOfRange, match="point_value"):

@@ -69,5 +69,7 @@ def test_all_are_active_where_nothing_says_otherwise() -> None:
 def test_two_rows_of_an_instrument_are_refused() -> None:
     with pytest.raises(OutOfRange, match="more than once"):
         squeeze_risks(positions(), pd.concat([metrics(), metrics()]))
+    with pytest.raises(WrongShape, match="not numbers"):
+        squeeze_risks(positions(), metrics().astype({"days_to_cover": object}).assign(days_to_cover="few"))
     with pytest.raises(WrongShape, match="side"):
         squeeze_risks(positions()[["instrument"]], metrics())

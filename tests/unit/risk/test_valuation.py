@@ -57,7 +57,9 @@ def test_no_positions_are_worth_nothing() -> None:
 @pytest.mark.parametrize(
     "changed, refusal, words",
     [
-        ({"side": ["LONG", "BUY", "LONG"]}, OutOfRange, "BUY is neither"),
+        ({"side": ["LONG", "BUY", np.nan]}, OutOfRange, "BUY, nan is neither"),
+        ({"is_active": [True, None, True]}, OutOfRange, "is_active"),
+        ({"is_active": ["false", "true", "true"]}, OutOfRange, "neither true nor false"),
         ({"quantity": [1, -1, 1]}, OutOfRange, "quantity"),
         ({"price": [1.0, np.nan, 1.0]}, NotFinite, "not finite at gold"),
         ({"point_value": [1.0, 0.0, 1.0]}, OutOfRange, "point_value"),

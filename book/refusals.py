@@ -33,3 +33,7 @@ class RateNotValid(Refused):
 
 class CurrencyNeeded(Refused):
     """roots are in different currencies: which one is meant has to be said"""
+
+
+class PeriodNotValid(Refused):
+    """a period begins before it ends, and is not too long"""

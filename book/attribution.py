@@ -105,15 +105,11 @@ def attribution_of(
 
 
 def last_days(session: Session, up_to: date) -> tuple[date, date]:
-    """The newest two days of marks up to that one; where there are fewer, the day before the one, or before that day."""
-    newest = _day_of_marks(session, up_to + _ONE_DAY) or up_to
-    return _day_of_marks(session, newest) or newest - _ONE_DAY, newest
-
-
-def _day_of_marks(session: Session, before: date) -> date | None:
-    (row,) = rows_of(session, "day_of_marks", before=before)
-    found: date | None = row["day"]
-    return found
+    """The newest two days of marks up to that one: without a second the day before the first, without any that day itself."""
+    (row,) = rows_of(session, "last_days_of_marks", day=up_to)
+    newest: date = row["newest"] or up_to
+    before: date = row["before"] or (newest if newest == date.min else newest - _ONE_DAY)
+    return before, newest
 
 
 def _equity_change(session: Session, scope: Scope, from_date: date, pnl: Decimal) -> EquityChange | None:

@@ -152,8 +152,9 @@ WHERE
 GROUP BY p.base_ccy
 ORDER BY p.base_ccy;
 
--- name: day_of_marks
--- The newest day before one of which there are marks.
-SELECT max(h.snapshot_date) AS day
-FROM book.position_pnl_history AS h
-WHERE h.snapshot_date < %(before)s::DATE;
+-- name: last_days_of_marks
+-- The newest day up to one of which there are marks, and the newest before that.
+SELECT
+    l.day AS newest,
+    (SELECT max(h.snapshot_date) FROM book.position_pnl_history AS h WHERE h.snapshot_date < l.day) AS before
+FROM (SELECT max(h.snapshot_date) AS day FROM book.position_pnl_history AS h WHERE h.snapshot_date <= %(day)s::DATE) AS l;

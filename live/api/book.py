@@ -15,6 +15,7 @@ from core.models import PRICE_LIMIT
 from core.numbers import PRICE_SCALE
 from live.api.access import Access
 from live.api.bodies import CommandBody
+from live.api.book_query import currency_of, day_in, node_number
 from live.api.encoding import respond, respond_with_etag
 from live.api.errors import HttpRefused, malformed
 from live.api.queries import LARGEST_ID, Query
@@ -32,9 +33,6 @@ log = structlog.get_logger("live.book")
 NAME_LENGTH = 100
 SOURCE_LENGTH = 100
 MOST_SNAPSHOTS = 100
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
-_CURRENCY = re.compile(r"[A-Za-z]{3,5}", re.ASCII)
 # By the refusal's name: its status and code. The field that is wrong is named in the message.
 _REFUSED: Mapping[str, tuple[int, str]] = {
     "BookNotMigrated": (409, "book_not_migrated"),
@@ -74,7 +72,7 @@ class BookApi:
     def show_tree(self) -> Response:
         """Every node with the figures of all below it."""
         query = Query(self._portfolios, "as_of", "currency")
-        day, currency = self._day(query), _currency(query)
+        day, currency = self._day(query), currency_of(query)
         with self.session() as session:
             from book.roll_up import tree
 
@@ -85,7 +83,7 @@ class BookApi:
     def show_node(self, node_id: str) -> Response:
         """One node with all below it, its figures by instrument, sector and currency, and when it was kept as it was."""
         query = Query(self._portfolios, "as_of", "currency")
-        day, currency, node = self._day(query), _currency(query), _node(node_id)
+        day, currency, node = self._day(query), currency_of(query), node_number(node_id)
         with self.session() as session:
             from book.roll_up import Dimension, lines, tree
             from book.snapshots import snapshots_of
@@ -160,7 +158,7 @@ class BookApi:
         name, parent_id = body.text("name", NAME_LENGTH), _node_id(body, "parent_id")
         if name is None and parent_id is None:
             raise malformed("`name` or `parent_id` is required", "name")
-        number = _node(node_id)
+        number = node_number(node_id)
         with self.session() as session:
             from book.nodes import move_node, node_of, rename_node
 
@@ -179,7 +177,7 @@ class BookApi:
         operator = self._require_trader()
         body = CommandBody("portfolio")
         portfolio = body.required("portfolio", body.text("portfolio", NAME_LENGTH))
-        number = _node(node_id)
+        number = node_number(node_id)
         with self.session() as session:
             from book.nodes import hang
 
@@ -193,7 +191,7 @@ class BookApi:
         body = CommandBody("pair", "rate", "as_of", "source")
         pair = body.required("pair", body.text("pair", NAME_LENGTH))
         rate = body.required_number("rate", scale=PRICE_SCALE, limit=PRICE_LIMIT)
-        day = _parsed_day(body.text("as_of", NAME_LENGTH)) or self._served().today()
+        day = day_in(body.text("as_of", NAME_LENGTH), "as_of") or self.today()
         source = body.text("source", SOURCE_LENGTH) or operator.shown
         with self.session() as session:
             from book.fx import set_rate
@@ -219,38 +217,17 @@ class BookApi:
             status, code = _REFUSED.get(type(error).__name__, (400, "malformed"))
             raise HttpRefused(status, code, str(error), field=_field_of(str(error))) from error
 
+    def today(self) -> date:
+        """The day that is meant where none is named. Raises HttpRefused where there is no book."""
+        return self._served().today()
+
     def _served(self) -> BookDesk:
         if self._desk is None:
             raise HttpRefused(409, "book_not_migrated", "there is no book of record here")
         return self._desk
 
     def _day(self, query: Query) -> date:
-        return _parsed_day(query.text("as_of")) or self._served().today()
-
-
-def _parsed_day(given: str | None) -> date | None:
-    if given is None:
-        return None
-    try:
-        if _DAY.fullmatch(given):
-            return date.fromisoformat(given)
-    except ValueError:
-        pass
-    raise malformed("`as_of` must be a day such as 2026-01-14", "as_of")
-
-
-def _currency(query: Query) -> str | None:
-    given = query.text("currency")
-    if given is not None and not _CURRENCY.fullmatch(given):
-        raise malformed("`currency` must be three to five letters, such as USD", "currency")
-    return given
-
-
-def _node(given: str) -> int:
-    """The number in an address; one that no node can have is of none."""
-    if not _NUMBER.fullmatch(given) or not 0 < int(given) <= LARGEST_ID:
-        raise HttpRefused(404, "unknown_node", "there is no such node")
-    return int(given)
+        return day_in(query.text("as_of"), "as_of") or self.today()
 
 
 def _node_id(body: CommandBody, name: str) -> int | None:

@@ -49,6 +49,7 @@ EXIT = {**GOLD, "type": "EXIT", "position": "ALL"}
 BAR = {**GOLD, "type": "MARKET_DATA", "price": 72100}
 
 
+PNL = ("/pnl/calendar", "/pnl/attribution")
 LISTS = ("positions", "orders", "proposals", "signals", "journal")
 
 
@@ -196,10 +197,38 @@ def ask_for_the_book(ask: Described) -> None:
     assert as_operator(ask, f"{book}/fx", {"pair": "USD", "rate": 1}, status=400)["error"]["field"] == "pair"
 
 
+def ask_what_days_earned(ask: Described) -> None:
+    days, change = "/api/book/pnl/calendar", "/api/book/pnl/attribution"
+    for address in (days, change):
+        ask(f"GET {address}?portfolio=main")
+        ask(f"GET {address}?portfolio=main", status=304, If_None_Match=str(ask.etag))
+    earned = ask(f"GET {days}?from=2026-01-14&to=2026-01-16")
+    assert [day["date"] for day in earned["days"]] == ["2026-01-14", "2026-01-15"]
+    for by in ("instrument", "strategy", "layer", "node"):
+        told = ask(f"GET {change}?from=2026-01-13&to=2026-01-15&by={by}")
+        assert told["pnl"] == earned["total"] == str(sum(Decimal(line["pnl"]) for line in told["lines"]))
+        equity = {name: Decimal(amount) for name, amount in told["equity"].items()}
+        assert equity["to_equity"] == equity["from_equity"] + Decimal(told["pnl"]) + equity["flows"]
+    assert ask(f"GET {change}")["to_date"] == "2026-01-14"
+    assert ask(f"GET {days}?from=2026-01-14&to=2026-01-14&node=1&currency=usd")["currency"] == "USD"
+    for wrong, field in (
+        ("from=2026-01-15&to=2026-01-14", "from"),
+        ("from=x", "from"),
+        ("to=0001-01-01&from=0001-01-01", "from"),
+        ("by=colour", "by"),
+        ("node=1&portfolio=main", "node"),
+    ):
+        assert ask(f"GET {change}?{wrong}", status=400)["error"]["field"] == field
+    for day in ("0001-01-01", "9999-12-31"):
+        assert ask(f"GET {days}?to={day}")["days"] == []
+    assert ask(f"GET {days}?node=4711", status=404)["error"]["code"] == "unknown_node"
+    assert ask(f"GET {days}?currency=XYZ&to=2026-01-15", status=409)["error"]["code"] == "missing_rate"
+
+
 def test_where_there_is_no_book_the_answer_says_what_to_run(busy: LiveTradingEngine, dsn: str) -> None:
     desk = BookDesk(dsn, lambda: NOON)
     ask = Described(an_app_of(busy, book=desk).test_client())
-    for address in ("/tree", "/nodes", "/nodes/1", "/instruments", "/fx", "/briefings", "/briefings/2026-01-14"):
+    for address in ("/tree", "/nodes", "/nodes/1", "/instruments", "/fx", "/briefings", "/briefings/2026-01-14", *PNL):
         error = ask(f"GET /api/book{address}", status=409)["error"]
         assert error["code"] == "book_not_migrated"
         assert "migrate --book" in error["message"]
@@ -240,6 +269,7 @@ def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine, desk:
     ask = Described(an_app_of(busy, book=desk).test_client())
     ask_for_alerts(ask)
     ask_for_everything_that_is_shown(ask, busy)
+    ask_what_days_earned(ask)
     ask_for_every_command(ask, busy)
     ask_for_the_book(ask)
     ask_for_a_session(ask)
@@ -342,6 +372,15 @@ def test_every_parameter_of_a_query_is_taken_with_each_of_its_values(busy: LiveT
         assert ask(f"GET {path}?colour=red", status=400)["error"]["field"] == "colour"
 
 
+OF_THE_BOOK = {
+    "as_of": ["2026-01-14", "2100-12-31"],
+    "from": ["2026-01-13"],
+    "to": ["2026-01-14", "2100-12-31"],
+    "currency": ["inr", "USD"],
+    "node": ["1"],
+}
+
+
 def _values(name: str, schema: Any, cursor: Any) -> list[str]:
     if name in ("before", "portfolio"):
         return [cursor if name == "before" else "main"]
@@ -350,10 +389,10 @@ def _values(name: str, schema: Any, cursor: Any) -> list[str]:
         return [*known, ",".join(known)]
     if "enum" in schema:
         return list(schema["enum"])
+    if name in OF_THE_BOOK:
+        return OF_THE_BOOK[name]
     if schema["type"] == "integer":
         return [str(schema["minimum"]), str(schema["maximum"])]
-    if name in ("as_of", "currency"):
-        return ["2026-01-14", "2100-12-31"] if name == "as_of" else ["inr", "USD"]
     return ["GOLD_MINI", "x" * 29]
 
 

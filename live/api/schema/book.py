@@ -131,6 +131,53 @@ class BookRates(Answered):
     rates: list[BookRate]
 
 
+class CalendarDay(Answered):
+    """A trading day: what so many positions earned on it."""
+
+    date: Day
+    daily_pnl: DecimalText
+    positions: Count
+
+
+class PnLCalendar(Answered):
+    """The days of a period of which there are marks, the earliest first; `total` is their sum."""
+
+    from_date: Day
+    to_date: Day
+    currency: CurrencyCode
+    total: DecimalText
+    days: list[CalendarDay]
+
+
+class PnLPart(Answered):
+    """What one instrument, strategy, layer or child node earned."""
+
+    key: str = Field(description="Blank: of no strategy or layer. Of a node its number.")
+    name: str
+    pnl: DecimalText
+
+
+class EquityChange(Answered):
+    """`to_equity` - `from_equity` = `flows` + the P&L + `revaluation`."""
+
+    from_equity: DecimalText
+    to_equity: DecimalText
+    flows: DecimalText = Field(description="What was paid in, less what was paid out.")
+    revaluation: DecimalText = Field(description="What rates made of the equity that was there already.")
+
+
+class PnLAttribution(Answered):
+    """The change from the end of one day to that of another; `pnl` is the sum of the lines."""
+
+    from_date: Day
+    to_date: Day
+    by: Literal["instrument", "strategy", "layer", "node"]
+    currency: CurrencyCode
+    pnl: DecimalText
+    lines: list[PnLPart]
+    equity: EquityChange | None = Field(description="Null where no portfolio of the engine is in it.")
+
+
 class ChangedNode(Answered):
     """The node, and whether anything is other than before."""
 

@@ -78,6 +78,8 @@ _PAGED_BY_ID = {"limit": _LIMIT, "before": _ID}
 _DAY = {"type": "string", "format": "date"}
 _CURRENCY = {"type": "string", "pattern": "^[A-Za-z]{3,5}$"}
 _ON_A_DAY = {"as_of": _DAY, "currency": _CURRENCY}
+_IN_A_PERIOD = {"from": _DAY, "to": _DAY, "node": _whole(LARGEST_ID), "currency": _CURRENCY}
+_BY = {"enum": ["instrument", "strategy", "layer", "node"], "default": "instrument"}
 
 # What is told of parameters, by their names.
 PARAMETERS = {
@@ -90,6 +92,10 @@ PARAMETERS = {
     "version": "What is known already: the `version` of what came before.",
     "as_of": "At the end of this day (UTC); without it, now.",
     "currency": "All money in this one; without it, the node's own, or that of all roots.",
+    "from": "The first day; of an attribution the day at whose end it begins.",
+    "to": "The last day; without it today, of an attribution the newest that has marks.",
+    "node": "Only of this node and all below it, instead of a portfolio.",
+    "by": "What is told apart; a node's are its children.",
     "of": "One entry: its number, the position that it opened, or its fingerprint.",
 }
 IN_PATH: Mapping[str, Schema] = {
@@ -348,6 +354,13 @@ ROUTES = (
     ),
     _of_book("/api/book/briefings/<briefing_date>", "The briefing of a day", rows.Briefing),
     _of_book("/api/book/briefings/<briefing_date>/page", "The same to read", HTML),
+    _of_book("/api/book/pnl/calendar", "What each trading day earned", book.PnLCalendar, _IN_A_PERIOD),
+    _of_book(
+        "/api/book/pnl/attribution",
+        "What made equity change between two days",
+        book.PnLAttribution,
+        {**_IN_A_PERIOD, "by": _BY},
+    ),
     _page("/openapi.json", "This description", answers.Document),
     _page("/docs", "The same to read", HTML),
 )

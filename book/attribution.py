@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from book.capital import Capital, capital_of
 from book.fx import raise_missing_rate, rate_between
-from book.pnl_calendar import require_period
+from book.pnl_calendar import MOST_DAYS, require_period
 from book.pnl_scope import Scope, scope_of
 from book.refusals import PeriodNotValid
 from book.statements import rows_of
@@ -104,12 +104,16 @@ def attribution_of(
     )
 
 
-def last_days(session: Session, up_to: date) -> tuple[date, date]:
-    """The newest two days of marks up to that one: without a second the day before the first, without any that day itself."""
-    (row,) = rows_of(session, "last_days_of_marks", day=up_to)
-    newest: date = row["newest"] or up_to
-    before: date = row["before"] or (newest if newest == date.min else newest - _ONE_DAY)
-    return before, newest
+def period_of(session: Session, from_date: date | None, to_date: date | None, today: date) -> tuple[date, date]:
+    """The days that are meant where the one or the other is not said: the newest up to today of which there are marks, and the
+    newest before the last, which are never too far apart. Without marks, today and the day before."""
+    (row,) = rows_of(session, "last_days_of_marks", day=to_date or today)
+    newest: date = row["newest"] or to_date or today
+    last = to_date or newest
+    before = row["before"] or newest
+    if before == newest and newest > date.min:
+        before = newest - _ONE_DAY
+    return from_date or max(before, date.fromordinal(max(1, last.toordinal() - MOST_DAYS))), last
 
 
 def _equity_change(session: Session, scope: Scope, from_date: date, pnl: Decimal) -> EquityChange | None:

@@ -11,7 +11,7 @@ from book.refusals import CurrencyNeeded, UnknownNode, UnknownPortfolio
 
 class Scope(Struct, frozen=True, kw_only=True):
     """What is asked about, as the tree is on a day. `portfolios` are the engine's that hang in it, each with its money's
-    currency: that of its node. At most one of `node` and `portfolio` is given."""
+    currency: that of its node. Of `node` and `portfolio` both may be given: of that portfolio what is below the node."""
 
     day: date
     currency: str
@@ -37,12 +37,11 @@ def scope_of(
     for number, row in known.items():
         children.setdefault(row["parent_id"], []).append(number)
     asked = [known[node]] if node is not None else [known[root] for root in children.get(None, [])]
+    inside = _below(children, [row["portfolio_node_id"] for row in asked])
+    found = {name: row["base_ccy"] for name, row in hung.items() if row["portfolio_node_id"] in inside}
     if portfolio is not None:
-        asked = [hung[portfolio]]
-        found = {portfolio: hung[portfolio]["base_ccy"]}
-    else:
-        inside = _below(children, [row["portfolio_node_id"] for row in asked])
-        found = {name: row["base_ccy"] for name, row in hung.items() if row["portfolio_node_id"] in inside}
+        asked = asked if node is not None else [hung[portfolio]]
+        found = {name: currency_of for name, currency_of in found.items() if name == portfolio}
     return Scope(
         day=day,
         currency=_currency(currency, sorted({row["base_ccy"] for row in asked})),

@@ -44,13 +44,12 @@ def book_pnl_blueprint(portfolios: Portfolios, sessions: Sessions, today: Callab
     def show_attribution() -> Response:
         query = Query(portfolios, "from", "to", "by", "node", "currency")
         given_from, given_to = (day_in(query.text(name), name) for name in ("from", "to"))
-        newest, asked = given_to or today(), _asked(query)
+        now, asked = today(), _asked(query)
         with sessions() as session:
-            from book.attribution import attribution_of, last_days
+            from book.attribution import attribution_of, period_of
 
-            before, last = last_days(session, newest)
-            to_date = given_to or last
-            found = attribution_of(session, _by(query), given_from or before, to_date, **asked)
+            from_date, to_date = period_of(session, given_from, given_to, now)
+            found = attribution_of(session, _by(query), from_date, to_date, **asked)
         return respond_with_etag(attribution_told(found))
 
     return blueprint
@@ -64,8 +63,6 @@ def attribution_told(found: "Attribution") -> dict[str, Any]:
 
 def _asked(query: Query) -> dict[str, Any]:
     node = query.text("node")
-    if node is not None and query.portfolio is not None:
-        raise malformed("`node` or `portfolio`: one of them", "node")
     number = None if node is None else node_number(node)
     portfolio = None if query.portfolio is None else query.portfolio.lower()
     return {"node": number, "portfolio": portfolio, "currency": currency_of(query)}

@@ -1,6 +1,7 @@
 """Every address is asked, of real engines in every state they can be in, and what it answers is what is described."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def desk(dsn: str, busy: LiveTradingEngine) -> Iterator[BookDesk]:
         node, _ = add_node(session, "Metals", "DESK", parent_id=default["portfolio_node_id"])
         gold = session.scalars(select(Instrument.instrument_id).filter_by(symbol="GOLD_MINI")).one()
         a_held_position(session, node.portfolio_node_id, gold, base_ccy="USD")
-        set_rate(session, "USD/INR", Decimal("85.25"), TODAY)
+        set_rate(session, "USD/INR", Decimal("85.25"), TODAY - timedelta(days=1))
         snapshot_of_node(session, node.portfolio_node_id, TODAY, NOON)
     make_briefings_of(busy)
     yield desk
@@ -216,9 +217,9 @@ def ask_what_days_earned(ask: Described) -> None:
         ("from=x", "from"),
         ("to=0001-01-01&from=0001-01-01", "from"),
         ("by=colour", "by"),
-        ("node=1&portfolio=main", "node"),
     ):
         assert ask(f"GET {change}?{wrong}", status=400)["error"]["field"] == field
+    assert ask(f"GET {change}?to=2026-01-15&node=1&portfolio=main")["equity"]
     for day in ("0001-01-01", "9999-12-31"):
         assert ask(f"GET {days}?to={day}")["days"] == []
     assert ask(f"GET {days}?node=4711", status=404)["error"]["code"] == "unknown_node"

@@ -94,7 +94,7 @@ PARAMETERS = {
     "currency": "All money in this one; without it, the node's own, or that of all roots.",
     "from": "The first day; of an attribution the day at whose end it begins.",
     "to": "The last day; without it today, of an attribution the newest that has marks.",
-    "node": "Only of this node and all below it, instead of a portfolio.",
+    "node": "Only of this node and all below it.",
     "by": "What is told apart; a node's are its children.",
     "of": "One entry: its number, the position that it opened, or its fingerprint.",
 }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from book.attribution import By, attribution_of, last_days
+from book.attribution import By, attribution_of, period_of
 from book.fx import set_rate
 from book.models import PortfolioPosition, PositionPnLHistory
 from book.pnl_calendar import MOST_DAYS, DayPnL, calendar_of
@@ -199,12 +199,19 @@ def test_what_cannot_be_answered_is_refused_by_name(sessions: sessionmaker[Sessi
 
 def test_without_days_the_last_change_is_meant(sessions: sessionmaker[Session]) -> None:
     with sessions.begin() as session:
-        assert last_days(session, TODAY) == (TODAY - DAY, TODAY)
+        assert period_of(session, None, None, TODAY) == (TODAY - DAY, TODAY)
         _, _, held = a_desk(session)
         a_day(session, held["gold"], TODAY - 9 * DAY, 0)
-        assert last_days(session, TODAY + 50 * DAY) == (TODAY - DAY, TODAY)
-        assert last_days(session, TODAY - DAY) == (TODAY - 9 * DAY, TODAY - DAY)
-        assert last_days(session, TODAY - 8 * DAY) == (TODAY - 10 * DAY, TODAY - 9 * DAY)
+        assert period_of(session, None, None, TODAY + 50 * DAY) == (TODAY - DAY, TODAY)
+        assert period_of(session, None, None, TODAY - DAY) == (TODAY - 9 * DAY, TODAY - DAY)
+        assert period_of(session, None, None, TODAY - 8 * DAY) == (TODAY - 10 * DAY, TODAY - 9 * DAY)
+        assert period_of(session, TODAY - 3 * DAY, TODAY + DAY, TODAY) == (TODAY - 3 * DAY, TODAY + DAY)
+        assert period_of(session, None, TODAY + DAY, TODAY) == (TODAY - DAY, TODAY + DAY)
+        assert period_of(session, None, TODAY + 9_999 * DAY, TODAY) == (
+            TODAY + (9_999 - MOST_DAYS) * DAY,
+            TODAY + 9_999 * DAY,
+        )
+        assert period_of(session, None, date.min, TODAY) == (date.min, date.min)
 
 
 # --- whatever there is

@@ -11,6 +11,7 @@ import click
 from core.errors import PortfolioError
 from live.cli.book_briefing import briefing
 from live.cli.book_files import export, upload
+from live.cli.book_history import attribution, calendar
 from live.cli.book_nodes import node
 from live.cli.book_pnl import pnl, sync
 from live.cli.book_session import as_of_option, session_of, tell, today
@@ -271,4 +272,6 @@ def _cell(name: str) -> Any:
 
 book.add_command(sync)
 book.add_command(pnl)
+book.add_command(calendar)
+book.add_command(attribution)
 book.add_command(briefing)

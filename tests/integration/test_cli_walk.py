@@ -68,6 +68,8 @@ GIVEN = {
     "book snapshot": _DATABASE,
     "book sync": _DATABASE,
     "book pnl": _DATABASE,
+    "book calendar": _DATABASE,
+    "book attribution": _DATABASE,
     "book briefing": "--data-dir {data} --html {folder}/briefing.html",
     "notify": "--portfolio main",
 }

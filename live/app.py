@@ -21,6 +21,7 @@ from live.api.proposals import proposals_blueprint
 from live.api.signals import signals_blueprint
 from live.api.status import health_blueprint, status_blueprint
 from live.book_desk import BookDesk
+from live.dashboard.book import BookPages
 from live.dashboard.linked import LinkedPages
 from live.dashboard.pages import dashboard_blueprint
 from live.links import Links
@@ -99,5 +100,6 @@ def create_app(
     app.register_blueprint(book_api.blueprint())
     app.register_blueprint(book_briefings_blueprint(portfolios, book_api.session))
     app.register_blueprint(book_pnl_blueprint(portfolios, book_api.session, book_api.today))
+    app.register_blueprint(BookPages(portfolios, book_api).blueprint())
     app.register_blueprint(description_blueprint())
     return app

@@ -96,7 +96,8 @@ PARAMETERS = {
     "to": "The last day; without it today, of an attribution the newest that has marks.",
     "node": "Only of this node and all below it.",
     "by": "What is told apart; a node's are its children.",
-    "of": "One entry: its number, the position that it opened, or its fingerprint.",
+    "of": "One entry: its number, the position that it opened, or its fingerprint; of the book a node's number or a portfolio.",
+    "year": "The year; without it, this one.",
 }
 IN_PATH: Mapping[str, Schema] = {
     "portfolio": {"schema": _PORTFOLIO, "description": "Which portfolio it is for."},
@@ -206,6 +207,18 @@ def _of_book(path: str, summary: str, answer: Content, query: Mapping[str, Schem
 
 def _to_book(path: str, summary: str, body: type[BaseModel], answer: Content) -> Route:
     return _command(path, summary, body, answer, tag="Book", body_required=True, refused=(409,))
+
+
+def _book_page(path: str, summary: str, query: Mapping[str, Schema]) -> Route:
+    """A page that says itself what the book refuses, and that it does not answer."""
+    return _drawn(f"/dashboard/book{path}", summary, HTML, query, answers=dict.fromkeys((200, 409, 503), HTML))
+
+
+# The fields of the pages' forms: one that is blank says nothing.
+_DAY_OR_BLANK = {"type": "string", "pattern": "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"}
+_CURRENCY_OR_BLANK = {"type": "string", "pattern": "^([A-Za-z]{3,5})?$"}
+_NUMBER_OR_BLANK = {"type": "string", "pattern": "^([1-9][0-9]{0,17})?$"}
+_OF = {"type": "string", "pattern": "^[A-Za-z0-9_]{0,30}$"}
 
 
 ROUTES = (
@@ -354,6 +367,42 @@ ROUTES = (
     ),
     _of_book("/api/book/briefings/<briefing_date>", "The briefing of a day", rows.Briefing),
     _of_book("/api/book/briefings/<briefing_date>/page", "The same to read", HTML),
+    _book_page(
+        "",
+        "The book's tree, or a node of it",
+        {
+            "node": _NUMBER_OR_BLANK,
+            "as_of": _DAY_OR_BLANK,
+            "currency": _CURRENCY_OR_BLANK,
+            "by": {"enum": ["instrument", "sector", "currency", ""]},
+        },
+    ),
+    _book_page(
+        "/calendar",
+        "What each trading day of a year earned",
+        {"of": _OF, "year": {"type": "string", "pattern": "^((19|20|21)[0-9]{2})?$"}, "currency": _CURRENCY_OR_BLANK},
+    ),
+    _book_page(
+        "/attribution",
+        "What made equity change, as a waterfall",
+        {
+            "of": _OF,
+            "from": _DAY_OR_BLANK,
+            "to": _DAY_OR_BLANK,
+            "by": {"enum": [*_BY["enum"], ""]},
+            "currency": _CURRENCY_OR_BLANK,
+        },
+    ),
+    _book_page(
+        "/proposals",
+        "Proposals, the newest first",
+        {
+            "status": {"enum": [*ProposalState, ""]},
+            "instrument": {"type": "string", "pattern": "^[A-Za-z0-9_]{0,29}$"},
+            "before": _NUMBER_OR_BLANK,
+        },
+    ),
+    _book_page("/briefings", "Briefings, the latest day first", {"before": _DAY_OR_BLANK}),
     _of_book("/api/book/pnl/calendar", "What each trading day earned", book.PnLCalendar, _IN_A_PERIOD),
     _of_book(
         "/api/book/pnl/attribution",

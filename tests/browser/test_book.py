@@ -66,7 +66,7 @@ def test_from_the_tree_down_to_a_day_and_what_made_it(
     page.get_by_role("button", name="Show").click()
     page.get_by_role("link", name="Trend").click()
     page.get_by_role("link", name="GOLD_MINI Long 3").wait_for()
-    assert page.get_by_role("navigation", name="Above it").text_content().split() == ["All", "Harbour", "Futures"]  # type: ignore[union-attr]
+    assert page.locator(".above li").all_text_contents() == ["All", "Harbour", "Futures"]
     page.get_by_role("link", name="sector").click()
     page.get_by_role("heading", name="By sector").wait_for()
     page.get_by_role("link", name="P&L by day").last.click()

@@ -226,6 +226,50 @@ def ask_what_days_earned(ask: Described) -> None:
     assert ask(f"GET {days}?currency=XYZ&to=2026-01-15", status=409)["error"]["code"] == "missing_rate"
 
 
+def ask_for_pages_of_the_book(ask: Described) -> None:
+    """Each with what there is, and with what the book refuses; two of them can only be refused where there is none."""
+    node = ask("GET /api/book/tree")["nodes"][0]["portfolio_node_id"]
+    for asked in ("", f"?node={node}&as_of=2026-01-15&by=currency", "?node=&as_of=&currency=&by="):
+        ask(f"GET /dashboard/book{asked}")
+    for asked in ("", "?year=2026&of=main", f"?year=2026&of={node}&currency=usd"):
+        ask(f"GET /dashboard/book/calendar{asked}")
+    for asked in (
+        "",
+        "?from=2026-01-13&to=2026-01-15&by=node",
+        f"?of={node}&from=&to=2026-01-15&by=",
+        "?to=9999-12-31",
+    ):
+        ask(f"GET /dashboard/book/attribution{asked}")
+    for asked in ("", "?status=pending&instrument=gold_mini", "?before=1", "?portfolio=main&status="):
+        ask(f"GET /dashboard/book/proposals{asked}")
+    for asked in ("", "?before=2026-01-15"):
+        ask(f"GET /dashboard/book/briefings{asked}")
+    for page in ("", "/calendar", "/attribution"):
+        ask(f"GET /dashboard/book{page}?currency=XYZ", status=409)
+    for page, wrong in (
+        ("", "by=colour"),
+        ("", "currency=x"),
+        ("", "as_of=x"),
+        ("/calendar", "year=26"),
+        ("/attribution", "by=sector"),
+        ("/attribution", "from=2026-01-15&to=2026-01-15"),
+        ("/attribution", "to=0001-01-01"),
+        ("/proposals", "status=undecided"),
+        ("/proposals", "instrument=a-b"),
+        ("/proposals", "before=0"),
+        ("/briefings", "before=x"),
+    ):
+        field = wrong.partition("=")[0].replace("to", "from")
+        assert ask(f"GET /dashboard/book{page}?{wrong}", status=400)["error"]["field"] == field
+    assert ask("GET /dashboard/book?node=4711", status=404)["error"]["code"] == "unknown_node"
+    assert ask("GET /dashboard/book/calendar?of=nobodys", status=404)["error"]["code"] == "unknown_portfolio"
+
+
+def ask_for_pages_without_a_book(ask: Described) -> None:
+    for page in ("", "/calendar", "/attribution", "/proposals", "/briefings"):
+        ask(f"GET /dashboard/book{page}", status=409)
+
+
 def test_where_there_is_no_book_the_answer_says_what_to_run(busy: LiveTradingEngine, dsn: str) -> None:
     desk = BookDesk(dsn, lambda: NOON)
     ask = Described(an_app_of(busy, book=desk).test_client())
@@ -233,6 +277,7 @@ def test_where_there_is_no_book_the_answer_says_what_to_run(busy: LiveTradingEng
         error = ask(f"GET /api/book{address}", status=409)["error"]
         assert error["code"] == "book_not_migrated"
         assert "migrate --book" in error["message"]
+    ask_for_pages_without_a_book(ask)
     desk.close()
 
 
@@ -271,6 +316,10 @@ def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine, desk:
     ask_for_alerts(ask)
     ask_for_everything_that_is_shown(ask, busy)
     ask_what_days_earned(ask)
+    ask_for_pages_of_the_book(ask)
+    without = Described(an_app_of(busy).test_client())
+    ask_for_pages_without_a_book(without)
+    ask.asked |= without.asked
     ask_for_every_command(ask, busy)
     ask_for_the_book(ask)
     ask_for_a_session(ask)
@@ -361,6 +410,7 @@ def test_every_parameter_of_a_query_is_taken_with_each_of_its_values(busy: LiveT
     ask = Described(an_app_of(busy, book=desk).test_client())
     node = str(ask("GET /api/book/tree")["nodes"][0]["portfolio_node_id"])
     first = {name: ask(f"GET /{name}?limit=1")["next"] for name in (*LISTS, "api/book/briefings")}
+    first["dashboard/book/briefings"] = first["api/book/briefings"]
     for route in ROUTES:
         path = templated(route.path).replace("{portfolio}", "main").replace("{position_id}", first["positions"])
         path = path.replace("{instrument}", "GOLD_MINI").replace("{node_id}", node)
@@ -379,6 +429,7 @@ OF_THE_BOOK = {
     "to": ["2026-01-14", "2100-12-31"],
     "currency": ["inr", "USD"],
     "node": ["1"],
+    "year": ["2026", ""],
 }
 
 
@@ -390,6 +441,8 @@ def _values(name: str, schema: Any, cursor: Any) -> list[str]:
         return [*known, ",".join(known)]
     if "enum" in schema:
         return list(schema["enum"])
+    if name == "of" and "pattern" in schema:
+        return ["main", "1", ""]
     if name in OF_THE_BOOK:
         return OF_THE_BOOK[name]
     if schema["type"] == "integer":

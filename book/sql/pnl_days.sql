@@ -65,33 +65,46 @@ branch AS (
     INNER JOIN nodes AS n ON b.portfolio_node_id = n.parent_id
 ),
 
-parts AS MATERIALIZED (
+-- As the calendar's, with what a position is told apart by: so that a year of many positions is read once, and by several processes.
+cells AS MATERIALIZED (
     SELECT
         h.snapshot_date, p.portfolio_node_id, p.instrument_id, p.base_ccy,
         CASE %(dimension)s::TEXT
-            WHEN 'instrument' THEN i.symbol::TEXT
-            WHEN 'strategy' THEN coalesce(w.strategy, '')
             WHEN 'layer' THEN coalesce(split_part(p.engine_position_id, '-', 2), '')
-            WHEN 'node' THEN b.child::TEXT
-        END AS key,
-        sum(h.daily_pnl_base * coalesce(w.weight::NUMERIC, 1)) AS pnl
+            WHEN 'strategy' THEN p.strategy_weights::TEXT
+        END AS own,
+        sum(h.daily_pnl_base) AS pnl
     FROM book.position_pnl_history AS h
     INNER JOIN book.portfolio_positions AS p ON h.position_id = p.id
-    INNER JOIN book.instrument AS i ON p.instrument_id = i.instrument_id
-    INNER JOIN branch AS b ON p.portfolio_node_id = b.portfolio_node_id
-    LEFT JOIN LATERAL jsonb_each_text(
-        CASE WHEN %(dimension)s::TEXT = 'strategy' THEN p.strategy_weights END
-    ) AS w (strategy, weight) ON TRUE
     WHERE
         h.snapshot_date > %(from_day)s::DATE
         AND h.snapshot_date <= %(to_day)s::DATE
         AND (%(portfolio)s::TEXT IS NULL OR p.portfolio = %(portfolio)s::TEXT)
-    GROUP BY h.snapshot_date, p.portfolio_node_id, p.instrument_id, p.base_ccy, key
+        AND (%(node)s::BIGINT IS NULL OR p.portfolio_node_id = any(array(SELECT b.portfolio_node_id FROM branch AS b)))
+    GROUP BY h.snapshot_date, p.portfolio_node_id, p.instrument_id, p.base_ccy, own
+),
+
+parts AS (
+    SELECT
+        c.snapshot_date, c.portfolio_node_id, c.instrument_id, c.base_ccy,
+        CASE %(dimension)s::TEXT
+            WHEN 'instrument' THEN i.symbol::TEXT
+            WHEN 'node' THEN b.child::TEXT
+            WHEN 'layer' THEN c.own
+            WHEN 'strategy' THEN coalesce(w.strategy, '')
+        END AS key,
+        c.pnl * coalesce(w.weight::NUMERIC, 1) AS pnl
+    FROM cells AS c
+    INNER JOIN book.instrument AS i ON c.instrument_id = i.instrument_id
+    INNER JOIN branch AS b ON c.portfolio_node_id = b.portfolio_node_id
+    LEFT JOIN LATERAL jsonb_each_text(
+        CASE WHEN %(dimension)s::TEXT = 'strategy' THEN c.own::JSONB END
+    ) AS w (strategy, weight) ON TRUE
 ),
 
 rates AS MATERIALIZED (
     SELECT c.snapshot_date, c.base_ccy, book.fx_rate(c.base_ccy, %(currency)s::TEXT, c.snapshot_date) AS rate
-    FROM (SELECT DISTINCT parts.snapshot_date, parts.base_ccy FROM parts) AS c
+    FROM (SELECT DISTINCT cells.snapshot_date, cells.base_ccy FROM cells) AS c
 ),
 
 running AS (

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg2
@@ -9,13 +10,14 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session, sessionmaker
 
+from book.fx import set_rate
 from live.app import create_app
 from live.book_desk import BookDesk
 from live.operators import Operators
 from live.portfolios import Portfolios
-from tests.book_world import NOON, a_node
+from tests.book_world import NOON, TODAY, a_node
 from tests.fake_engine import TOKEN, FakeEngine, served_by
-from tests.integration.book.test_attribution import a_desk
+from tests.integration.book.test_attribution import DAY, a_desk
 from tests.waiting import eventually
 
 PAGES = ("", "/calendar", "/attribution")
@@ -69,3 +71,18 @@ def test_what_others_called_their_nodes_is_text_on_every_page(
         text = asked(client, page)[1]
         assert "&lt;b onclick=x&gt;&amp;" in text
         assert "<b onclick" not in text
+
+
+def test_where_a_currency_has_to_be_said_the_page_asks_for_it(
+    client: FlaskClient, sessions: sessionmaker[Session]
+) -> None:
+    with sessions.begin() as session:
+        a_node(session, "Dollars", base_ccy="USD")
+        set_rate(session, "USD/INR", Decimal(80), TODAY - DAY)
+    for page, kept in (("?by=sector", "sector"), ("/calendar?year=2026", "2026"), ("/attribution?by=layer", "layer")):
+        assert eventually(lambda page=page: asked(client, page)[0] == 409)
+        text = asked(client, page)[1]
+        assert "roots are in INR, USD" in text
+        assert '<input name="currency"' in text
+        assert f'value="{kept}"' in text
+        assert asked(client, f"{page}&currency=usd")[0] == 200

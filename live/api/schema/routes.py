@@ -215,7 +215,7 @@ def _book_page(path: str, summary: str, query: Mapping[str, Schema]) -> Route:
 
 
 # The fields of the pages' forms: one that is blank says nothing.
-_DAY_OR_BLANK = {"type": "string", "pattern": "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"}
+_DAY_OR_BLANK = {"anyOf": [_DAY, {"const": ""}]}
 _CURRENCY_OR_BLANK = {"type": "string", "pattern": "^([A-Za-z]{3,5})?$"}
 _NUMBER_OR_BLANK = {"type": "string", "pattern": "^([1-9][0-9]{0,17})?$"}
 _OF = {"type": "string", "pattern": "^[A-Za-z0-9_]{0,30}$"}

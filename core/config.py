@@ -210,6 +210,8 @@ class FileSettings(BaseSettings):
         source = f"`portfolios.{portfolio}`"
         for name in own.keys() & _OF_THE_PROCESS:
             raise ConfigurationError(f"{source}: `{name}` is of the whole process, and not set for one portfolio")
+        if "upload_max_bytes" in (own.get("book") or {}):
+            raise ConfigurationError(f"{source}: `book.upload_max_bytes` is of the whole process, and not set for one")
         common = self.model_dump(exclude_unset=True, exclude={"portfolios", *_replaced_secrets(own)})
         return validated(_AsGiven, merged(_in_capitals(common), _in_capitals(own)), source)
 

@@ -12,6 +12,7 @@ from live.api import errors
 from live.api.access import Access
 from live.api.book import BookApi
 from live.api.book_briefings import book_briefings_blueprint
+from live.api.book_files import BookFiles
 from live.api.book_pnl import book_pnl_blueprint
 from live.api.description import description_blueprint
 from live.api.operator import OperatorCommands
@@ -98,6 +99,7 @@ def create_app(
     app.register_blueprint(OperatorCommands(portfolios, access).blueprint())
     book_api = BookApi(portfolios, access, book)
     app.register_blueprint(book_api.blueprint())
+    app.register_blueprint(BookFiles(book_api).blueprint())
     app.register_blueprint(book_briefings_blueprint(portfolios, book_api.session))
     app.register_blueprint(book_pnl_blueprint(portfolios, book_api.session, book_api.today))
     app.register_blueprint(BookPages(portfolios, book_api).blueprint())

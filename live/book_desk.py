@@ -3,8 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
+
+from core.book_settings import LARGEST_UPLOAD
+from live.book_work import BookWork
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -14,13 +18,26 @@ CONNECTIONS = 2
 
 
 class BookDesk:
-    """Transactions in the book of one database; `clock` tells the day that is meant where none is named."""
+    """Transactions in the book of one database; `clock` tells the day that is meant where none is named. `work` is what takes
+    long: its files, of uploads of at most so many bytes, are made below `folder`."""
 
-    def __init__(self, dsn: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        clock: Callable[[], datetime],
+        folder: Path | None = None,
+        *,
+        upload_max_bytes: int = LARGEST_UPLOAD,
+    ) -> None:
+        self.work = BookWork(dsn, folder, upload_max_bytes=upload_max_bytes)
         self._dsn = dsn
         self._clock = clock
         self._lock = Lock()
         self._engine: Engine | None = None
+
+    def now(self) -> datetime:
+        """The time, aware."""
+        return self._clock()
 
     def today(self) -> date:
         """The day in UTC."""
@@ -35,7 +52,8 @@ class BookDesk:
             yield session
 
     def close(self) -> None:
-        """Close its connections."""
+        """End what is under way, and close its connections."""
+        self.work.close()
         with self._lock:
             engine, self._engine = self._engine, None
         if engine is not None:

@@ -100,7 +100,8 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         database = stack.enter_context(database_to_be(options.data_dir, options.db_config, options.db_env, create=True))
         services: dict[str, Service] = {}
         links = _links(options, file_settings)
-        book = BookDesk(database.dsn, utc_now)
+        largest = file_settings.book.upload_max_bytes
+        book = BookDesk(database.dsn, utc_now, options.data_dir / "uploads", upload_max_bytes=largest)
         stack.callback(book.close)
         keeper = _book_keeper(database.dsn, configured, services)
         server = _server(options, file_settings, operators, token, configured, services, links, book, keeper)
@@ -130,6 +131,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         stack.callback(_stop, list(services.values()))
         _notify(options, configured, services, server.port, process, stack, links)
         stack.callback(server.stop)
+        stack.callback(book.work.close)
         if keeper is not None:
             stack.callback(keeper.stop)
         serving.start()
@@ -258,6 +260,7 @@ def _server(
     # Flask and waitress are imported where something is served: the other commands start without them.
     with collector_off():
         from live.app import create_app
+        from live.arriving import asked_of
         from live.portfolios import Portfolios, Served
         from live.server import Server
 
@@ -287,7 +290,14 @@ def _server(
         links=links,
         book=book,
     )
-    return Server(app, options.host, options.port, begin=app.webhook.begin)
+    return Server(
+        app,
+        options.host,
+        options.port,
+        begin=app.webhook.begin,
+        admit=partial(asked_of, app),
+        largest_upload=book.work.upload_max_bytes,
+    )
 
 
 def _say_ready(host: str, port: int) -> None:

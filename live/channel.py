@@ -7,22 +7,19 @@ our JSON form.
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
 from functools import partial
 from itertools import islice
 from typing import Any, ClassVar
 
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import Error
 
-from core.strict_json import MAX_BODY_BYTES
-from live.api.encoding import JSON, encode
-from live.api.errors import error_body
+from live.answering import JsonErrorTask, Task
+from live.arriving import ARRIVAL_SECONDS as UPLOAD_SECONDS
+from live.arriving import Admission, Admit, Arriving, Refusal
 from live.deliveries import CROWDED_SECONDS
-from live.short_cut import ARRIVED, BEGUN, DRAINING, Begin, Begun, Posted
+from live.parser import HttpProblem, Parser
+from live.short_cut import Begin, Posted
 
 # So many connections are kept. For one more the one is closed that has been without a whole request for the longest.
 CONNECTION_LIMIT = 1000
@@ -39,138 +36,11 @@ QUEUE_LIMIT = 512
 QUEUED_SECONDS_LIMIT = 1.0
 
 
-class HttpProblem(Error):  # type: ignore[misc]
-    """An error that is found before the application is asked."""
-
-    def __init__(self, code: int, reason: str, name: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.reason = reason
-        self.name = name
-
-
-_WORDS: Mapping[int, tuple[int, str, str]] = {
-    400: (400, "Bad Request", "bad_request"),
-    413: (413, "Content Too Large", "too_large"),
-    431: (431, "Request Header Fields Too Large", "headers_too_large"),
-    500: (503, "Service Unavailable", "internal"),
-    501: (400, "Bad Request", "bad_request"),  # an unknown transfer coding is the caller's mistake
-}
-
-
-class JsonErrorTask(ErrorTask):  # type: ignore[misc]
-    """Answers an error of waitress' own in the form of the API."""
-
-    def execute(self) -> None:
-        """Write the answer and close the connection."""
-        error = self.request.error
-        if isinstance(error, HttpProblem):
-            code, reason, name = error.code, error.reason, error.name
-        else:
-            code, reason, name = _WORDS.get(error.code, _WORDS[400])
-        body = encode(error_body(name, str(error.body)))
-        self.status = f"{code} {reason}"
-        self.response_headers += [("Content-Type", JSON), ("Cache-Control", "no-store")]
-        self.content_length = len(body)
-        self.set_close_on_finish()
-        self.write(body)
-
-
-class Task(WSGITask):  # type: ignore[misc]
-    """A request for the application; while the server drains, its answer is the connection's last."""
-
-    wrote_header: bool
-
-    def execute(self) -> None:
-        """Write the answer: what was begun with, or what the application says."""
-        if self.channel.server.draining:
-            self.set_close_on_finish()
-        begun = self.request.begun
-        if begun is None or not begun.answerable:
-            super().execute()
-            return
-        body = begun.body()
-        self.complete = True
-        self.response_headers += [("Content-Type", JSON), ("Cache-Control", "no-store")]
-        self.content_length = len(body)
-        self.write(body)
-
-    def get_environment(self) -> dict[str, Any]:
-        """The request as WSGI has it."""
-        environment: dict[str, Any] = super().get_environment()
-        environment[ARRIVED] = self.channel.queued_at
-        environment[DRAINING] = self._draining
-        if self.request.begun is not None:
-            environment[BEGUN] = self.request.begun
-        return environment
-
-    def _draining(self) -> bool:
-        return bool(self.channel.server.draining)
-
-    def write(self, data: bytes) -> None:
-        """Write a part of the answer: head and body together, which saves a system call and a packet."""
-        if self.wrote_header or not data or len(data) != self.content_length or not self.has_body:
-            super().write(data)
-            return
-        self.channel.write_soon(self.build_response_header() + data)
-        self.wrote_header = True
-        self.content_bytes_written = len(data)
-
-
-class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """A request as it arrives. Of a body that is too large no more is kept than shows that it is."""
-
-    path = ""  # waitress logs the path of requests that it could not parse
-    begun: Begun | None = None
-
-    def read_body(self) -> bytes:
-        """The whole body; it can be read again."""
-        body: bytes = b"" if self.body_rcv is None else self.body_rcv.getbuf().get()
-        return body
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Parse the head, and bound what the body's receiver keeps."""
-        try:
-            super().parse_header(header_plus)
-        except ValueError as error:  # from urlsplit or int, which waitress does not expect to fail
-            raise ParsingError("Bad URI or Content-Length") from error
-        if self.body_rcv is not None:
-            self.body_rcv.buf = _Bounded(self.body_rcv.buf, MAX_BODY_BYTES + 1)
-
-
-class _Bounded:
-    """A buffer that takes everything and keeps the first `limit` bytes."""
-
-    def __init__(self, buffer: Any, limit: int) -> None:
-        self._buffer = buffer
-        self._room = limit
-
-    def append(self, data: bytes) -> None:
-        kept = data[: self._room]
-        self._room -= len(kept)
-        if kept:
-            self._buffer.append(kept)
-
-    def __len__(self) -> int:
-        return len(self._buffer)
-
-    def get(self) -> bytes:
-        content: bytes = self._buffer.get(MAX_BODY_BYTES + 1)
-        return content
-
-    def getfile(self) -> Any:
-        return self._buffer.getfile()
-
-    def close(self) -> None:
-        self._buffer.close()
-
-
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection: read by the server's one I/O thread, answered by a worker's."""
 
     task_class = Task
     error_task_class = JsonErrorTask
-    parser_class = Parser
     request: Parser | None  # the one that is arriving
     requests: list[Parser]  # those that have arrived and are not answered
     will_close: bool
@@ -181,6 +51,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         # When the first byte of the request that is arriving came (at first: when the connection was made), None
         # while none is arriving.
         self.arriving_since: float | None = time.monotonic()
+        self.parser_class = partial(Parser, admission=self._admission)
         super().__init__(*arguments, **options)
 
     def received(self, data: bytes) -> bool:
@@ -212,9 +83,53 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             )
         super().service()
 
+    def _admission(self, request: Parser) -> Arriving | None:
+        """Have a worker ask whether a large file may come."""
+        listener: Listener = self.server
+        if listener.admit is None:
+            return None
+        request.allow(listener.largest_upload)
+        if request.content_length > listener.largest_upload:
+            return None
+        arriving = Arriving(listener.pull_trigger)
+        posted = Posted(
+            path=request.path, query=request.query, headers=request.headers, peer=self.addr[0], read_body=bytes
+        )
+        listener.task_dispatcher.add_task(
+            Admission(posted, arriving, listener.admit, partial(listener.refuse_upload, self, request))
+        )
+        return arriving
+
+    def readable(self) -> bool:
+        """Whether to read on."""
+        request = self.request
+        if request is not None and request.arriving is not None and not request.is_full and request.continues_later:
+            request.continues_later = False
+            self.send_continue()
+        return bool(super().readable()) and not (request is not None and request.is_full)
+
+    def handle_close(self) -> None:
+        """The end of the connection."""
+        if self.request is not None:
+            self.request.give_up()
+        super().handle_close()
+
+    def refuse_upload(self, request: Parser, refusal: Refusal) -> None:
+        """Answer before the body has come. Only for the I/O thread."""
+        with self.requests_lock:
+            if self.request is not request or self.will_close:
+                return
+            self.request, self.arriving_since = None, None
+            request.refusal, request.completed = refusal, True
+            self.requests.append(request)
+            if len(self.requests) == 1:
+                self.server.add_task(self)
+
     def refuse_when_late(self, now: float) -> None:
         """Give up a request that has been arriving for too long. Only for the I/O thread."""
-        if self.arriving_since is None or now - self.arriving_since <= self.server.arrival_seconds:
+        is_upload = self.request is not None and self.request.arriving is not None
+        seconds = UPLOAD_SECONDS if is_upload else self.server.arrival_seconds
+        if self.arriving_since is None or now - self.arriving_since <= seconds:
             return
         with self.requests_lock:
             if self.requests or self.will_close or self.close_when_flushed:
@@ -225,7 +140,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 self.will_close = True
                 return
             request.error = HttpProblem(
-                408, "Request Timeout", "request_timeout", f"the request took over {self.server.arrival_seconds:g} s"
+                408, "Request Timeout", "request_timeout", f"the request took over {seconds:g} s"
             )
             request.completed = True
             self.requests.append(request)
@@ -249,6 +164,8 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
     draining = False
     arrival_seconds = ARRIVAL_SECONDS
     begin: Begin | None = None
+    admit: Admit | None = None
+    largest_upload = 0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         # Re-entrant: a signal handler may stop the server in the middle of its own work.
@@ -257,6 +174,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         # Requests that were begun with, oldest first, and those of them that there is something to tell of.
         self._under_way: dict[Parser, Channel] = {}
         self._done: deque[Parser] = deque()
+        self._refused: deque[tuple[Channel, Parser, Refusal]] = deque()
         self._woken = False
         self._answering = False
         self._io_thread: int | None = None
@@ -345,6 +263,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         self._under_way[request] = channel
         return True
 
+    def refuse_upload(self, channel: Channel, request: Parser, refusal: Refusal) -> None:
+        """A worker's: a large file that may not come is answered."""
+        self._refused.append((channel, request, refusal))
+        self.pull_trigger()
+
     def _tell(self, request: Parser) -> None:
         """Any thread's: there is something to tell of this request."""
         self._done.append(request)
@@ -367,6 +290,9 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
                     self._answer(request, channel)
         finally:
             self._answering = False
+        while self._refused:
+            channel, request, refusal = self._refused.popleft()
+            channel.refuse_upload(request, refusal)
         now = time.monotonic()
         for request, channel in list(self._under_way.items()):
             if now - channel.queued_at < CROWDED_SECONDS:

@@ -15,6 +15,7 @@ from waitress.adjustments import Adjustments
 from waitress.task import ThreadedTaskDispatcher
 
 from core.errors import ConfigurationError
+from live.arriving import Admit
 from live.channel import ARRIVAL_SECONDS, CONNECTION_LIMIT, Listener
 from live.short_cut import Begin
 
@@ -39,7 +40,7 @@ class Server:
     """Listens from construction on (connections wait), answers while `serve()` runs.
 
     Raises ConfigurationError where the address cannot be had. `port` 0 takes a free one; `self.port` tells which. `begin`
-    is asked before the application.
+    is asked before the application; `admit`, whether a file of at most `largest_upload` bytes may come.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class Server:
         arrival_seconds: float = ARRIVAL_SECONDS,
         drain_seconds: float = DRAIN_SECONDS,
         begin: Begin | None = None,
+        admit: Admit | None = None,
+        largest_upload: int = 0,
     ) -> None:
         _quieten_waitress()
         _allow_many_files()
@@ -66,7 +69,7 @@ class Server:
         settings = _settings(sockets, threads)
         self._listeners = [self._listener(app, listening, settings, arrival_seconds) for listening in sockets]
         for listener in self._listeners:
-            listener.begin = begin
+            listener.begin, listener.admit, listener.largest_upload = begin, admit, largest_upload
 
     def serve(self) -> None:
         """Answer until `stop()`; then let running requests finish, for at most `drain_seconds`, and return."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from core.book_settings import LARGEST_UPLOAD
 from core.errors import Refused
 
-MOST_BYTES = 256 * 1024**2
+MOST_BYTES = LARGEST_UPLOAD
 MOST_ROWS = 1_000_000
 _LONGEST_FIELD = 100_000
 

@@ -45,6 +45,10 @@ _REFUSED: Mapping[str, tuple[int, str]] = {
 }
 
 
+# Where the message names none.
+_FIELDS: Mapping[str, str] = {"UnreadableFile": "file", "CannotExport": "format"}
+
+
 class BookApi:
     """The book's views and commands."""
 
@@ -138,7 +142,7 @@ class BookApi:
 
     def add_node(self) -> Response:
         """A new node."""
-        operator = self._require_trader()
+        operator = self.require_trader()
         body = CommandBody("name", "node_type", "parent_id", "base_ccy")
         name = body.required("name", body.text("name", NAME_LENGTH))
         node_type = body.required("node_type", body.text("node_type", NAME_LENGTH))
@@ -153,7 +157,7 @@ class BookApi:
 
     def change_node(self, node_id: str) -> Response:
         """Another name, another parent, or both."""
-        operator = self._require_trader()
+        operator = self.require_trader()
         body = CommandBody("name", "parent_id")
         name, parent_id = body.text("name", NAME_LENGTH), _node_id(body, "parent_id")
         if name is None and parent_id is None:
@@ -174,7 +178,7 @@ class BookApi:
 
     def hang_portfolio(self, node_id: str) -> Response:
         """A portfolio of the engine hangs on this node from now on."""
-        operator = self._require_trader()
+        operator = self.require_trader()
         body = CommandBody("portfolio")
         portfolio = body.required("portfolio", body.text("portfolio", NAME_LENGTH))
         number = node_number(node_id)
@@ -187,11 +191,11 @@ class BookApi:
 
     def set_rate(self) -> Response:
         """A rate as of a day."""
-        operator = self._require_trader()
+        operator = self.require_trader()
         body = CommandBody("pair", "rate", "as_of", "source")
         pair = body.required("pair", body.text("pair", NAME_LENGTH))
         rate = body.required_number("rate", scale=PRICE_SCALE, limit=PRICE_LIMIT)
-        day = day_in(body.text("as_of", NAME_LENGTH), "as_of") or self.today()
+        day = day_in(body.text("as_of", NAME_LENGTH), "as_of") or self.desk().today()
         source = body.text("source", SOURCE_LENGTH) or operator.shown
         with self.session() as session:
             from book.fx import set_rate
@@ -202,26 +206,37 @@ class BookApi:
 
     # --- what they share
 
-    def _require_trader(self) -> Operator:
+    def require_trader(self, *allowed: str) -> Operator:
+        """Who asks, if he may change the book; only these parameters may be given."""
         operator = self._access.require(Role.TRADER)
-        Query(self._portfolios)
+        self.query(*allowed)
         return operator
+
+    def query(self, *allowed: str) -> Query:
+        """The request's parameters, of which only these may be given."""
+        return Query(self._portfolios, *allowed)
 
     @contextmanager
     def session(self) -> Iterator["Session"]:
         """A transaction whose refusals are answered as such."""
         try:
-            with self._served().transaction() as session:
+            with self.desk().transaction() as session:
                 yield session
         except Refused as error:
-            status, code = _REFUSED.get(type(error).__name__, (400, "malformed"))
-            raise HttpRefused(status, code, str(error), field=_field_of(str(error))) from error
+            raise self.refused(type(error).__name__, str(error)) from error
 
     def today(self) -> date:
         """The day that is meant where none is named. Raises HttpRefused where there is no book."""
-        return self._served().today()
+        return self.desk().today()
 
-    def _served(self) -> BookDesk:
+    @staticmethod
+    def refused(name: str, message: str) -> HttpRefused:
+        """A refusal of the book's, by its name, as it is answered."""
+        status, code = _REFUSED.get(name, (400, "malformed"))
+        return HttpRefused(status, code, message, field=_FIELDS.get(name) or _field_of(message))
+
+    def desk(self) -> BookDesk:
+        """The book's own; HttpRefused where there is none."""
         if self._desk is None:
             raise HttpRefused(409, "book_not_migrated", "there is no book of record here")
         return self._desk

@@ -2,7 +2,6 @@
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,9 +9,6 @@ from core.errors import PortfolioError
 from live.cli.book_session import Day, session_of
 from live.cli.options import DatabaseChoice, database_options, json_option
 from live.cli.output import Column, note, print_facts, print_json, print_table
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
 
 _KINDS = ("positions", "prices", "fx", "ratings", "servicing")
 _CONTENTS = ("positions", "holdings", "proposals", "pnl", "executions", "tax_lots")
@@ -41,6 +37,7 @@ def upload(*, kind: str, file: Path, database: DatabaseChoice, partial: bool, by
       python portfolio_manager.py book upload positions holdings.csv
       python portfolio_manager.py book upload fx rates.json --partial
     """
+    from book.uploads.batches import remarks
     from book.uploads.upload import Upload
     from book.uploads.upload import upload as take
 
@@ -50,7 +47,7 @@ def upload(*, kind: str, file: Path, database: DatabaseChoice, partial: bool, by
     )
     with session_of(database, limit_seconds=_LIMIT_SECONDS) as session:
         done = take(session, given)
-        rows, more = _remarks(session, done.batch_id)
+        rows, more = remarks(session, done.batch_id, _MOST_SHOWN)
     facts = {name: getattr(done, name) for name in done.__slots__}
     if as_json:
         print_json({**facts, "rows": rows, "more_rows": more})
@@ -61,19 +58,6 @@ def upload(*, kind: str, file: Path, database: DatabaseChoice, partial: bool, by
             note(f"and {more} more rows: --json has as many, book.ingestion_row has all")
     if done.status == "FAILED":
         raise click.exceptions.Exit(1)
-
-
-def _remarks(session: "Session", batch_id: int) -> tuple[list[dict[str, Any]], int]:
-    """The first rows that are bad or odd, and how many more there are."""
-    from sqlalchemy import func, select
-
-    from book.models import IngestionRow
-
-    odd = IngestionRow.batch_id == batch_id, IngestionRow.validation_status.in_(("WARN", "FAIL"))
-    rows = session.scalars(select(IngestionRow).where(*odd).order_by(IngestionRow.line).limit(_MOST_SHOWN))
-    shown = [{"line": row.line, "status": row.validation_status, "reasons": row.reasons} for row in rows]
-    total = session.scalars(select(func.count()).select_from(IngestionRow).where(*odd)).one()
-    return shown, total - len(shown)
 
 
 @click.command(short_help="Write positions, P&L, executions or tax lots to a file.")

@@ -20,7 +20,8 @@ from core.postgres.migrations import migrate, migrate_shared
 from core.proposals import Proposal
 from live.answers import Answer, AnswerKind
 from live.api.schema.document import templated
-from live.api.schema.routes import JSON, ROUTES, Needs, Route
+from live.api.schema.route import JSON, Needs, Route
+from live.api.schema.routes import ROUTES
 from live.book_desk import BookDesk
 from live.engine import LiveTradingEngine
 from live.links import Linked
@@ -270,10 +271,71 @@ def ask_for_pages_without_a_book(ask: Described) -> None:
         ask(f"GET /dashboard/book{page}", status=409)
 
 
+def ask_for_files_in_and_out(ask: Described) -> None:
+    book, file = "/api/book", b"pair,as_of_date,rate\nUSD/INR,2026-01-13,85\nEUR/INR,2026-01-13,99\n"
+    told = as_operator(ask, f"{book}/uploads?kind=fx&format=csv", file)
+    assert (told["status"], told["rows_taken"], told["already"]) == ("COMPLETED", 2, False)
+    assert as_operator(ask, f"{book}/uploads?kind=fx&format=csv&name=again", file) == {**told, "already": True}
+    wrong = file.replace(b"99", b"none") + b"EUR/EUR,2026-01-13,1\n"
+    refused = as_operator(ask, f"{book}/uploads?kind=fx&format=csv", wrong, status=422)
+    assert refused["error"]["code"] == "rows_refused"
+    assert [row["line"] for row in refused["rows"]] == [3, 4]
+    partly = as_operator(ask, f"{book}/uploads?kind=fx&format=csv&partial=true", wrong)
+    assert (partly["rows_taken"], partly["rows_refused"]) == (1, 2)
+    form = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="a.csv"\r\n\r\n' + wrong + b"\r\n--x--\r\n"
+    for name, status in ((b"file", 422), (b"other", 400)):
+        as_form = {"Authorization": BEARER, "Content_Type": "multipart/form-data; boundary=x"}
+        ask(f"POST {book}/uploads?kind=prices", form % name, status=status, **as_form)
+    rows = f"{book}/uploads/{refused['batch_id']}/rows"
+    first = ask(f"GET {rows}?limit=1&status=pass,fail")
+    ask(f"GET {rows}", status=304, If_None_Match="*")
+    assert (first["rows"][0]["status"], first["next"]) == ("PASS", 2)
+    assert [row["line"] for row in ask(f"GET {rows}?after=2&status=all")["rows"]] == [3, 4]
+    uploads = ask(f"GET {book}/uploads?limit=2")
+    ask(f"GET {book}/uploads", status=304, If_None_Match="*")
+    assert uploads["uploads"][0]["uploaded_by"] == "operator"
+    assert ask(f"GET {book}/uploads?before={uploads['next']}")["uploads"][-1]["batch_id"] == told["batch_id"]
+    as_operator(ask, f"{book}/exports?content=executions&format=fix&from=2026-01-01&to=2026-01-31&target=AUDITOR")
+    as_operator(ask, f"{book}/exports?content=positions&format=csv")
+    exports = ask(f"GET {book}/exports?limit=1")
+    ask(f"GET {book}/exports", status=304, If_None_Match="*")
+    (before,) = ask(f"GET {book}/exports?before={exports['next']}")["exports"]
+    assert (before["portfolio"], before["begins"], before["exported_by"]) == ("main", "2026-01-01", "operator")
+    for address, field in (
+        ("uploads", "kind"),
+        ("uploads?kind=cows", "kind"),
+        ("uploads?kind=fx&format=xls", "format"),
+        ("uploads?kind=fx&partial=1", "partial"),
+        ("uploads?kind=fx&name=a/b.csv", "name"),
+        ("uploads?kind=fx&format=json", "file"),
+        ("uploads?kind=fx", "file"),
+        ("exports?format=csv", "content"),
+        ("exports?content=pnl", "format"),
+        ("exports?content=pnl&format=fix", "format"),
+        ("exports?content=pnl&format=csv&from=2026-02-30", "from"),
+        ("exports?content=pnl&format=csv&from=2026-02-02&to=2026-02-01", "to"),
+        ("exports?content=executions&format=fix&target=%01", "target"),
+    ):
+        assert as_operator(ask, f"{book}/{address}", b"{}", status=400)["error"]["field"] == field, address
+    for missing in ("999", "x"):
+        assert ask(f"GET {book}/uploads/{missing}/rows", status=404)["error"]["code"] == "not_found"
+
+
 def test_where_there_is_no_book_the_answer_says_what_to_run(busy: LiveTradingEngine, dsn: str) -> None:
     desk = BookDesk(dsn, lambda: NOON)
     ask = Described(an_app_of(busy, book=desk).test_client())
-    for address in ("/tree", "/nodes", "/nodes/1", "/instruments", "/fx", "/briefings", "/briefings/2026-01-14", *PNL):
+    for address in (
+        "/tree",
+        "/nodes",
+        "/nodes/1",
+        "/instruments",
+        "/fx",
+        "/briefings",
+        "/briefings/2026-01-14",
+        "/uploads",
+        "/exports",
+        *PNL,
+    ):
         error = ask(f"GET /api/book{address}", status=409)["error"]
         assert error["code"] == "book_not_migrated"
         assert "migrate --book" in error["message"]
@@ -322,6 +384,7 @@ def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine, desk:
     ask.asked |= without.asked
     ask_for_every_command(ask, busy)
     ask_for_the_book(ask)
+    ask_for_files_in_and_out(ask)
     ask_for_a_session(ask)
     ask_for_everything_that_is_shown(ask, busy)
     # Another instance that follows, and a database that is away, have tests of their own.

@@ -11,11 +11,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from core.alert import KNOWN_FIELDS
+from live.answering import _WORDS
 from live.api.access import PAGE_POLICY
 from live.api.schema.answers import CODES
 from live.api.schema.document import document, templated
-from live.api.schema.routes import ROUTES, Needs, Route
-from live.channel import _WORDS
+from live.api.schema.route import Needs, Route
+from live.api.schema.routes import ROUTES
 from live.operators import Operators, Role, add_operator
 from tests.builders import NOON
 from tests.fake_engine import TOKEN, FakeEngine, an_app

@@ -5,11 +5,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
+from live.api.schema.answers import Error
 from live.api.schema.bodies import PositiveNumeral
-from live.api.schema.values import Answered, Count, Day, DecimalText, Fingerprint, Time
+from live.api.schema.values import Answered, Count, Day, DecimalText, Fingerprint, Kept, Time
 
 CurrencyCode = TypeAliasType("CurrencyCode", Annotated[str, Field(pattern="^[A-Za-z]{3,5}$", examples=["USD"])])
 NodeType = Literal["FUND", "DESK", "BOOK", "STRATEGY"]
+BatchId = Annotated[int, Field(ge=1)]
+BatchStatus = Literal["STARTED", "VALIDATING", "COMPLETED", "FAILED"]
 NodeId = Annotated[int, Field(ge=1)]
 
 
@@ -192,6 +195,95 @@ class KeptRate(Answered):
     rate: DecimalText
     as_of_date: Day
     changed: bool
+
+
+class OddRow(Answered):
+    """A row that was refused, or looks odd, and why."""
+
+    line: Annotated[int, Field(ge=1, description="Of JSON and Parquet the number of the row, from 1.")]
+    status: Literal["WARN", "FAIL"]
+    reasons: list[str]
+
+
+class Uploaded(Answered):
+    """What became of a file."""
+
+    batch_id: BatchId
+    status: BatchStatus
+    rows_total: Count
+    rows_taken: Count
+    rows_refused: Count
+    rows_warned: Count
+    already: bool = Field(description="The same file was taken before: nothing has changed.")
+    rows: list[OddRow] = Field(description="The first ones of those that are refused or look odd, by line.")
+    more_rows: Count = Field(description="How many more there are: the rows' own address tells them.")
+
+
+class RefusedUpload(Uploaded):
+    """None of the file was taken: what is wrong with its rows is kept beside them."""
+
+    error: Error
+
+
+class ListedUpload(Answered):
+    """A file that came in."""
+
+    batch_id: BatchId
+    batch_type: str
+    status: BatchStatus
+    source_name: str
+    content_hash: Fingerprint
+    rows_total: Count
+    rows_taken: Count
+    rows_refused: Count
+    uploaded_by: str | None
+    started_at: Time
+    completed_at: Time | None
+
+
+class Uploads(Answered):
+    """Files that came in, the newest first."""
+
+    uploads: list[ListedUpload]
+    next: int | None
+
+
+class UploadedRow(Answered):
+    """A row as it came, and what was found of it."""
+
+    line: Annotated[int, Field(ge=1)]
+    status: Literal["PENDING", "PASS", "WARN", "FAIL"]
+    reasons: list[str]
+    values: Kept
+
+
+class UploadedRows(Answered):
+    """Rows of a file that came in, in its order; `next` is what to ask for as `after`."""
+
+    rows: list[UploadedRow]
+    next: int | None
+
+
+class ListedExport(Answered):
+    """A file that went out; `content_hash` is its SHA-256."""
+
+    export_id: Annotated[int, Field(ge=1)]
+    content: str
+    format: str
+    portfolio: str | None
+    begins: Day | None
+    ends: Day | None
+    rows_total: Count
+    content_hash: Fingerprint
+    exported_by: str | None
+    exported_at: Time
+
+
+class Exports(Answered):
+    """Files that went out, the newest first."""
+
+    exports: list[ListedExport]
+    next: int | None
 
 
 # --- what may be posted

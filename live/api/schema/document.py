@@ -12,7 +12,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from live.api.schema.answers import Failed
-from live.api.schema.routes import ANYWHERE, HTML, IN_PATH, JSON, PARAMETERS, ROUTES, Needs, Route
+from live.api.schema.route import ANYWHERE, HTML, JSON, Needs, Route
+from live.api.schema.routes import IN_PATH, PARAMETERS, ROUTES
 
 VERSION = "3.1.0"
 _SCHEMAS = "#/components/schemas/{model}"
@@ -28,7 +29,7 @@ _REFUSALS = {
     408: "The request did not arrive in time.",
     409: "Not as things are.",
     429: "Too often: `Retry-After` tells when again.",
-    413: "The body is larger than 64 KiB.",
+    413: "The body is larger than 64 KiB, or a file than `book.upload_max_bytes`.",
     431: "The head of the request is too large.",
     503: "Not now; nothing was done unless `code` is `unknown`.",
 }
@@ -53,6 +54,17 @@ _NOT_SHOWN = {Needs.NOTHING: (), Needs.VIEWER_FROM_ELSEWHERE: (401, 429), Needs.
 _LED_TO_LOGIN = {
     "description": "A browser from elsewhere that has no session is led to /login.",
     "content": {HTML: {"schema": {"type": "string"}}},
+}
+_FILES = {
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "properties": {"file": {"type": "string", "format": "binary"}},
+            "required": ["file"],
+            "additionalProperties": False,
+        }
+    },
 }
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "Of the answer's bytes."}}
 _IF_NONE_MATCH = {
@@ -134,6 +146,8 @@ def _operation(route: Route, refs: Refs) -> dict[str, Any]:
     if route.body is not None:
         content = {route.body_type: {"schema": refs[route.body, "validation"]}}
         described["requestBody"] = {"required": route.body_required, "content": content}
+    if route.takes_file:
+        described["requestBody"] = {"required": True, "content": _FILES}
     if route.needs is not Needs.NOTHING:
         described["description"] = f"Needs: {route.needs}."
         described["security"] = _SHOWN[route.needs]
@@ -149,6 +163,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     in_path = [{"name": name, "in": "path", "required": True, **IN_PATH[name]} for name in _IN_PATH.findall(route.path)]
     in_query = [
         {"name": name, "in": "query", "schema": schema, "description": PARAMETERS[name], **_written(schema)}
+        | ({"required": True} if name in route.needed else {})
         for name, schema in route.query.items()
     ]
     in_header = [

@@ -1,8 +1,6 @@
 """Every address with what it takes and answers. One that is not listed here is not in /openapi.json, and a test fails."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,52 +8,11 @@ from pydantic import BaseModel
 from core.models import PositionStatus, Status
 from core.orders import OrderState
 from core.proposals import ProposalState
+from live.api.book_files import CONTENTS, DOWNLOAD, EXPORTED_FORMATS, KINDS, UPLOADED_FORMATS
 from live.api.queries import DEFAULT_LIMIT, LARGEST_ID, MAX_LIMIT
 from live.api.schema import answers, bodies, book, rows
+from live.api.schema.route import EVENTS, FORM, HTML, Content, Needs, Route, Schema
 from live.webhook_secrets import SIGNATURE, SIGNED_AT
-
-# What is told to whoever asks wrongly, or at a bad moment, wherever it is.
-ANYWHERE = (400, 404, 408, 431, 503)
-JSON = "application/json"
-FORM = "application/x-www-form-urlencoded"
-HTML = "text/html"
-EVENTS = "text/event-stream"
-
-Schema = Mapping[str, Any]
-Content = type[BaseModel] | str
-
-
-class Needs(StrEnum):
-    """What who asks has to show: nothing; from elsewhere than this machine, an operator; an operator everywhere."""
-
-    NOTHING = "nothing"
-    VIEWER_FROM_ELSEWHERE = "viewer, from elsewhere"
-    VIEWER = "viewer"
-    TRADER = "trader"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """A method of an address, as Flask writes it.
-
-    `answers` by status: a model in JSON, or the type of what is not JSON. `refused` are the statuses of errors besides those
-    of ANYWHERE, and of what `needs` brings with it. `has_etag`: it may be asked with If-None-Match.
-    """
-
-    method: str
-    path: str
-    summary: str
-    tag: str
-    answers: Mapping[int, Content]
-    query: Mapping[str, Schema] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: type[BaseModel] | None = None
-    body_required: bool = False
-    body_type: str = JSON
-    refused: tuple[int, ...] = ()
-    needs: Needs = Needs.NOTHING
-    has_etag: bool = False
 
 
 def _whole(most: int, **more: Any) -> Schema:
@@ -92,8 +49,15 @@ PARAMETERS = {
     "version": "What is known already: the `version` of what came before.",
     "as_of": "At the end of this day (UTC); without it, now.",
     "currency": "All money in this one; without it, the node's own, or that of all roots.",
-    "from": "The first day; of an attribution the day at whose end it begins.",
-    "to": "The last day; without it today, of an attribution the newest that has marks.",
+    "after": "The `next` of the page before.",
+    "kind": "Of what the file's rows are.",
+    "format": "How the file is written.",
+    "partial": "`true`: good rows are taken though others are refused.",
+    "name": "What the file is called, for the record.",
+    "content": "What the file holds.",
+    "from": "The first day (UTC); of an attribution the day at whose end it begins.",
+    "to": "The last day (UTC); of P&L without it today, of an attribution the newest that has marks.",
+    "target": "TargetCompID of FIX messages.",
     "node": "Only of this node and all below it.",
     "by": "What is told apart; a node's are its children.",
     "of": "One entry: its number, the position that it opened, or its fingerprint; of the book a node's number or a portfolio.",
@@ -112,6 +76,7 @@ IN_PATH: Mapping[str, Schema] = {
     "node_id": {"schema": _ID, "description": "The node's number."},
     "client_order_id": {"schema": _ID, "description": "The order's id, as /orders tells it."},
     "briefing_date": {"schema": _DAY, "description": "The trading day."},
+    "batch_id": {"schema": _ID, "description": "The upload's number."},
 }
 
 
@@ -156,17 +121,21 @@ def _moment(path: str, summary: str, answer: Content, away: Content = answers.Fa
 
 
 def _command(
-    path: str, summary: str, body: type[BaseModel], answer: Content = answers.AnsweredCommand, **more: Any
+    path: str, summary: str, body: type[BaseModel] | None, answer: Content = answers.AnsweredCommand, **more: Any
 ) -> Route:
     return Route(
         method="POST",
         path=path,
         summary=summary,
-        answers={200: answer},
-        query={"portfolio": _PORTFOLIO},
         body=body,
         refused=(*more.pop("refused", ()), 413),
-        **{"tag": "Commands", "needs": Needs.TRADER, **more},
+        **{
+            "tag": "Commands",
+            "needs": Needs.TRADER,
+            "answers": {200: answer},
+            "query": {"portfolio": _PORTFOLIO},
+            **more,
+        },
     )
 
 
@@ -409,6 +378,49 @@ ROUTES = (
         "What made equity change between two days",
         book.PnLAttribution,
         {**_IN_A_PERIOD, "by": _BY},
+    ),
+    _of_book("/api/book/uploads", "Files that came in, the newest first", book.Uploads, _PAGED_BY_NUMBER),
+    _of_book(
+        "/api/book/uploads/<batch_id>/rows",
+        "The rows of one, and what was found of them",
+        book.UploadedRows,
+        {"status": _any_of("pass", "warn", "fail"), "limit": _LIMIT, "after": _whole(LARGEST_ID)},
+    ),
+    _command(
+        "/api/book/uploads",
+        "Take a file",
+        None,
+        book.Uploaded,
+        answers={200: book.Uploaded, 422: book.RefusedUpload},
+        tag="Book",
+        refused=(409,),
+        takes_file=True,
+        query={
+            "portfolio": _PORTFOLIO,
+            "kind": {"enum": list(KINDS)},
+            "format": {"enum": list(UPLOADED_FORMATS)},
+            "partial": {"enum": ["true", "false"]},
+            "name": {"type": "string", "minLength": 1, "maxLength": 255},
+        },
+        needed=("kind",),
+    ),
+    _of_book("/api/book/exports", "Files that went out, the newest first", book.Exports, _PAGED_BY_NUMBER),
+    _command(
+        "/api/book/exports",
+        "Make a file, and keep what it was",
+        None,
+        DOWNLOAD,
+        tag="Book",
+        refused=(409,),
+        query={
+            "portfolio": _PORTFOLIO,
+            "content": {"enum": list(CONTENTS)},
+            "format": {"enum": list(EXPORTED_FORMATS)},
+            "from": _DAY,
+            "to": _DAY,
+            "target": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,20}$"},
+        },
+        needed=("content", "format"),
     ),
     _page("/openapi.json", "This description", answers.Document),
     _page("/docs", "The same to read", HTML),

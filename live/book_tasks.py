@@ -1,0 +1,113 @@
+"""What the book's worker can do: take a file in, and write one out. Each is one transaction."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import date, datetime
+from typing import IO, TYPE_CHECKING, Any
+
+from core.errors import Refused
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+MOST_SHOWN = 50
+_LIMIT_SECONDS = 3600.0
+_MOST_PARTS = 8
+
+
+class NoFile(Refused):
+    """`file`: the form has to hold one file, in a field of that name, and nothing else"""
+
+
+def take_upload(
+    file: IO[bytes],
+    *,
+    dsn: str,
+    kind: str,
+    name: str,
+    form: str | None,
+    partial: bool,
+    by: str,
+    at: datetime,
+    content_type: str,
+) -> dict[str, Any]:
+    """Take the file into the book, which may be a part of a form; what became of it."""
+    from book.uploads.batches import remarks
+    from book.uploads.upload import Upload
+    from book.uploads.upload import upload as take
+
+    content = file.read()
+    if content_type.partition(";")[0].strip().lower() == "multipart/form-data":
+        own, content = _file_in(content, content_type)
+        name = own if form is None and "." in own else name
+    given = Upload(kind=kind, name=name, content=content, partial=partial, by=by, at=at, today=at.date())
+    with _session(dsn) as session:
+        done = take(session, given)
+        rows, more = remarks(session, done.batch_id, MOST_SHOWN)
+    return {**asdict(done), "rows": rows, "more_rows": more}
+
+
+def make_export(
+    file: IO[bytes],
+    *,
+    dsn: str,
+    content: str,
+    form: str,
+    at: datetime,
+    by: str,
+    portfolio: str | None,
+    begins: date | None,
+    ends: date | None,
+    target: str,
+) -> dict[str, Any]:
+    """Write an export; its number, rows and SHA-256."""
+    from book.exports.export import Export, export
+
+    asked = Export(
+        content=content, format=form, at=at, by=by, portfolio=portfolio, begins=begins, ends=ends, target=target
+    )
+    with _session(dsn) as session:
+        done = export(session, asked)
+        # Within the transaction: what could not be written was not exported.
+        file.write(done.file)
+        file.flush()
+    return {"export_id": done.export_id, "rows": done.rows, "content_hash": done.content_hash}
+
+
+@contextmanager
+def _session(dsn: str) -> "Iterator[Session]":
+    from book.database import engine_of, transaction
+
+    engine = engine_of(dsn, connections=1)
+    try:
+        with transaction(engine, limit_seconds=_LIMIT_SECONDS) as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
+def _file_in(body: bytes, content_type: str) -> tuple[str, bytes]:
+    """The name and bytes of the one file in a form."""
+    from io import BytesIO
+
+    from werkzeug.formparser import MultiPartParser
+    from werkzeug.http import parse_options_header
+
+    _, options = parse_options_header(content_type)
+
+    def in_memory(*_: Any, **__: Any) -> IO[bytes]:
+        return BytesIO()
+
+    parser = MultiPartParser(stream_factory=in_memory, max_form_parts=_MOST_PARTS)
+    try:
+        fields, files = parser.parse(BytesIO(body), options.get("boundary", "").encode("ascii"), len(body))
+    except (ValueError, OSError) as error:
+        raise NoFile(f"the form cannot be read: {error}") from error
+    own = files.getlist("file")
+    if len(own) != 1 or len(list(files.values())) != 1 or fields:
+        raise NoFile
+    return str(own[0].filename or "upload"), own[0].stream.read()
+
+
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {"upload": take_upload, "export": make_export}

@@ -31,14 +31,15 @@ _NO_TABLE_COLUMN_FUNCTION_OR_SCHEMA = ("42P01", "42703", "42883", "3F000")
 _written = partial(json.dumps, default=msgspec.to_builtins, allow_nan=False)
 
 
-def engine_of(dsn: str, *, connections: int = 5) -> Engine:
+def engine_of(dsn: str, *, connections: int = 5, idle_seconds: int = IDLE_SECONDS) -> Engine:
     """SQLAlchemy's engine on the database that a connection string names, with so many connections; `dispose()` closes them.
+    The server ends a transaction of which it has not heard for `idle_seconds`.
 
     Connecting raises DatabaseAway where it cannot be had now, UnsafeServer where it could lose what it acknowledges.
     """
     return create_engine(
         "postgresql+psycopg2://",
-        creator=partial(_patient_connection, dsn),
+        creator=partial(_patient_connection, dsn, idle_seconds),
         pool_pre_ping=True,
         pool_size=connections,
         max_overflow=0,
@@ -48,11 +49,11 @@ def engine_of(dsn: str, *, connections: int = 5) -> Engine:
     )
 
 
-def _patient_connection(dsn: str) -> Connection:
+def _patient_connection(dsn: str, idle_seconds: int) -> Connection:
     """The engine's own transactions are never idle for long; those that read a file, or reckon in between, may be."""
     connection = connect(dsn, "main", _NAME)
     with connection.cursor() as cursor:
-        cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{idle_seconds}s'")
     connection.commit()
     return connection
 

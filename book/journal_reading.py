@@ -7,6 +7,7 @@ from sqlalchemy import Text, cast, select
 from sqlalchemy.orm import Session
 
 from book.decision_journal import entries_of
+from book.executions import Entry, Execution, executions_of
 from book.journal_walk import JournalEntry
 
 
@@ -34,6 +35,15 @@ def entries_between(session: Session, portfolio: str, after_seq: int, up_to_seq:
         )
         for row in rows
     ]
+
+
+def executions_in(session: Session, portfolio: str) -> list[Execution]:
+    """Every execution that a portfolio's journal tells of, in its order."""
+    entries = (
+        Entry(seq=row.seq, decided_at=row.decided_at, events=row.events)
+        for row in session.execute(entries_of(portfolio))
+    )
+    return list(executions_of(portfolio, entries))
 
 
 def signals_between(session: Session, portfolio: str, after_seq: int, up_to_seq: int) -> list[dict[str, Any]]:

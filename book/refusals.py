@@ -37,3 +37,15 @@ class CurrencyNeeded(Refused):
 
 class PeriodNotValid(Refused):
     """a period begins before it ends, and is not too long"""
+
+
+class NoDays(Refused):
+    """nothing was marked on any of those days"""
+
+
+class CapitalNeeded(Refused):
+    """a return is of some money: how much has to be said"""
+
+
+class LibraryMissing(Refused):
+    """what reckons is an extra: `pip install -r requirements-book.txt`"""

@@ -14,6 +14,7 @@ from live.api.book import BookApi
 from live.api.book_briefings import book_briefings_blueprint
 from live.api.book_files import BookFiles
 from live.api.book_pnl import book_pnl_blueprint
+from live.api.book_reports import BookReports
 from live.api.description import description_blueprint
 from live.api.operator import OperatorCommands
 from live.api.orders import orders_blueprint
@@ -100,6 +101,7 @@ def create_app(
     book_api = BookApi(portfolios, access, book)
     app.register_blueprint(book_api.blueprint())
     app.register_blueprint(BookFiles(book_api).blueprint())
+    app.register_blueprint(BookReports(book_api).blueprint())
     app.register_blueprint(book_briefings_blueprint(portfolios, book_api.session))
     app.register_blueprint(book_pnl_blueprint(portfolios, book_api.session, book_api.today))
     app.register_blueprint(BookPages(portfolios, book_api).blueprint())

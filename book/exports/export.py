@@ -10,10 +10,10 @@ from sqlalchemy import Table, select
 from sqlalchemy.orm import Session
 
 from book.base import Base
-from book.decision_journal import entries_of
-from book.executions import Entry, Execution, executions_of
+from book.executions import Execution
 from book.exports.files import CannotExport, Row, as_rows, written
 from book.exports.fix import execution_reports
+from book.journal_reading import executions_in
 from book.models import (
     ExportHistory,
     Instrument,
@@ -88,11 +88,7 @@ def export(session: Session, asked: Export) -> Exported:
 def _journal(session: Session, portfolio: str | None) -> list[Execution]:
     if portfolio is None:
         raise CannotExport("`portfolio`: executions are told of one portfolio, by its name")
-    entries = (
-        Entry(seq=row.seq, decided_at=row.decided_at, events=row.events)
-        for row in session.execute(entries_of(portfolio))
-    )
-    return list(executions_of(portfolio, entries))
+    return executions_in(session, portfolio)
 
 
 def _within(asked: Export, time: datetime) -> bool:

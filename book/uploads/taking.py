@@ -1,6 +1,6 @@
 """What becomes of an upload's rows once they are found good: holdings, prices, rates, ratings, servicing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,6 +16,9 @@ from book.reference_data import FxSpot, Instrument, RatingHistory
 from book.snapshots import take_snapshot
 from book.uploads.checks import Checked
 from book.uploads.kinds import FxRow, PositionRow, PriceRow, RatingRow, ServicingRow
+
+# SQLAlchemy makes a copy of what it is given at once.
+_ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +60,17 @@ def _take_positions(session: Session, rows: Sequence[Checked], source: Source) -
         elif before is None and row.quantity:
             of = {"portfolio_node_id": place[0], "instrument_id": place[1]}
             new.append({"batch_id": source.batch_id, **of, **values})
-    if new:
-        session.execute(insert(Position), new)
-    if changed:
-        session.execute(update(Position), changed)
+    for part in _parts(new):
+        session.execute(insert(Position), part)
+    for part in _parts(changed):
+        session.execute(update(Position), part)
     session.expire_all()
     for node in sorted(nodes):
         take_snapshot(session, node, source.today, source.at, _holdings(session, node))
+
+
+def _parts(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    return (rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE))
 
 
 def _holdings(session: Session, node: int) -> dict[str, Any]:
@@ -125,7 +132,8 @@ def _take_prices(session: Session, rows: Sequence[Checked], source: Source) -> N
         for feed_id, own in _feeds(session, rows, source, "PRICE", payload)
         for checked in own
     ]
-    session.execute(insert(InstrumentPrice), new)
+    for part in _parts(new):
+        session.execute(insert(InstrumentPrice), part)
 
 
 def _take_fx(session: Session, rows: Sequence[Checked], source: Source) -> None:

@@ -20,6 +20,7 @@ from core.errors import Refused
 
 _LONGEST_VALUE = 1000
 _MOST_ERRORS_KEPT = 100
+_ROWS_AT_ONCE = 10_000
 
 
 class UnknownKind(Refused):
@@ -139,21 +140,20 @@ def _stage(
     checked: dict[int, Checked],
     faults: dict[int, list[str]],
 ) -> None:
-    rows = []
-    for one in found:
-        odd = checked[one.line].oddities if one.line in checked else []
-        reasons = [*faults.get(one.line, []), *odd]
-        status = "FAIL" if one.line in faults else "WARN" if odd else "PASS"
-        rows.append(
-            {
-                "batch_id": batch_id,
-                "line": one.line,
-                "payload_json": {column: _shown(value) for column, value in one.values.items()},
-                "validation_status": status,
-                "reasons": reasons,
-            }
-        )
-    session.execute(insert(IngestionRow), rows)
+    for start in range(0, len(found), _ROWS_AT_ONCE):
+        part = [_staged(batch_id, one, checked, faults) for one in found[start : start + _ROWS_AT_ONCE]]
+        session.execute(insert(IngestionRow), part)
+
+
+def _staged(batch_id: int, one: FileRow, checked: dict[int, Checked], faults: dict[int, list[str]]) -> dict[str, Any]:
+    odd = checked[one.line].oddities if one.line in checked else []
+    return {
+        "batch_id": batch_id,
+        "line": one.line,
+        "payload_json": {column: _shown(value) for column, value in one.values.items()},
+        "validation_status": "FAIL" if one.line in faults else "WARN" if odd else "PASS",
+        "reasons": [*faults.get(one.line, []), *odd],
+    }
 
 
 def _shown(value: Any) -> Any:

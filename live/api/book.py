@@ -42,6 +42,9 @@ _REFUSED: Mapping[str, tuple[int, str]] = {
     "WrongLevel": (409, "wrong_level"),
     "MissingRate": (409, "missing_rate"),
     "CurrencyNeeded": (409, "currency_needed"),
+    "NoDays": (409, "no_days"),
+    "CapitalNeeded": (409, "capital_needed"),
+    "LibraryMissing": (409, "library_missing"),
 }
 
 

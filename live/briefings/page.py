@@ -9,20 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from jinja2.utils import htmlsafe_json_dumps
-from msgspec import Struct
 
 from book.briefing import shown
 from book.briefings import Kept
-from live.single_page import environment_of, policy, script_and_style, trusted
+from live.single_page import Cell, environment_of, policy, script_and_style, trusted
 
 _TEMPLATES = Path(__file__).parent / "templates"
-
-
-class Cell(Struct, frozen=True):
-    """A table cell and its class: `gain`, `loss`, or none."""
-
-    text: str
-    kind: str = ""
 
 
 def page_of(kept: Kept) -> str:
@@ -69,7 +61,7 @@ def policy_of() -> str:
 
 @cache
 def _script_and_style() -> tuple[str, str]:
-    return script_and_style(_TEMPLATES / "briefing.js", _TEMPLATES / "briefing.css")
+    return script_and_style(_TEMPLATES / "briefing.js", _TEMPLATES / "briefing.css", draws_days=True)
 
 
 def _facts(equity: Mapping[str, Any], pnl: str) -> list[tuple[str, Cell]]:

@@ -14,6 +14,7 @@ from live.cli.book_files import export, upload
 from live.cli.book_history import attribution, calendar
 from live.cli.book_nodes import node
 from live.cli.book_pnl import pnl, sync
+from live.cli.book_reports import tax_lots, tear_sheet
 from live.cli.book_session import as_of_option, session_of, tell, today
 from live.cli.options import DatabaseChoice, Price, database_options, json_option
 from live.cli.output import Column, money, note, number, print_json, print_table, say, text
@@ -275,3 +276,5 @@ book.add_command(pnl)
 book.add_command(calendar)
 book.add_command(attribution)
 book.add_command(briefing)
+book.add_command(tear_sheet)
+book.add_command(tax_lots)

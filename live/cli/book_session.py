@@ -35,10 +35,12 @@ as_of_option = click.option("--as-of", type=Day(), help="At the end of this day 
 @contextmanager
 def session_of(database: DatabaseChoice, *, limit_seconds: float | None = None) -> Iterator["Session"]:
     """A transaction in the book of that database, of so many seconds at most."""
-    from book.database import LIMIT_SECONDS, engine_of, transaction
+    from book.database import IDLE_SECONDS, LIMIT_SECONDS, engine_of, transaction
 
+    # What takes so long is not always heard of, either.
+    idle_seconds = IDLE_SECONDS if limit_seconds is None else int(limit_seconds)
     with database.dsn(create=False) as dsn:
-        engine = engine_of(dsn)
+        engine = engine_of(dsn, idle_seconds=idle_seconds)
         try:
             with transaction(engine, limit_seconds=limit_seconds or LIMIT_SECONDS) as session:
                 yield session

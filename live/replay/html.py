@@ -1,7 +1,6 @@
 """A replay's outcome as one page that needs nothing else: charts, tables and scripts are all inside it."""
 
 import json
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -12,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from jinja2.utils import htmlsafe_json_dumps
-from msgspec import Struct
 
 from core.numbers import quotient
 from live.replay import reports
 from live.replay.model import ReplayResult, Trade
 from live.replay.summary import EquityPoint, MonthReturn, Summary, equity_curve, monthly_returns
-from live.single_page import environment_of, policy, script_and_style, trusted
+from live.single_page import Cell, environment_of, heat, policy, script_and_style, trusted
 
 _HERE = Path(__file__).parent
-_HEAT_LEVELS = 4
 _TRADE_HEADINGS = (
     ("#", "number"),
     ("Instrument", "text"),
@@ -35,13 +32,6 @@ _TRADE_HEADINGS = (
     ("R", "number"),
     ("Reason", "text"),
 )
-
-
-class Cell(Struct, frozen=True):
-    """A table cell and its class: `gain`, `loss`, a heat level, or none."""
-
-    text: str
-    kind: str = ""
 
 
 def write_html(result: ReplayResult, summary: Summary, path: Path) -> None:
@@ -161,21 +151,13 @@ def _month_rows(months: Sequence[MonthReturn], summary: Summary) -> list[tuple[i
     for year, members in groupby(months, key=attrgetter("year")):
         cells = [Cell("")] * 12
         for month in members:
-            cells[month.month - 1] = Cell(_heat_text(month.return_percent), _heat(month.return_percent, sizes))
+            cells[month.month - 1] = Cell(_heat_text(month.return_percent), heat(month.return_percent, sizes))
         rows.append((year, cells, _signed(_heat_text(whole.get(f"{year:04}", Decimal(0))))))
     return rows
 
 
 def _heat_text(value: Decimal | None) -> str:
     return reports.money_text(value, signed=True)
-
-
-def _heat(value: Decimal | None, sizes: Sequence[Decimal]) -> str:
-    """`up1` to `up4`, `down1` to `down4`: the quarter of all months, by size, that the month is in."""
-    if not value:
-        return ""
-    level = 1 + bisect_left(sizes, abs(value)) * _HEAT_LEVELS // len(sizes)
-    return f"{'up' if value > 0 else 'down'}{level}"
 
 
 # --- charts: the only place where a figure becomes a JSON number, for drawing

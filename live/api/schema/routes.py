@@ -10,7 +10,7 @@ from core.orders import OrderState
 from core.proposals import ProposalState
 from live.api.book_files import CONTENTS, DOWNLOAD, EXPORTED_FORMATS, KINDS, UPLOADED_FORMATS
 from live.api.queries import DEFAULT_LIMIT, LARGEST_ID, MAX_LIMIT
-from live.api.schema import answers, bodies, book, rows
+from live.api.schema import answers, bodies, book, reports, rows
 from live.api.schema.route import EVENTS, FORM, HTML, Content, Needs, Route, Schema
 from live.webhook_secrets import SIGNATURE, SIGNED_AT
 
@@ -37,6 +37,9 @@ _CURRENCY = {"type": "string", "pattern": "^[A-Za-z]{3,5}$"}
 _ON_A_DAY = {"as_of": _DAY, "currency": _CURRENCY}
 _IN_A_PERIOD = {"from": _DAY, "to": _DAY, "node": _whole(LARGEST_ID), "currency": _CURRENCY}
 _BY = {"enum": ["instrument", "strategy", "layer", "node"], "default": "instrument"}
+_SHEET = {"from": _DAY, "to": _DAY, "currency": _CURRENCY, "capital": {"type": "string"}}
+# By a process of its own: one at a time, and anew whenever it is asked for.
+_MADE: dict[str, Any] = {"refused": (409, 429), "has_etag": False}
 
 # What is told of parameters, by their names.
 PARAMETERS = {
@@ -60,8 +63,10 @@ PARAMETERS = {
     "target": "TargetCompID of FIX messages.",
     "node": "Only of this node and all below it.",
     "by": "What is told apart; a node's are its children.",
+    "capital": "Returns of this capital; without it, of that of the portfolios that hang there.",
+    "year_begins": "The month that tax years begin with.",
     "of": "One entry: its number, the position that it opened, or its fingerprint; of the book a node's number or a portfolio.",
-    "year": "The year; without it, this one.",
+    "year": "The year; without it, this one. Of tax lots: only this tax year, 2025-26, or 2025 where it begins in January.",
 }
 IN_PATH: Mapping[str, Schema] = {
     "portfolio": {"schema": _PORTFOLIO, "description": "Which portfolio it is for."},
@@ -421,6 +426,15 @@ ROUTES = (
             "target": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,20}$"},
         },
         needed=("content", "format"),
+    ),
+    _of_book("/api/book/nodes/<node_id>/tear-sheet", "What its returns say", reports.TearSheet, _SHEET, **_MADE),
+    _of_book("/api/book/nodes/<node_id>/tear-sheet.html", "The same to read", HTML, _SHEET, **_MADE),
+    _of_book(
+        "/api/book/tax-lots",
+        "What was realised, by tax year and instrument",
+        reports.TaxReport,
+        {"year_begins": _whole(12, default=4), "year": {"type": "string", "pattern": "^[0-9]{4}(-[0-9]{2})?$"}},
+        **_MADE,
     ),
     _page("/openapi.json", "This description", answers.Document),
     _page("/docs", "The same to read", HTML),

@@ -1,0 +1,1 @@
+"""Reports of the book as pages and figures: tear sheets, realised tax lots."""

@@ -6,9 +6,10 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, cast
 
-from sqlalchemy import Text, select
+from sqlalchemy import Row as Found
+from sqlalchemy import Text, func, select
 from sqlalchemy import cast as cast_to
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 from sqlalchemy.orm import Session, aliased
 
 from book.hierarchy import PortfolioNode
@@ -16,6 +17,7 @@ from book.market_data import InstrumentPrice, MarketDataFeed
 from book.reference_data import FxSpot, Instrument, RatingHistory, ReferenceData
 from book.uploads.kinds import FxRow, PositionRow, PriceRow, RatingRow, Row, ServicingRow
 
+_Instrument = Found[str, int, str, str]
 # Beyond these a human should look: per cent from one day to the next one that is known, and days.
 ODD_PRICE_MOVE_PERCENT = Decimal(20)
 ODD_FX_MOVE_PERCENT = Decimal(10)
@@ -48,13 +50,17 @@ def _refuse_twice(rows: Iterable[Checked], key_of: Callable[[Any], Hashable]) ->
             checked.faults.append(f"row: says the same of the same as line {before}")
 
 
-def _instruments(session: Session, rows: Sequence[Checked]) -> dict[str, Instrument]:
-    symbols = {cast("Any", checked.row).instrument for checked in rows}
-    found = session.scalars(select(Instrument).where(Instrument.symbol.in_(symbols)))
-    return {instrument.symbol: instrument for instrument in found}
+def _instruments(session: Session, rows: Sequence[Checked]) -> dict[str, "_Instrument"]:
+    symbols = sorted({cast("Any", checked.row).instrument for checked in rows})
+    # One array: each of a million parameters of its own, and each row as an object of the model's, take gigabytes.
+    named = Instrument.symbol == func.any(cast_to(symbols, ARRAY(Text)))
+    found = session.execute(
+        select(Instrument.symbol, Instrument.instrument_id, Instrument.currency, Instrument.kind).where(named)
+    )
+    return {row.symbol: row for row in found}
 
 
-def _look_up_instrument(checked: Checked, known: Mapping[str, Instrument]) -> Instrument | None:
+def _look_up_instrument(checked: Checked, known: Mapping[str, "_Instrument"]) -> "_Instrument | None":
     symbol = cast("Any", checked.row).instrument
     instrument = known.get(symbol)
     if instrument is None:
@@ -70,7 +76,7 @@ def _not_in_the_future(checked: Checked, today: date) -> None:
         checked.faults.append(f"`as_of_date`: {day} lies in the future")
 
 
-def _other_currency(checked: Checked, instrument: Instrument | None) -> None:
+def _other_currency(checked: Checked, instrument: "_Instrument | None") -> None:
     currency = cast("Any", checked.row).currency
     if instrument is not None and currency != instrument.currency:
         checked.oddities.append(f"`currency`: {currency}, the instrument is traded in {instrument.currency}")

@@ -41,8 +41,8 @@ def _take_positions(session: Session, rows: Sequence[Checked], source: Source) -
     nodes = {checked.ids["node"] for checked in rows}
     held = {
         (position.portfolio_node_id, position.instrument_id): position
-        for position in session.scalars(
-            select(Position).where(Position.portfolio_node_id.in_(nodes), Position.status == "ACTIVE")
+        for position in session.execute(
+            select(*_HELD).where(Position.portfolio_node_id.in_(nodes), Position.status == "ACTIVE")
         )
     }
     new, changed = [], []
@@ -67,6 +67,17 @@ def _take_positions(session: Session, rows: Sequence[Checked], source: Source) -
     session.expire_all()
     for node in sorted(nodes):
         take_snapshot(session, node, source.today, source.at, _holdings(session, node))
+
+
+_HELD = (
+    Position.position_id,
+    Position.portfolio_node_id,
+    Position.instrument_id,
+    Position.quantity,
+    Position.average_price,
+    Position.base_ccy,
+    Position.status,
+)
 
 
 def _parts(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 from werkzeug.wsgi import wrap_file
 
 from core.errors import Refused
-from core.strict_json import BodyRefused
+from core.strict_json import MAX_BODY_BYTES, BodyRefused
 from live.api.book import BookApi
 from live.api.encoding import respond, respond_with_etag
 from live.api.errors import HttpRefused, malformed
@@ -22,6 +22,7 @@ from live.api.queries import LARGEST_ID, Query
 from live.arriving import ADMITTING, ARRIVED_FILE, Arriving
 from live.book_desk import BookDesk
 from live.book_work import RETRY_AFTER_SECONDS, Busy, UploadFile, WorkFailed, WorkRefused
+from live.short_cut import ARRIVED
 
 if TYPE_CHECKING:
     from _typeshed import SupportsRead
@@ -272,19 +273,23 @@ def _body(desk: BookDesk) -> UploadFile:
         return arriving.whole()
     given = _begun(desk)
     try:
-        _copy(request.stream, given)
+        # Our server keeps no more of a body whose length it was not told before.
+        most = MAX_BODY_BYTES if ARRIVED in request.environ else given.most
+        _copy(request.stream, given, most)
     except BaseException:
         given.close()
         raise
     return given
 
 
-def _copy(stream: "SupportsRead[bytes]", given: UploadFile) -> None:
+def _copy(stream: "SupportsRead[bytes]", given: UploadFile, most: int) -> None:
     size = 0
     while part := stream.read(_AT_ONCE):
         size += len(part)
-        if size > given.most:
-            raise BodyRefused(f"the body is larger than {given.most} bytes", code="too_large")
+        if size > most:
+            raise BodyRefused(
+                f"the body is larger than {most} bytes; its `Content-Length` admits more", code="too_large"
+            )
         try:
             given.write(part)
         except OSError as error:

@@ -321,6 +321,31 @@ def ask_for_files_in_and_out(ask: Described) -> None:
         assert ask(f"GET {book}/uploads/{missing}/rows", status=404)["error"]["code"] == "not_found"
 
 
+def ask_for_reports(ask: Described) -> None:
+    book = "/api/book"
+    fund, metals, *_ = ask(f"GET {book}/nodes")["nodes"]
+    sheets = f"{book}/nodes/{fund['portfolio_node_id']}/tear-sheet"
+    sheet = ask(f"GET {sheets}?from=2026-01-14&capital=1000000")
+    assert (sheet["capital_first"], sheet["first_day"], sheet["capital_is_given"]) == ("1000000", "2026-01-14", True)
+    assert ask(f"GET {sheets}?to=2026-01-15")["capital_first"] == "4998999.75"
+    ask(f"GET {sheets}.html?capital=1000000")
+    lots = ask(f"GET {book}/tax-lots?year=2025-26")
+    assert lots["years"][0]["net_gain"] == lots["instruments"][0]["net_gain"] == lots["lots"][0]["net_gain"]
+    assert ask(f"GET {book}/tax-lots?year_begins=1")["years"][0]["tax_year"] == "2026"
+    nothing = ask(f"GET {book}/nodes/{metals['portfolio_node_id']}/tear-sheet", status=409)["error"]
+    assert nothing["code"] == "no_days"
+    for address, field in (
+        (f"{sheets}?capital=-1", "capital"),
+        (f"{sheets}?capital=1.00001", "capital"),
+        (f"{sheets}.html?to=2026-02-30", "to"),
+        (f"{sheets}?currency=1", "currency"),
+        (f"{book}/tax-lots?year_begins=13", "year_begins"),
+        (f"{book}/tax-lots?year=26", "year"),
+    ):
+        assert ask(f"GET {address}", status=400)["error"]["field"] == field, address
+    assert ask(f"GET {book}/nodes/999/tear-sheet", status=404)["error"]["code"] == "unknown_node"
+
+
 def test_where_there_is_no_book_the_answer_says_what_to_run(busy: LiveTradingEngine, dsn: str) -> None:
     desk = BookDesk(dsn, lambda: NOON)
     ask = Described(an_app_of(busy, book=desk).test_client())
@@ -383,6 +408,7 @@ def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine, desk:
     ask_for_pages_without_a_book(without)
     ask.asked |= without.asked
     ask_for_every_command(ask, busy)
+    ask_for_reports(ask)
     ask_for_the_book(ask)
     ask_for_files_in_and_out(ask)
     ask_for_a_session(ask)

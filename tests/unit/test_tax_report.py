@@ -40,7 +40,7 @@ LOTS = (
 
 
 @pytest.mark.parametrize(
-    ("day", "begins", "year"),
+    "day, begins, year",
     [
         ("2025-03-31", 4, "2024-25"),
         ("2025-04-01", 4, "2025-26"),

@@ -99,7 +99,9 @@ def test_the_page_tells_the_figures_and_what_they_are_of() -> None:
 
 def test_a_name_cannot_write_into_the_page() -> None:
     named = returns(*THREE)
-    assert "<script>alert" not in page_of(tear_sheet(Returns(**{**_fields(named), "node": "<script>alert(1)</script>"})))
+    assert "<script>alert" not in page_of(
+        tear_sheet(Returns(**{**_fields(named), "node": "<script>alert(1)</script>"}))
+    )
 
 
 def _fields(given: Returns) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """Long work of the book, done in a process of its own: whatever it takes, the one that decides has its processor and memory.
 
-It ends with this process, and neither listens nor decides (docs/decisions/0026-long-work-beside-the-engine.md).
+It ends with this process, and neither listens nor decides (docs/decisions/0026-the-books-long-work.md).
 """
 
 import json

@@ -22,6 +22,7 @@ from msgspec import Struct
 from core.errors import ConfigurationError, PortfolioError
 from core.inputs import SignalInput
 from core.postgres.connections import require_portfolio_name
+from live.durable_sqlite import format_of, make_durable, set_format
 
 log = structlog.get_logger(__name__)
 
@@ -224,21 +225,11 @@ class Spool:
         other.remove([fingerprint for fingerprint, _, _ in rows])
 
     def _prepare(self) -> None:
-        execute = self._connection.execute
-        # The file is ours alone, its lock file says so: without shared memory beside it, it can be read on a full disk.
-        execute("PRAGMA locking_mode = EXCLUSIVE")
-        execute("PRAGMA journal_mode = WAL")
-        execute("PRAGMA synchronous = FULL")
-        # On macOS a plain fsync does not reach the disk.
-        execute("PRAGMA fullfsync = ON")
-        (found,) = execute("PRAGMA user_version").fetchone()
-        if found > _FORMAT:
-            raise ConfigurationError(
-                f"the spool {self.file} has format {found}, this program knows {_FORMAT}: use a newer program"
-            )
-        if found != _FORMAT:
+        # The file is ours alone, its lock file says so.
+        make_durable(self._connection, alone=True)
+        if format_of(self._connection, _FORMAT, "spool", self.file) != _FORMAT:
             self._connection.executescript(_SCHEMA)
-            execute(f"PRAGMA user_version = {_FORMAT}")
+            set_format(self._connection, _FORMAT)
         self._count(self._rows())
 
     def _rows(self) -> int:

@@ -287,9 +287,7 @@ def _copy(stream: "SupportsRead[bytes]", given: UploadFile, most: int) -> None:
     while part := stream.read(_AT_ONCE):
         size += len(part)
         if size > most:
-            raise BodyRefused(
-                f"the body is larger than {most} bytes; its `Content-Length` admits more", code="too_large"
-            )
+            raise BodyRefused(f"the body is larger than {most} bytes", code="too_large")
         try:
             given.write(part)
         except OSError as error:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from core.errors import ConfigurationError
 from core.numbers import exactly
 from live.brokers.port import Action, BrokerFill, BrokerOrder, BrokerOrderState, BrokerPosition, OrderRequest, OrderType
+from live.durable_sqlite import format_of, make_durable, set_format
 
 _FORMAT = 1
 _SCHEMA = """
@@ -305,18 +306,10 @@ class PaperBook:
         return None if found is None else datetime.fromisoformat(found)
 
     def _prepare(self, file: Path) -> None:
-        execute = self._connection.execute
-        execute("PRAGMA journal_mode = WAL")
-        execute("PRAGMA synchronous = FULL")
-        # On macOS a plain fsync does not reach the disk.
-        execute("PRAGMA fullfsync = ON")
-        (found,) = execute("PRAGMA user_version").fetchone()
-        if found > _FORMAT:
-            raise ConfigurationError(
-                f"the paper broker's book {file} has format {found}, this program knows {_FORMAT}: use a newer program"
-            )
+        make_durable(self._connection)
+        format_of(self._connection, _FORMAT, "paper broker's book", file)
         self._connection.executescript(_SCHEMA)
-        execute(f"PRAGMA user_version = {_FORMAT}")
+        set_format(self._connection, _FORMAT)
 
     def _one(self, query: str, value: str) -> PaperOrder | None:
         row = self._connection.execute(query, (value,)).fetchone()

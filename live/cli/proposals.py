@@ -7,26 +7,18 @@ from urllib.parse import quote
 
 import click
 
-from live.cli.names import instrument_names
+from live.cli.lists import instrument_option, limit_option, page_of, status_option
 from live.cli.operate import Operator, operator_options, plain
 from live.cli.options import DatabaseChoice, Price, database_options, json_option
 from live.cli.output import Column, number, print_json, print_table, time
-from live.cli.show import StatusList, limit_option, page_of
 
 _STATES = ("pending", "approved", "modified", "rejected", "expired")
 
 
 @click.command(short_help="What waits for a human.")
 @database_options
-@click.option(
-    "--state",
-    "states",
-    type=StatusList(_STATES),
-    default="pending",
-    show_default=True,
-    help=f"{', '.join(_STATES)}, several with commas, or all.",
-)
-@click.option("--instrument", shell_complete=instrument_names, help="Of this instrument only.")
+@status_option("state", _STATES, "pending")
+@instrument_option
 @limit_option
 @click.option("--before", type=click.IntRange(min=1), help="Only those behind this journal entry (`next` of --json).")
 @json_option
@@ -46,9 +38,8 @@ def proposals(
       python portfolio_manager.py proposals
       python portfolio_manager.py proposals --state all --limit 20
     """
-    wanted = None if instrument is None else instrument.upper()
     with database.manager() as manager:
-        rows = manager.reads.proposals(states=states, instrument=wanted, limit=limit + 1, before=before)
+        rows = manager.reads.proposals(states=states, instrument=instrument, limit=limit + 1, before=before)
     if as_json:
         print_json(page_of("proposals", rows, limit, "journal_seq"))
         return

@@ -1,13 +1,13 @@
 """`positions`, `orders`, `signals`, `journal`: lists read from the database, whether or not `live` runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from core.errors import PortfolioError
-from live.cli.names import instrument_names
+from live.cli.lists import instrument_option, limit_option, page_of, status_option
 from live.cli.options import DatabaseChoice, as_of_option, database_options, json_option
 from live.cli.output import Column, money, number, print_json, print_table, say, text, time
 
@@ -17,28 +17,6 @@ if TYPE_CHECKING:
 _POSITION_STATUSES = ("open", "partial", "closed")
 _ORDER_STATES = ("intent", "sent", "working", "partial", "filled", "cancelled", "rejected", "in_doubt")
 _SIGNAL_STATUSES = ("received", "accepted", "proposed", "rejected", "blocked", "executed", "failed")
-limit_option = click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many, newest first."
-)
-
-
-class StatusList(click.ParamType[tuple[str, ...] | None]):
-    """Statuses with commas between them; `all` for every one (None)."""
-
-    name = "status[,...]"
-
-    def __init__(self, known: Sequence[str]) -> None:
-        self._known = known
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...] | None:
-        """The statuses as named."""
-        if not isinstance(value, str) or value == "all":
-            return None if value == "all" else value
-        statuses = tuple(part.strip() for part in value.split(","))
-        unknown = [status for status in statuses if status not in self._known]
-        if unknown:
-            self.fail(f"{unknown[0]!r} is not one of {', '.join(self._known)}, all", param, ctx)
-        return statuses
 
 
 # --- positions
@@ -46,15 +24,8 @@ class StatusList(click.ParamType[tuple[str, ...] | None]):
 
 @click.command(short_help="Positions, newest first.")
 @database_options
-@click.option(
-    "--status",
-    "statuses",
-    type=StatusList(_POSITION_STATUSES),
-    default="open,partial",
-    show_default=True,
-    help="open, partial, closed, several with commas, or all.",
-)
-@click.option("--instrument", shell_complete=instrument_names, help="Of this instrument only.")
+@status_option("status", _POSITION_STATUSES, "open,partial")
+@instrument_option
 @limit_option
 @click.option("--before", help="Only those behind this position id (`next` of --json).")
 @as_of_option
@@ -80,11 +51,10 @@ def positions(
     if as_of is not None:
         _positions_as_of(database, as_of, as_json=as_json)
         return
-    wanted = None if instrument is None else instrument.upper()
     with database.manager() as manager:
         if before is not None and manager.get_position(before) is None:
             raise PortfolioError(f"--before: there is no position {before}")
-        rows = manager.reads.positions(statuses=statuses, instrument=wanted, limit=limit + 1, before=before)
+        rows = manager.reads.positions(statuses=statuses, instrument=instrument, limit=limit + 1, before=before)
     if as_json:
         print_json(page_of("positions", rows, limit, "position_id"))
         return
@@ -131,15 +101,8 @@ _CLOSED_COLUMNS = (
 
 @click.command(short_help="Orders and what brokers made of them, newest first.")
 @database_options
-@click.option(
-    "--state",
-    "states",
-    type=StatusList(_ORDER_STATES),
-    default="all",
-    show_default=True,
-    help=f"{', '.join(_ORDER_STATES)}, several with commas, or all.",
-)
-@click.option("--instrument", shell_complete=instrument_names, help="Of this instrument only.")
+@status_option("state", _ORDER_STATES, "all")
+@instrument_option
 @limit_option
 @click.option("--before", help="Only those behind this order id (`next` of --json).")
 @json_option
@@ -161,11 +124,10 @@ def orders(
     """
     from core.postgres.rows import order_from_row
 
-    wanted = None if instrument is None else instrument.upper()
     with database.manager() as manager:
         if before is not None and manager.reads.order(before) is None:
             raise PortfolioError(f"--before: there is no order {before}")
-        rows = manager.reads.orders(states=states, instrument=wanted, limit=limit + 1, before=before)
+        rows = manager.reads.orders(states=states, instrument=instrument, limit=limit + 1, before=before)
     if as_json:
         print_json(page_of("orders", rows, limit, "client_order_id"))
         return
@@ -205,15 +167,8 @@ _ORDER_COLUMNS = (
 
 @click.command(short_help="Signals and what became of them, newest first.")
 @database_options
-@click.option(
-    "--status",
-    "statuses",
-    type=StatusList(_SIGNAL_STATUSES),
-    default="all",
-    show_default=True,
-    help=f"{', '.join(_SIGNAL_STATUSES)}, several with commas, or all.",
-)
-@click.option("--instrument", shell_complete=instrument_names, help="Of this instrument only.")
+@status_option("status", _SIGNAL_STATUSES, "all")
+@instrument_option
 @limit_option
 @click.option("--before", type=int, help="Only those behind this id (`next` of --json).")
 @json_option
@@ -233,9 +188,8 @@ def signals(
       python portfolio_manager.py signals --limit 20
       python portfolio_manager.py signals --status rejected,blocked
     """
-    wanted = None if instrument is None else instrument.upper()
     with database.manager() as manager:
-        rows = manager.reads.signals(statuses=statuses, instrument=wanted, limit=limit + 1, before=before)
+        rows = manager.reads.signals(statuses=statuses, instrument=instrument, limit=limit + 1, before=before)
     if as_json:
         print_json(page_of("signals", rows, limit, "id"))
         return
@@ -332,9 +286,3 @@ _JOURNAL_COLUMNS = (
     Column("events", lambda row: number(len(row["events"])), right=True),
     Column("term", lambda row: number(row["term"]), right=True),
 )
-
-
-def page_of(name: str, rows: Sequence[Mapping[str, Any]], limit: int, key: str) -> dict[str, Any]:
-    """One page of rows that were read with one more than `limit`; `next` is None where it is the last."""
-    page = rows[:limit]
-    return {name: page, "next": page[-1][key] if len(rows) > limit else None}

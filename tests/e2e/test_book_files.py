@@ -63,6 +63,14 @@ def sending(live: LiveProcess, length: int, **headers: str) -> Iterator[socket.s
         yield connection
 
 
+@contextmanager
+def admitted(live: LiveProcess) -> Iterator[socket.socket]:
+    """A connection that has the place, and was told to send LARGE."""
+    with sending(live, len(LARGE), Expect="100-continue") as connection:
+        assert connection.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        yield connection
+
+
 def reply(connection: socket.socket) -> tuple[int, dict[str, object]]:
     response = http.client.HTTPResponse(connection)
     response.begin()
@@ -82,7 +90,7 @@ def upload(live: LiveProcess, body: bytes, address: str = UPLOAD, **headers: str
 
 def test_a_large_file_is_taken_once_and_alerts_are_decided_while_it_comes(live: LiveProcess) -> None:
     assert len(LARGE) > 128 * 1024
-    with sending(live, len(LARGE)) as connection:
+    with admitted(live) as connection:
         connection.sendall(LARGE[:-1])
         assert live.post(an_alert())[1]["status"] == "executed"
         # One at a time: the second is told at once, whether it is small or large.
@@ -116,8 +124,7 @@ def test_who_may_not_is_told_before_his_file_is_read(live: LiveProcess) -> None:
 def test_who_asks_first_is_told_to_go_on_only_if_he_may(live: LiveProcess) -> None:
     with sending(live, len(LARGE), Expect="100-continue", Authorization="Bearer wrong") as connection:
         assert connection.recv(12) == b"HTTP/1.1 401"
-    with sending(live, len(LARGE), Expect="100-continue") as connection:
-        assert connection.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    with admitted(live) as connection:
         connection.sendall(LARGE)
         assert reply(connection)[0] == 200
 
@@ -130,9 +137,9 @@ def test_a_body_of_unknown_length_is_a_small_one(live: LiveProcess) -> None:
 
 
 def test_who_hangs_up_leaves_his_place_and_no_file(live: LiveProcess) -> None:
-    with sending(live, len(LARGE)) as connection:
+    with admitted(live) as connection:
         connection.sendall(LARGE[:-1])
-        assert eventually(lambda: upload(live, b"x")[0] == 429)
+        assert upload(live, b"x")[0] == 429
     assert eventually(lambda: upload(live, rates(10))[0] == 200)
     assert list((live.data_dir / "uploads").iterdir()) == []
 

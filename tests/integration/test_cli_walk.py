@@ -71,9 +71,11 @@ GIVEN = {
     "book calendar": _DATABASE,
     "book attribution": _DATABASE,
     "book briefing": "--data-dir {data} --html {folder}/briefing.html",
+    "book tear-sheet": f"{_DATABASE} 1",
+    "book tax-lots": _DATABASE,
     "notify": "--portfolio main",
 }
-# Without an order, a position, a broker or another instance there is nothing that these could do.
+# Without an order, a position, a day, a broker or another instance there is nothing that these could do.
 REFUSED = {
     "close",
     "close-all",
@@ -86,6 +88,7 @@ REFUSED = {
     "ignore",
     "handover",
     "rollover",
+    "book tear-sheet",
 }
 
 

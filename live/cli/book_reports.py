@@ -11,7 +11,7 @@ import click
 from core.errors import ConfigurationError
 from live.cli.book_session import Day, session_of
 from live.cli.options import DatabaseChoice, Money, config_option, database_options, file_settings, json_option
-from live.cli.output import Column, money, note, print_facts, print_json, print_table, time
+from live.cli.output import Column, money, note, print_facts, print_json, print_table, say, time
 
 _APRIL = 4
 _LIMIT_SECONDS = 600.0
@@ -77,6 +77,7 @@ def tear_sheet(
       python portfolio_manager.py book tear-sheet 1
       python portfolio_manager.py book tear-sheet 1 --html tear-sheet.html --from 2026-01-01
     """
+    from book.refusals import NoDays
     from book.returns import Asked, returns_of
     from book.tear_sheet import tear_sheet as made_of
     from live.book_tasks import told_of
@@ -84,8 +85,13 @@ def tear_sheet(
 
     calendar = load_calendar(file_settings(config).of(database.portfolio).contracts.calendar or DEFAULT_CALENDAR)
     asked = Asked(node_id=node_id, begins=begins, ends=ends, currency=currency, capital=capital)
-    with session_of(database, limit_seconds=_LIMIT_SECONDS) as session:
-        returns = returns_of(session, asked, calendar)
+    try:
+        with session_of(database, limit_seconds=_LIMIT_SECONDS) as session:
+            returns = returns_of(session, asked, calendar)
+    except NoDays as error:
+        # Nothing is wrong: there is nothing yet.
+        print_json(None) if as_json else say(str(error))
+        return
     sheet = made_of(returns)
     if html is not None:
         from live.reports.tear_sheet import page_of

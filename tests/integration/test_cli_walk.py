@@ -75,7 +75,7 @@ GIVEN = {
     "book tax-lots": _DATABASE,
     "notify": "--portfolio main",
 }
-# Without an order, a position, a day, a broker or another instance there is nothing that these could do.
+# Without an order, a position, a broker or another instance there is nothing that these could do.
 REFUSED = {
     "close",
     "close-all",
@@ -88,7 +88,6 @@ REFUSED = {
     "ignore",
     "handover",
     "rollover",
-    "book tear-sheet",
 }
 
 

@@ -1264,10 +1264,14 @@ def test_the_book_guides_commands_do_what_it_says(shell: Shell) -> None:
     blocks = [found for found in blocks_of("docs/book.md") if found.language == "bash"]
     (migrated,) = [found for found in blocks if found.how == "before live"]
     assert f"book: migrated from version none to {shared_head()}" in shell.run(migrated)
-    with shell.serving(Block("bash", "", "python portfolio_manager.py live", "docs/book.md")):
+    with shell.serving(Block("bash", "", "python portfolio_manager.py live", "docs/book.md")) as served:
+        shell.mapped = lambda text: text.replace("http://127.0.0.1:5000", served.url)
         told = shell.run(*(found for found in blocks if found.how == "while live runs"))
     assert "No new upgrade operations detected." in told
     assert "CREATE TABLE IF NOT EXISTS book.position_pnl_history" in told
+    # The file that the command has taken before is the same over HTTP.
+    assert '"already": true' in told
+    assert (shell.folder / "trades.csv").read_text().startswith("portfolio,journal_seq")
     assert (shell.folder / "book.dump").read_bytes().startswith(b"PGDMP")
     assert {found.how for found in blocks} == {"before live", "while live runs"}
 

@@ -237,12 +237,12 @@ def required(query: Query, name: str, known: tuple[str, ...]) -> str:
 def several(query: Query, name: str, known: tuple[str, ...]) -> list[str] | None:
     """Some of these, in capitals; None for all."""
     given = query.text(name)
-    if given is None or given == "all":
+    if given is None:
         return None
     asked = given.split(",")
-    if any(one not in known for one in asked):
+    if any(one not in (*known, "all") for one in asked):
         raise malformed(f"`{name}` must be one or more, with commas, of {', '.join((*known, 'all'))}", name)
-    return [one.upper() for one in asked]
+    return None if "all" in asked else [one.upper() for one in asked]
 
 
 def _name(query: Query, form: str | None) -> str:

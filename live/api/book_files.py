@@ -15,6 +15,7 @@ from werkzeug.wsgi import wrap_file
 from core.errors import Refused
 from core.strict_json import MAX_BODY_BYTES, BodyRefused
 from live.api.book import BookApi
+from live.api.book_query import day_in
 from live.api.encoding import respond, respond_with_etag
 from live.api.errors import HttpRefused, malformed
 from live.api.pages import cut
@@ -39,7 +40,6 @@ DOWNLOAD = "application/octet-stream"
 _OF_A_JOURNAL = ("executions", "tax_lots")
 _LONGEST_NAME = 255
 _AT_ONCE = 256 * 1024
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 # Whom an execution report is for, in FIX's own words.
 _TARGET = re.compile(r"[A-Za-z0-9_.-]{1,20}", re.ASCII)
@@ -199,23 +199,10 @@ def sent(file: IO[bytes], content_type: str) -> Response:
 
 def days(query: Query) -> tuple[date | None, date | None]:
     """The first and the last day that are asked for."""
-    begins, ends = day(query, "from"), day(query, "to")
+    begins, ends = (day_in(query.text(name), name) for name in ("from", "to"))
     if begins is not None and ends is not None and ends < begins:
         raise malformed("`to` must not be before `from`", "to")
     return begins, ends
-
-
-def day(query: Query, name: str) -> date | None:
-    """A day; None where it is absent."""
-    given = query.text(name)
-    if given is None:
-        return None
-    try:
-        if _DAY.fullmatch(given):
-            return date.fromisoformat(given)
-    except ValueError:
-        pass
-    raise malformed(f"`{name}` must be a day such as 2026-01-14", name)
 
 
 def chosen(query: Query, name: str, known: tuple[str, ...]) -> str | None:

@@ -9,8 +9,8 @@ from core.models import MONEY_LIMIT
 from core.numbers import MONEY_SCALE, decimals_of
 from core.strict_json import exact_number
 from live.api.book import BookApi
-from live.api.book_query import currency_of, node_number
 from live.api.book_files import a_file, days, sent, worked
+from live.api.book_query import currency_of, node_number
 from live.api.encoding import JSON
 from live.api.errors import malformed
 from live.api.queries import Query

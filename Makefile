@@ -54,7 +54,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/sqlfluff lint --disable-progress-bar migrations core book
+	$(BIN)/sqlfluff lint --disable-progress-bar migrations core book risk
 
 audit: $(VENV)/.installed-dev $(VENV)-audit/.installed
 	$(BIN)/ruff check --select S .

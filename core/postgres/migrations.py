@@ -29,7 +29,8 @@ _NUMBERED = re.compile(r"^(\d{3})_[a-z0-9_]+\.sql$")
 SHARED_MIGRATIONS = MIGRATIONS / "shared"
 # The shared version table lives in it.
 SHARED_SCHEMA = "book"
-_SHARED_NUMBERED = re.compile(r"^(b\d{3})_[a-z0-9_]+\.sql$")
+# Each follows another one, in whatever order they are called: those of the book are b..., those of the risk lab r...
+_FOLLOWS = re.compile(r'^revision = "(\w+)"\ndown_revision = (?:"(\w+)"|None)$', re.MULTILINE)
 
 _TABLE = re.compile(r"^CREATE TABLE IF NOT EXISTS ([a-z_]+)", re.MULTILINE)
 _FUNCTION = re.compile(r"^CREATE OR REPLACE FUNCTION ([a-z_]+)", re.MULTILINE)
@@ -39,18 +40,33 @@ class SchemaTooNew(Halt):
     """the database's schema is newer than this program"""
 
 
+@cache
+def _versions() -> tuple[str, ...]:
+    """A portfolio's, in their order."""
+    names = (file.name for file in MIGRATIONS.iterdir())
+    return tuple(sorted(match.group(1) for match in map(_NUMBERED.match, names) if match))
+
+
+@cache
+def _shared_versions() -> tuple[str, ...]:
+    """The shared ones, in their order."""
+    files = (SHARED_MIGRATIONS / "versions").glob("*.py")
+    told = (_FOLLOWS.search(file.read_text(encoding="utf-8")) for file in files)
+    after = {match.group(2): match.group(1) for match in told if match}
+    found: list[str] = []
+    while (following := after.get(found[-1] if found else None)) is not None:
+        found.append(following)
+    return tuple(found)
+
+
 def head() -> str:
     """The newest migration of this code, such as `001`."""
-    return _newest(MIGRATIONS, _NUMBERED)
+    return _versions()[-1]
 
 
 def shared_head() -> str:
-    """The newest shared migration of this code, such as `b001`."""
-    return _newest(SHARED_MIGRATIONS, _SHARED_NUMBERED)
-
-
-def _newest(folder: Path, numbered: re.Pattern[str]) -> str:
-    return max(match.group(1) for match in map(numbered.match, (file.name for file in folder.iterdir())) if match)
+    """The newest shared migration of this code, such as `r003`."""
+    return _shared_versions()[-1]
 
 
 @cache
@@ -102,7 +118,7 @@ def migrate(dsn: str, portfolio: str) -> tuple[str | None, str]:
     """
     require_portfolio_name(portfolio)
     before, target = schema_version(dsn, portfolio), head()
-    if _is_behind(before, target, f"the schema of {portfolio}"):
+    if _is_behind(before, _versions(), f"the schema of {portfolio}"):
         with migration(dsn, portfolio) as upgrading:
             upgrading.upgrade()
     return before, target
@@ -111,16 +127,16 @@ def migrate(dsn: str, portfolio: str) -> tuple[str | None, str]:
 def migrate_shared(dsn: str) -> tuple[str | None, str]:
     """Run what is missing of the shared migrations; the versions before and after. Raises as `migrate` does."""
     before, target = shared_version(dsn), shared_head()
-    if _is_behind(before, target, "the book's schema"):
+    if _is_behind(before, _shared_versions(), "the book's schema"):
         with transaction(dsn, "main", SHARED_SCHEMA) as connection:
             _upgrade(connection, SHARED_MIGRATIONS, SHARED_SCHEMA, "shared@head")
     return before, target
 
 
-def _is_behind(version: str | None, target: str, what: str) -> bool:
-    if version is not None and version > target:
-        raise SchemaTooNew(f"{what} is at {version}, this program knows {target}: use a newer program")
-    return version != target
+def _is_behind(version: str | None, known: tuple[str, ...], what: str) -> bool:
+    if version is not None and version not in known:
+        raise SchemaTooNew(f"{what} is at {version}, this program knows {known[-1]}: use a newer program")
+    return version != known[-1]
 
 
 class Migration:

@@ -6,15 +6,27 @@ import sqlalchemy
 from alembic import context
 from alembic.util import CommandError
 
-from book.models import metadata
+from book.models import metadata as of_book
 from core.postgres.migrations import SHARED_SCHEMA, transaction
+from risk.models import metadata as of_risk
 
 config = context.config
+_SCHEMAS = (SHARED_SCHEMA, "risk")
+# What create_hypertable adds of its own accord: an index of the time, named after the table and its column.
+_OF_TIMESCALE = {
+    f"{table.name}_{column.name}_idx"
+    for table in (*of_book.tables.values(), *of_risk.tables.values())
+    for column in table.primary_key
+    if len(table.primary_key) > 1
+}
 
 
 def is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Whether what is in the database is to be compared with the models: of all schemas only this one."""
-    return kind != "schema" or name == SHARED_SCHEMA
+    """Whether what is in the database is to be compared with the models: of all schemas these two, so that the chunks of
+    TimescaleDB and its catalogue are not; and none of the indexes that it makes."""
+    if kind == "schema":
+        return name in _SCHEMAS
+    return not (kind == "index" and name in _OF_TIMESCALE)
 
 
 def run_offline() -> None:
@@ -29,7 +41,7 @@ def run_online(connection: sqlalchemy.Connection) -> None:
     """Run what is missing, or compare, in the one transaction that the caller commits."""
     context.configure(
         connection=connection,
-        target_metadata=metadata,
+        target_metadata=[of_book, of_risk],
         version_table_schema=SHARED_SCHEMA,
         include_schemas=True,
         include_name=is_ours,

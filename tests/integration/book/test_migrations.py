@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from book.database import engine_of
-from book.models import metadata
+from book.models import metadata as of_book
 from core.postgres.embedded_binaries import shipped_versions
 from core.postgres.errors import StatementFailed
 from core.postgres.migrations import (
@@ -23,6 +23,7 @@ from core.postgres.migrations import (
     shared_head,
     shared_version,
 )
+from risk.models import metadata as of_risk
 from tests.builders import a_signal
 from tests.command_line import run
 from tests.engines import an_engine, status_of
@@ -45,8 +46,8 @@ def psql(dsn: str, *options: str, given: str | None = None) -> None:
 
 
 def described(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
-    """All that the catalogue says of the book's tables; the order of columns aside."""
-    of_book = "n.nspname = 'book' AND c.relname <> 'alembic_version'"
+    """All that the catalogue says of the book's tables and the risk lab's; the order of columns aside."""
+    of_book = "n.nspname IN ('book', 'risk') AND c.relname <> 'alembic_version'"
     tables = "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     return {
         "columns": rows(
@@ -147,6 +148,8 @@ def test_alembic_finds_no_difference_between_models_and_database(book_dsn: str) 
     "change",
     [
         "ALTER TABLE book.position ADD COLUMN colour TEXT",
+        "ALTER TABLE risk.market_data ADD COLUMN colour TEXT",
+        "CREATE INDEX market_data_close_idx ON risk.market_data (close)",
         "ALTER TABLE book.position ALTER COLUMN status DROP NOT NULL",
         "ALTER TABLE book.position ALTER COLUMN status SET DEFAULT 'CLOSED'",
         "ALTER TABLE book.position ALTER COLUMN quantity TYPE NUMERIC(30, 8)",
@@ -211,7 +214,7 @@ def test_a_dump_of_the_book_is_restored_elsewhere_as_it_was(book_dsn: str, empty
     )
     dump = tmp_path / "book.dump"
     for program, *arguments in (
-        ("pg_dump", "--format=custom", "--schema=book", f"--file={dump}", f"--dbname={book_dsn}"),
+        ("pg_dump", "--format=custom", "--schema=book", "--schema=risk", f"--file={dump}", f"--dbname={book_dsn}"),
         ("pg_restore", "--exit-on-error", "--no-owner", f"--dbname={empty_dsn}", str(dump)),
     ):
         subprocess.run([str(PSQL.with_name(program)), *arguments], check=True, capture_output=True, text=True)
@@ -234,8 +237,9 @@ def test_tables_made_of_the_models_are_those_that_the_files_make(book_dsn: str) 
     by_the_files = described(book_dsn)
     engine = engine_of(book_dsn)
     with engine.begin() as connection:
-        connection.execute(text(f"DROP TABLE {', '.join(metadata.tables)} CASCADE"))
-        metadata.create_all(connection)
+        connection.execute(text(f"DROP TABLE {', '.join([*of_book.tables, *of_risk.tables])} CASCADE"))
+        of_book.create_all(connection)
+        of_risk.create_all(connection)
     engine.dispose()
     assert described(book_dsn) == by_the_files
 
@@ -246,7 +250,7 @@ def test_constraints_have_names_by_the_convention(book_dsn: str) -> None:
     kinds = rows(
         book_dsn,
         "SELECT c.relname, k.contype::TEXT, k.conname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid"
-        " WHERE k.connamespace = 'book'::regnamespace AND k.contype IN ('p', 'f', 'u', 'c')",
+        " WHERE k.connamespace IN ('book'::regnamespace, 'risk'::regnamespace) AND k.contype IN ('p', 'f', 'u', 'c')",
     )
     assert len(kinds) > 100
     wrong = [
@@ -262,7 +266,8 @@ def test_every_foreign_key_is_found_by_an_index(book_dsn: str) -> None:
     """Or a row that is referred to could only be deleted by reading all that might."""
     without = rows(
         book_dsn,
-        "SELECT k.conname FROM pg_constraint k WHERE k.connamespace = 'book'::regnamespace AND k.contype = 'f'"
+        "SELECT k.conname FROM pg_constraint k"
+        " WHERE k.connamespace IN ('book'::regnamespace, 'risk'::regnamespace) AND k.contype = 'f'"
         " AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = k.conrelid AND i.indpred IS NULL"
         " AND i.indkey[0] = k.conkey[1])",
     )

@@ -1,4 +1,8 @@
-"""Rows of a table by the hundred thousand, each once: by COPY into a temporary table, looked at there, then inserted."""
+"""Rows of a table by the hundred thousand, each once, by COPY.
+
+Straight into the table where all of a batch are new and good, which costs little more than a bare COPY. Else into a temporary
+table, from which those that are new are inserted, and the others told of with their lines.
+"""
 
 import io
 import itertools
@@ -21,13 +25,13 @@ from sqlalchemy import (
     not_,
     or_,
     select,
-    update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from core.errors import DataRefused
 from core.postgres.connections import Connection
 from core.postgres.copying import copy_csv_into
 from risk.base import Base
@@ -107,30 +111,51 @@ class _Batch:
 
     def take(self, rows: "pyarrow.Table", done: Upserted, *, replace: bool) -> None:
         """Bring the rows into the model's table, and note what became of them."""
+        if self._all_are_new(rows):
+            done.inserted += rows.num_rows
+        else:
+            self._sort_out(rows, done, replace=replace)
+
+    def _all_are_new(self, rows: "pyarrow.Table") -> bool:
+        """Whether the table took all of them; else it has none: the first that is not new or not good ends it."""
+        table = table_of(self._model)
+        trying = self._session.begin_nested()
+        try:
+            self._copied((str(table.schema), table.name), rows.drop(["line"]))
+        except DataRefused:
+            trying.rollback()
+            return False
+        trying.commit()
+        return True
+
+    def _sort_out(self, rows: "pyarrow.Table", done: Upserted, *, replace: bool) -> None:
         connection = self._session.connection()
         self._rows.create(connection)
-        raw = cast("Connection", connection.connection.driver_connection)
-        left = copy_csv_into(raw, self._rows.name, rows.column_names, _as_csv(rows))
+        left = self._copied((self._rows.name,), rows)
         broken = self._broken()
         if broken:
-            self._execute(delete(self._rows).where(self._rows.c.line.in_([each.line for each in broken])))
+            self._session.execute(delete(self._rows).where(self._rows.c.line.in_([each.line for each in broken])))
         inserted = self._inserted()
         known = left - len(broken) - inserted
-        others = self._differing() if known else []
+        others = self._others(replace=replace) if known else []
         done.inserted += inserted
         done.same += known - len(others)
         done.problems += broken
-        if replace and others:
-            done.changed += self._replaced()
+        if replace:
+            done.changed += len(others)
         else:
-            done.problems += others
+            done.problems += [Problem(line, "row: something else is known of the same") for line in others]
         self._rows.drop(connection)
 
+    def _copied(self, table: Sequence[str], rows: "pyarrow.Table") -> int:
+        raw = cast("Connection", self._session.connection().connection.driver_connection)
+        return copy_csv_into(raw, table, rows.column_names, _as_csv(rows))
+
     def _broken(self) -> list[Problem]:
-        """The rows that break a rule of the table, found by the rules' own text: the database would tell of the first one only."""
+        """The rows that break a rule of the table, by the rules' own text: the database would tell of the first one only."""
         rules = [each for each in table_of(self._model).constraints if isinstance(each, CheckConstraint)]
         prefix = len(f"ck_{table_of(self._model).name}_")
-        breaks = {
+        breaks: dict[str, ColumnElement[bool]] = {
             str(rule.name)[prefix:]: not_(func.coalesce(literal_column(f"({rule.sqltext})"), True))
             for rule in sorted(rules, key=lambda each: str(each.name))
         }
@@ -145,48 +170,38 @@ class _Batch:
         return [Problem(line, _sentence(name)) for line, name in self._session.execute(asked)]
 
     def _inserted(self) -> int:
-        told = select(*(self._rows.c[name] for name in self._names))
-        adding = insert(self._model).from_select(self._names, told)
-        return self._execute(adding.on_conflict_do_nothing(index_elements=self._key))
+        done = self._session.execute(self._adding().on_conflict_do_nothing(index_elements=self._key))
+        return cast("CursorResult[Any]", done).rowcount
 
-    def _differing(self) -> list[Problem]:
-        """The rows of which something else is there."""
-        asked = select(self._rows.c.line).where(self._is_of_the_same(), self._says_otherwise())
-        return [
-            Problem(line, "row: something else is known of the same")
-            for line in self._session.scalars(asked.order_by(self._rows.c.line))
-        ]
-
-    def _replaced(self) -> int:
-        values = {name: self._rows.c[name] for name in self._values()}
-        return self._execute(
-            update(self._model)
-            .values(values)
-            .where(self._is_of_the_same(), self._says_otherwise())
-            .execution_options(synchronize_session=False)
+    def _others(self, *, replace: bool) -> list[int]:
+        """The lines of which something else is there, which they take the place of where that is asked for. The index of the
+        key finds what is the same, NULL or not; a join could not."""
+        adding, kept = self._adding(), table_of(self._model).c
+        changed = (
+            {name: adding.excluded[name] for name in self._values()} if replace else {"created_at": kept.created_at}
         )
-
-    def _is_of_the_same(self) -> ColumnElement[bool]:
-        # Equality where a key has no NULL: only that is found by an index.
-        return and_(
+        adding = adding.on_conflict_do_update(
+            index_elements=self._key,
+            set_=changed,
+            where=or_(*(kept[name].is_distinct_from(adding.excluded[name]) for name in self._values())),
+        )
+        others = adding.returning(*self._key).cte("others")
+        same = and_(
             *(
-                column.is_not_distinct_from(self._rows.c[column.name])
+                others.c[column.name].is_not_distinct_from(self._rows.c[column.name])
                 if column.nullable
-                else column == self._rows.c[column.name]
+                else others.c[column.name] == self._rows.c[column.name]
                 for column in self._key
             )
         )
+        return list(self._session.scalars(select(self._rows.c.line).join(others, same).order_by(self._rows.c.line)))
 
-    def _says_otherwise(self) -> ColumnElement[bool]:
-        kept = table_of(self._model).c
-        return or_(*(kept[name].is_distinct_from(self._rows.c[name]) for name in self._values()))
+    def _adding(self) -> Insert:
+        return insert(self._model).from_select(self._names, select(*(self._rows.c[name] for name in self._names)))
 
     def _values(self) -> Sequence[str]:
         key = {column.name for column in self._key}
         return [name for name in self._names if name not in key]
-
-    def _execute(self, statement: Any) -> int:
-        return cast("CursorResult[Any]", self._session.execute(statement)).rowcount
 
 
 def _sentence(name: str) -> str:

@@ -42,6 +42,7 @@ _COMMANDS = {
     "rollover": "live.cli.rollover:rollover",
     "operators": "live.cli.operators:operators",
     "book": "live.cli.book:book",
+    "risk": "live.cli.risk:risk",
     "completion": "live.cli.completion:completion",
     "notify": "live.cli.notify:notify",
 }

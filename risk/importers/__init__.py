@@ -1,0 +1,1 @@
+"""What is imported from where, one file a layout."""

@@ -50,6 +50,8 @@ def typed(model: type[Base], told: Told, zone: tzinfo) -> "tuple[pyarrow.Table, 
         texts = _whole(given)
         arrays[column.name], bad = _Reading(column, zone).read(texts)
         good[list(bad)] = False
+        if column.server_default is not None:
+            arrays[column.name] = compute.coalesce(arrays[column.name], _default(column, 1)[0])
         problems += [
             Problem(told.lines[place].as_py(), f"`{column.name}`: {why}") for place, why in sorted(bad.items())
         ]

@@ -16,7 +16,7 @@ from risk.importers.told import Told, UnreadableFile
 from risk.market_data import TIMEFRAMES, MarketData
 from risk.register import instrument_ids, series_ids, source_id
 from risk.series import CurveData, FiscalData, FlowData, MacroSeries, Signal, VolSurface
-from risk.upsert import Problem, Upserted, columns_of, natural_key, upsert
+from risk.upsert import Problem, Upserted, columns_of, natural_key, table_of, upsert
 
 if TYPE_CHECKING:
     import pyarrow
@@ -277,6 +277,8 @@ def _once(model: type[Base], table: "pyarrow.Table") -> "tuple[pyarrow.Table, li
     """The first row of each thing; the others are told with its line."""
     import pyarrow.compute as compute
 
+    if len(compute.unique(table[_time_of(model)])) == table.num_rows:
+        return table, []
     key = [column.name for column in natural_key(model)]
     first = table.select([*key, "line"]).group_by(key).aggregate([("line", "min")])
     if first.num_rows == table.num_rows:
@@ -289,3 +291,8 @@ def _once(model: type[Base], table: "pyarrow.Table") -> "tuple[pyarrow.Table, li
         for row in again.to_pylist()
     ]
     return table.filter(is_first), problems
+
+
+def _time_of(model: type[Base]) -> str:
+    """The column of the key that tells the time."""
+    return next(column.name for column in table_of(model).primary_key if column.name != "id")

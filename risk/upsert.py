@@ -211,8 +211,15 @@ def _sentence(name: str) -> str:
 
 
 def _as_csv(rows: "pyarrow.Table") -> io.BytesIO:
+    import pyarrow as arrow
+    import pyarrow.compute as compute
     from pyarrow import csv
 
+    for place, column in enumerate(rows.schema):
+        if arrow.types.is_timestamp(column.type):
+            # Times with a zone are written fifteen times slower than those without one.
+            told = rows[place].cast(arrow.timestamp("us")).cast(arrow.string())
+            rows = rows.set_column(place, column.name, compute.binary_join_element_wise(told, "Z", ""))
     written = io.BytesIO()
     csv.write_csv(rows, written, csv.WriteOptions(include_header=False, quoting_style="needed"))
     written.seek(0)

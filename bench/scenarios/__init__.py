@@ -12,6 +12,7 @@ from bench.scenarios import (
     history,
     manager,
     market_data,
+    market_data_store,
     memory,
     orders,
     portfolios,
@@ -48,4 +49,5 @@ SCENARIOS: dict[str, Scenario] = {
     "recovery": recovery.recovery,
     "book": book.book,
     "risk": risk.risk,
+    "market_data_store": market_data_store.market_data_store,
 }

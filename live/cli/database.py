@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 @click.command(short_help="Bring the portfolio's tables up to date.")
 @database_options
 @click.option(
-    "--book", is_flag=True, help="The book's tables too, which a database has once. `live` needs none of them."
+    "--book",
+    is_flag=True,
+    help="The book's tables and market data's too, which a database has once. `live` needs none of them.",
 )
 @json_option
 def migrate(*, database: DatabaseChoice, book: bool, as_json: bool) -> None:

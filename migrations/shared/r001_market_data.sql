@@ -101,9 +101,11 @@ CREATE TABLE IF NOT EXISTS risk.market_data (
 CREATE INDEX IF NOT EXISTS ix_market_data_timestamp ON risk.market_data USING brin (timestamp);
 
 -- What a foreign key would do where bars are: an instrument or a source of theirs is not removed (its number is always the database's). The row is locked
--- before this is asked, so that an import that has it is over.
+-- before this is asked, so that an import that has it is over. As a foreign key does, it looks with the owner's rights.
 CREATE OR REPLACE FUNCTION risk.keep_what_bars_are_of() RETURNS TRIGGER
 LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF TG_TABLE_NAME = 'instrument' THEN

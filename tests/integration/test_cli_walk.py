@@ -73,6 +73,10 @@ GIVEN = {
     "book briefing": "--data-dir {data} --html {folder}/briefing.html",
     "book tear-sheet": f"{_DATABASE} 1",
     "book tax-lots": _DATABASE,
+    "risk import": f"{_DATABASE} tradingview {{folder}}/chart.csv --instrument GOLD_MINI --timeframe 1h",
+    "risk series": _DATABASE,
+    "risk bars": f"{_DATABASE} GOLD_MINI --timeframe 1h",
+    "risk quality": f"{_DATABASE} GOLD_MINI --timeframe 1h",
     "notify": "--portfolio main",
 }
 # Without an order, a position, a broker or another instance there is nothing that these could do.
@@ -116,6 +120,7 @@ def place() -> Iterator[Place]:
     with passable_folder("walk") as folder, LiveProcess(folder / "data") as live:
         (folder / "alert.json").write_text(json.dumps(alert))
         (folder / "rates.csv").write_text("pair,as_of_date,rate\nUSD/INR,2026-01-13,85\n")
+        (folder / "chart.csv").write_text("time,open,high,low,close\n2026-01-13T09:00:00+05:30,1,2,1,2\n")
         assert live.post(alert)[0] == 200
         yield Place(folder, live.url)
 

@@ -1276,6 +1276,24 @@ def test_the_book_guides_commands_do_what_it_says(shell: Shell) -> None:
     assert {found.how for found in blocks} == {"before live", "while live runs"}
 
 
+# --- docs/market-data.md
+
+
+def test_the_market_data_guides_commands_do_what_it_says(shell: Shell) -> None:
+    shell.mapped = _on_any_port
+    blocks = [found for found in blocks_of("docs/market-data.md") if found.language == "bash"]
+    (migrated,) = [found for found in blocks if found.how == "before live"]
+    assert f"book: migrated from version none to {shared_head()}" in shell.run(migrated)
+    with shell.serving(Block("bash", "", "python portfolio_manager.py live", "docs/market-data.md")):
+        told = shell.run(*(found for found in blocks if found.how == "while live runs"))
+    first, second = re.findall(r"^inserted +(\d+)\nsame +(\d+)$", told, re.MULTILINE)[:2]
+    assert (first, second) == (("3", "0"), ("0", "3"))
+    (as_of, at_the_end) = re.findall(r"^2026-01-13T0[45]:30:00Z .*$", told, re.MULTILINE) or ("", "")
+    assert (as_of[:20], at_the_end[:20]) != ("", "")
+    assert '"close": "138815"' in told
+    assert {found.how for found in blocks} == {"before live", "while live runs"}
+
+
 # --- docs/notifications.md
 
 NOTIFICATIONS = "docs/notifications.md"

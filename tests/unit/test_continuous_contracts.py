@@ -1,5 +1,6 @@
 """Contracts joined to one series: rolled before they expire, moved by the roll's spread, exact."""
 
+import itertools
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -10,7 +11,6 @@ from hypothesis import strategies as st
 
 from risk.as_of import Bar
 from risk.continuous import Adjustment, NoRoll, continuous, roll_spread, term_structure
-import itertools
 
 JANUARY, FEBRUARY, MARCH = date(2026, 1, 27), date(2026, 2, 24), date(2026, 3, 31)
 FIRST = date(2026, 1, 12)

@@ -254,3 +254,29 @@ def test_the_golden_file_has_all_that_the_specification_asks_for() -> None:
     assert (ROOT / "migrations/shared/r003_timescale.sql").read_text(encoding="utf-8").endswith(golden)
     for table, time in TIMES.items():
         assert f"('{table}', '{time}'" in golden
+
+
+# --- docs/market-data.md
+
+
+def test_the_guide_lists_every_table_with_its_columns(book_dsn: str) -> None:
+    found: dict[str, set[str]] = {}
+    for table, column in rows(
+        book_dsn, "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'risk'"
+    ):
+        found.setdefault(table, set()).add(column)
+    guide = (ROOT / "docs" / "market-data.md").read_text(encoding="utf-8")
+    listed = {
+        name: set(re.findall(r"`(\w+)`", columns))
+        for name, columns in re.findall(r"^\| `(\w+)` \| [^|]* \| ([^|]*) \|$", guide, re.MULTILINE)
+    }
+    assert listed == found
+
+
+def test_the_guide_lists_what_every_hypertable_is_made_with() -> None:
+    golden = GOLDEN.read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "market-data.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+ days) \| (\d+ days) \| `(\w+)` \|$", guide, re.MULTILINE)
+    asked = re.findall(r"\('(\w+)', '(\w+)', '(\w+)', INTERVAL '(\d+ days)', INTERVAL '(\d+ days)'\)", golden)
+    assert told == [(table, time, chunk, after, by) for table, time, by, chunk, after in asked]
+    assert len(told) == len(TIMES)

@@ -39,7 +39,13 @@ class MacroSeries(Base):
 
     __tablename__ = "macro_series"
     __table_args__ = (
-        UniqueConstraint("series_id", "observation_date", "revision", name="uq_macro_series_observation"),
+        UniqueConstraint(
+            "series_id",
+            "observation_date",
+            "revision",
+            name="uq_macro_series_observation",
+            postgresql_include=["release_time", "value"],
+        ),
         CheckConstraint(_REVISION, name="revision"),
         CheckConstraint("value < 'NaN'", name="value"),
         by_time("observation_date"),

@@ -1,6 +1,7 @@
 -- What series, curves and surfaces tell, and research signals. Idempotent. What is published again is another revision, with the time
 -- at which it was told: a question as of a time sees what was known then, and nothing else.
 
+-- All that is asked of a series is in its key's index: its rows, which come one a day, lie all over the table.
 CREATE TABLE IF NOT EXISTS risk.macro_series (
     id BIGINT GENERATED ALWAYS AS IDENTITY,
     observation_date DATE NOT NULL,
@@ -10,7 +11,7 @@ CREATE TABLE IF NOT EXISTS risk.macro_series (
     value NUMERIC(28, 8) NOT NULL,
     created_at TIMESTAMPTZ NOT NULL DEFAULT now(),
     CONSTRAINT pk_macro_series PRIMARY KEY (id, observation_date),
-    CONSTRAINT uq_macro_series_observation UNIQUE (series_id, observation_date, revision),
+    CONSTRAINT uq_macro_series_observation UNIQUE (series_id, observation_date, revision) INCLUDE (release_time, value),
     CONSTRAINT fk_macro_series_series_id FOREIGN KEY (series_id) REFERENCES risk.series_metadata (series_id),
     CONSTRAINT ck_macro_series_revision CHECK (revision >= 0),
     CONSTRAINT ck_macro_series_value CHECK (value < 'NaN')

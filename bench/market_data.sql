@@ -40,7 +40,7 @@ WHERE
     AND m.strike IS NULL
     AND m.option_type IS NULL
     AND m.timestamp <= %(until)s
-ORDER BY m.timestamp DESC
+ORDER BY m.expiry DESC, m.strike DESC, m.option_type DESC, m.timestamp DESC
 LIMIT %(last)s;
 
 -- name: market_raw_observations

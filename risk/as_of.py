@@ -15,6 +15,9 @@ from risk.market_data import TIMEFRAMES, MarketData
 from risk.series import CurveData, MacroSeries
 from risk.sources import DataSource, SeriesMetadata
 
+# PostgreSQL does not see that what IS NULL is in order: without these all the bars before would be read and sorted.
+_IN_THE_KEYS_ORDER = (MarketData.expiry, MarketData.strike, MarketData.option_type, MarketData.timestamp)
+
 
 class NoSuchBars(Refused):
     """there are no bars of that, or it has to be said of which source"""
@@ -108,7 +111,7 @@ def bars_as_of(session: Session, of: BarsOf, at: datetime, *, last: int) -> list
     asked = (
         select(*columns)
         .where(*of.where(), MarketData.timestamp <= at.astimezone(UTC) - TIMEFRAMES[of.timeframe])
-        .order_by(MarketData.timestamp.desc())
+        .order_by(*(column.desc() for column in _IN_THE_KEYS_ORDER))
         .limit(last)
     )
     return [Bar(**row) for row in reversed(session.execute(asked).mappings().all())]

@@ -6,6 +6,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from core.postgres.migrations import migrate_shared
@@ -46,6 +47,20 @@ def test_a_bar_is_known_once_it_is_over(session: Session) -> None:
     assert [bar.close for bar in bars_as_of(session, of, at(15), last=2)] == [4, 5]
     with pytest.raises(ValueError, match="no time zone"):
         bars_as_of(session, of, at(14).replace(tzinfo=None), last=1)
+
+
+def test_the_last_bars_are_found_by_the_key_without_reading_those_before(session: Session) -> None:
+    imported(session, CHART, HOURS)
+    of = bars_of(session, "GOLD_MINI", "1h")
+    asked: list[tuple[str, object]] = []
+    event.listen(session.connection(), "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    bars_as_of(session, of, at(15), last=2)
+    (statement, parameters) = asked[0]
+    session.execute(text("SET LOCAL enable_seqscan = off"))
+    explained = session.connection().exec_driver_sql(f"EXPLAIN {statement}", parameters)  # type: ignore[arg-type]
+    plan = "\n".join(line for (line,) in explained)
+    assert "Index Scan Backward using uq_market_data_bar" in plan
+    assert "Sort" not in plan
 
 
 def test_bars_of_several_sources_have_to_be_told_apart(session: Session) -> None:

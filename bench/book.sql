@@ -51,30 +51,54 @@ SELECT pairs.pair, f.feed_id, pairs.rate + f.feed_id %% 100 / 100.0
 FROM book.market_data_feed AS f, (VALUES ('USD/INR', 85), ('EUR/USD', 1.1), ('USD/JPY', 150)) AS pairs (pair, rate);
 
 -- name: positions
--- Open positions from before the first day: a strategy's are of twenty instruments.
+-- A strategy's are of twenty instruments: open since before the first day, or entered over all days and left after so many.
 INSERT INTO book.portfolio_positions (
-    portfolio_node_id, instrument_id, source, direction, quantity, base_ccy, notional_base, entry_price, entry_timestamp, entry_dv01
+    portfolio_node_id, instrument_id, source, direction, quantity, base_ccy, notional_base, entry_price, entry_timestamp, entry_dv01,
+    is_open, exit_timestamp, realized_pnl_base
 )
 SELECT
     nodes.ids[1 + n %% cardinality(nodes.ids)],
     i.instrument_id, 'manual', CASE n %% 3 WHEN 0 THEN 'SHORT' ELSE 'LONG' END, 1 + n %% 50, i.currency, 1000 + n %% 5000, 100,
-    %(day)s::DATE - %(days)s::INTEGER, n %% 40
-FROM generate_series(1, %(positions)s) AS n,
-    (SELECT array_agg(s.portfolio_node_id ORDER BY s.portfolio_node_id) AS ids FROM book.portfolio_node AS s WHERE s.node_type = 'STRATEGY')
-        AS nodes,
-    book.instrument AS i
-WHERE i.symbol = 'BENCH_' || 1 + (n %% cardinality(nodes.ids) * 7 + n / cardinality(nodes.ids) %% 20) %% 200;
+    life.entered, n %% 40, life.entered + %(held)s::INTEGER > %(day)s::DATE IS NOT FALSE,
+    CASE WHEN life.entered + %(held)s::INTEGER <= %(day)s::DATE THEN life.entered + %(held)s::INTEGER END, n %% 90
+FROM generate_series(1, %(positions)s) AS n
+CROSS JOIN LATERAL (
+    SELECT
+        %(day)s::DATE - %(days)s::INTEGER
+        + CASE WHEN %(held)s::INTEGER IS NULL THEN 0 ELSE 1 + (n::BIGINT * %(days)s::INTEGER / (%(positions)s::INTEGER + 1))::INTEGER END
+            AS entered
+) AS life
+CROSS JOIN (
+    SELECT array_agg(s.portfolio_node_id ORDER BY s.portfolio_node_id) AS ids
+    FROM book.portfolio_node AS s
+    WHERE s.node_type = 'STRATEGY'
+) AS nodes
+INNER JOIN book.instrument AS i
+    ON i.symbol = 'BENCH_' || 1 + (n %% cardinality(nodes.ids) * 7 + n / cardinality(nodes.ids) %% 20) %% 200;
 
 -- name: history
--- A mark of every position on each of these days.
+-- A mark of every position on each of its days.
 INSERT INTO book.position_pnl_history (
     snapshot_date, position_id, quantity, mark_price, notional_base, unrealized_pnl_base, realized_pnl_base, daily_pnl_base, dv01,
     var_contribution
 )
 SELECT
-    %(day)s::DATE - d, p.id, p.quantity, 100 + d %% 20, p.notional_base + d %% 20, (d + p.id) %% 200 - 100, 0, p.id %% 20 - 10,
-    p.entry_dv01, p.id %% 30
-FROM generate_series(%(days)s - 1, 0, -1) AS d, book.portfolio_positions AS p;
+    d.day::DATE, p.id, p.quantity, 100 + p.id %% 20, p.notional_base + (d.day::DATE - DATE '2020-01-01') %% 20,
+    p.id %% 200 - 100, 0, p.id %% 20 - 10, p.entry_dv01, p.id %% 30
+FROM generate_series(%(day)s::DATE - %(days)s::INTEGER + 1, %(day)s::DATE, INTERVAL '1 day') AS d (day)
+INNER JOIN book.portfolio_positions AS p
+    ON p.entry_timestamp <= d.day AND (p.entry_timestamp >= d.day - %(held)s::INTEGER * INTERVAL '1 day' OR %(held)s::INTEGER IS NULL);
+
+-- name: next_day
+-- A mark of every open position on the day after.
+INSERT INTO book.position_pnl_history (
+    snapshot_date, position_id, quantity, mark_price, notional_base, unrealized_pnl_base, realized_pnl_base, daily_pnl_base, dv01,
+    var_contribution
+)
+SELECT
+    %(day)s::DATE + 1, p.id, p.quantity, 100, p.notional_base, p.id %% 200 - 100, 0, p.id %% 20 - 10, p.entry_dv01, p.id %% 30
+FROM book.portfolio_positions AS p
+WHERE p.is_open;
 
 -- name: raw_marks
 -- The limit: the marks of one day added up, whatever they are of.

@@ -76,6 +76,7 @@ Id = Annotated[int, mapped_column(BigInteger, Identity(always=True), primary_key
 BigInt = Annotated[int, mapped_column(BigInteger)]
 Money = Annotated[Decimal, mapped_column(Exact(20, 4))]
 NoMoneyYet = Annotated[Decimal, mapped_column(Exact(20, 4), server_default=text("0"))]
+Total = Annotated[Decimal, mapped_column(Exact(28, 4))]
 Price = Annotated[Decimal, mapped_column(Exact(18, 8))]
 Quantity = Annotated[Decimal, mapped_column(Exact(28, 8))]
 Years = Annotated[Decimal, mapped_column(Exact(12, 6))]

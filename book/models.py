@@ -28,6 +28,7 @@ from book.portfolio_management import (
 )
 from book.projection_cursor import ProjectionCursor
 from book.reference_data import FxSpot, Instrument, RatingHistory, ReferenceData
+from book.totals import GroupTotal, PositionGroup, TotalChange
 
 __all__ = [
     "Base",
@@ -37,6 +38,7 @@ __all__ = [
     "DecisionJournal",
     "ExportHistory",
     "FxSpot",
+    "GroupTotal",
     "IngestionBatch",
     "IngestionRow",
     "Instrument",
@@ -50,10 +52,12 @@ __all__ = [
     "PortfolioSnapshot",
     "PortfolioSnapshotContent",
     "Position",
+    "PositionGroup",
     "PositionPnLHistory",
     "ProjectionCursor",
     "RatingHistory",
     "ReferenceData",
+    "TotalChange",
     "TradeProposal",
     "metadata",
 ]

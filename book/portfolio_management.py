@@ -80,6 +80,7 @@ class PortfolioPosition(Base):
         CheckConstraint("exit_timestamp >= entry_timestamp", name="exit"),
         Index(None, "portfolio_node_id", "is_open"),
         Index(None, "instrument_id", "is_open"),
+        Index(None, "portfolio_node_id", "instrument_id"),
     )
 
     id: Mapped[Id]

@@ -28,6 +28,7 @@ from book.market_data import MarketDataFeed
 from book.pnl import keep_day
 from book.portfolio_management import PortfolioPosition, PositionPnLHistory, TradeProposal
 from book.projection_cursor import ProjectionCursor
+from book.totals import keep_totals
 from core.errors import Retryable
 from core.journal import NO_HASH
 
@@ -84,7 +85,7 @@ class Projector:
         return self._walk
 
     def sync(self) -> Synced:
-        """Bring the book up to the journal's end, and end the days that are over.
+        """Bring the book up to the journal's end, end the days that are over, and reckon the totals that are stale by now.
 
         Raises DatabaseAway, StatementFailed (the book is not migrated, say), and Overtaken, after which it is to be tried again.
         """
@@ -92,6 +93,7 @@ class Projector:
         for attempt in Retrying(retry=again, stop=stop_after_attempt(_TRIES), wait=wait_random(0, 0.1), reraise=True):
             with attempt:
                 synced = self._sync()
+        keep_totals(self.engine)
         return synced
 
     def keep_day_again(self, day: date) -> int:

@@ -80,25 +80,36 @@ class Tree:
     nodes: tuple[NodeLine, ...]
 
 
-def tree(session: Session, day: date, *, currency: str | None = None, node: int | None = None) -> Tree:
+def tree(
+    session: Session, day: date, *, currency: str | None = None, node: int | None = None, anew: bool | None = None
+) -> Tree:
     """The tree, or a node with all below it, as it was at the end of a day (UTC).
 
-    Without a currency in the node's own, or in that of all roots. Raises UnknownNode, CurrencyNeeded, MissingRate, NodeNotValid.
+    Without a currency in the node's own, or in that of all roots. `anew`: by all positions, else by the totals that are kept of
+    them; without it by whichever is quicker. They come to the same.
+
+    Raises UnknownNode, CurrencyNeeded, MissingRate, NodeNotValid.
     """
     currency, marked_on = _currency(session, day, currency, node), marked_on_or_before(session, day)
-    rolled = _rolled(session, Dimension.NODE, day, marked_on, currency, node)
+    rolled = _rolled(session, by=Dimension.NODE, day=day, marked_on=marked_on, currency=currency, node=node, anew=anew)
     ordered = _in_order({int(row["portfolio_node_id"]): row for row in rolled})
     return Tree(as_of=day, currency=currency, marked_on=marked_on, nodes=tuple(ordered))
 
 
 def lines(
-    session: Session, by: Dimension, day: date, *, currency: str | None = None, node: int | None = None
+    session: Session,
+    by: Dimension,
+    day: date,
+    *,
+    currency: str | None = None,
+    node: int | None = None,
+    anew: bool | None = None,
 ) -> tuple[Line, ...]:
     """The same figures by instrument, sector or currency, each of which positions have been. Raises as `tree`."""
     if by is Dimension.NODE:
         raise ValueError("by node it is a tree")
     currency, marked_on = _currency(session, day, currency, node), marked_on_or_before(session, day)
-    rows = _rolled(session, by, day, marked_on, currency, node)
+    rows = _rolled(session, by=by, day=day, marked_on=marked_on, currency=currency, node=node, anew=anew)
     return tuple(Line(key=row["key"], figures=_figures(row)) for row in rows)
 
 
@@ -109,13 +120,13 @@ def marked_on_or_before(session: Session, day: date) -> date | None:
     return found
 
 
-def _rolled(
-    session: Session, by: Dimension, day: date, marked_on: date | None, currency: str, node: int | None
-) -> Sequence[RowMapping]:
+def _rolled(session: Session, *, by: Dimension, **asked: Any) -> Sequence[RowMapping]:
     rows_of(session, "for_a_roll_up")
-    asked = {"dimension": by.value, "day": day, "marked_on": marked_on, "currency": currency, "node": node}
+    if asked["anew"] is None:
+        (row,) = rows_of(session, "much_is_stale", day=asked["day"])
+        asked["anew"] = bool(row["much_is_stale"])
     try:
-        return rows_of(session, "roll_up", **asked)
+        return rows_of(session, "roll_up", dimension=by.value, **asked)
     except DBAPIError as error:
         raise_missing_rate(error)
         raise

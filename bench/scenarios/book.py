@@ -1,6 +1,7 @@
 """The book of record: the tree with its figures, aggregation, the past, deduplication; each beside a bare statement.
 
-10,000 positions with five years of daily marks, and 1,000,000 with those of two days.
+10,000 positions with five years of daily marks; 1,000,000 of which each was held for eight days of five years; 1,000,000 that are
+all open, with the marks of two days. And what a day's marks cost with the totals that are kept of them.
 """
 
 import time
@@ -22,12 +23,15 @@ from book.database import engine_of, transaction
 from book.nodes import nodes_on
 from book.roll_up import Dimension, lines, tree
 from book.snapshots import is_kept, snapshot_of_node
+from book.totals import keep_totals, reckon
 from core.postgres.migrations import migrate_shared
 from core.postgres.statements import statements_in
 
 TODAY = date(2026, 1, 14)
 POSITIONS, MANY_POSITIONS = 10_000, 1_000_000
 TRADING_DAYS, QUICK_DAYS = 5 * 252, 60
+MANY_TARGETS = (1000.0, 1000.0, 500.0, 100.0)
+_UNNOTED = "the same rows without a trigger"
 _LIMIT = "the day's marks added up"
 _FOUND = "a row found by its key"
 _TARGET = "the target"
@@ -40,7 +44,8 @@ _PATIENCE_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much there is, and in how many milliseconds each answer is wanted: tree, aggregation, past, deduplication."""
+    """How much there is, for how many days each position is held (None: all), and in how many milliseconds each answer is wanted:
+    tree, aggregation, past, deduplication."""
 
     name: str
     positions: int
@@ -48,11 +53,13 @@ class Size:
     desks: int
     strategies: int
     targets: tuple[float, float, float, float]
+    held: int | None = None
 
 
 def book(host: Host) -> Comparisons:
     """The tree and its aggregations now and as of a past day, and a snapshot that is there already."""
     found = Comparisons("book")
+    many = MANY_POSITIONS // _QUICK_SHARE if host.quick else MANY_POSITIONS
     sizes = (
         Size(
             name="10,000 positions, 5 years",
@@ -63,13 +70,15 @@ def book(host: Host) -> Comparisons:
             targets=(100, 100, 50, 10),
         ),
         Size(
-            name="1,000,000 positions",
-            positions=MANY_POSITIONS // _QUICK_SHARE if host.quick else MANY_POSITIONS,
-            days=2,
-            desks=10,
-            strategies=20,
-            targets=(1000, 1000, 500, 100),
+            name="1,000,000 positions, 5 years",
+            positions=many,
+            days=QUICK_DAYS if host.quick else TRADING_DAYS,
+            desks=4,
+            strategies=5,
+            targets=MANY_TARGETS,
+            held=8,
         ),
+        Size(name="1,000,000 open positions", positions=many, days=2, desks=10, strategies=20, targets=MANY_TARGETS),
     )
     for size in sizes:
         dsn = host.database()
@@ -78,7 +87,11 @@ def book(host: Host) -> Comparisons:
             _fill(bare, size)
             engine = engine_of(dsn)
             try:
+                seconds = _taken(partial(keep_totals, engine)) / 1000
+                found.notes[f"seconds to reckon all totals, {size.name}"] = round(seconds, 1)
+                _vacuum(bare)
                 _measure(host, found, size, engine, bare)
+                _measure_writing(host, found, size, engine)
             finally:
                 engine.dispose()
     found.notes["positions and days"] = {size.name: (size.positions, size.days) for size in sizes}
@@ -88,7 +101,7 @@ def book(host: Host) -> Comparisons:
 def _fill(bare: Connection, size: Size) -> None:
     statements = statements_in(_FOLDER)
     parameters = {"day": TODAY, "days": size.days, "positions": size.positions}
-    parameters |= {"desks": size.desks, "strategies": size.strategies}
+    parameters |= {"desks": size.desks, "strategies": size.strategies, "held": size.held}
     with bare, bare.cursor() as cursor:
         cursor.execute("SET maintenance_work_mem = '512MB'")
         for name in ("tree", "books", "strategies", "sectors", "instruments", "feeds", "rates", "positions"):
@@ -102,12 +115,19 @@ def _fill(bare: Connection, size: Size) -> None:
             cursor.execute(f"ALTER TABLE {_HISTORY} DROP {name}")
         for name, _ in indexes:
             cursor.execute(f"DROP INDEX book.{name}")
+        # That positions are new is noted: nothing is added by noting each mark of them.
+        cursor.execute(f"ALTER TABLE {_HISTORY} DISABLE TRIGGER USER")
         cursor.execute(statements["history"], parameters)
+        cursor.execute(f"ALTER TABLE {_HISTORY} ENABLE TRIGGER USER")
         for _, name, definition in constraints:
             cursor.execute(f"ALTER TABLE {_HISTORY} ADD {name} {definition}")
         for _, definition in indexes:
             cursor.execute(definition)
     bare.autocommit = True
+    _vacuum(bare)
+
+
+def _vacuum(bare: Connection) -> None:
     with bare.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
 
@@ -117,8 +137,11 @@ def _measure(host: Host, found: Comparisons, size: Size, engine: Engine, bare: C
     root = _root(engine)
     with transaction(engine, limit_seconds=_PATIENCE_SECONDS) as session:
         (first, *_) = tree(session, TODAY).nodes
-        if first.figures.positions != size.positions:
+        if size.held is None and first.figures.positions != size.positions:
             raise RuntimeError(f"{first.figures.positions} positions were rolled up, and {size.positions} are there")
+        for day in (TODAY, past):
+            if tree(session, day, anew=False) != tree(session, day, anew=True):
+                raise RuntimeError(f"the totals of {day} are not what its positions come to")
         known = snapshot_of_node(session, root, TODAY, _moment(-1)).payload_hash
     asked: tuple[tuple[str, float, Callable[[Session], object], Callable[[], None]], ...] = (
         ("tree with figures", size.targets[0], partial(tree, day=TODAY), partial(_add_up, bare, TODAY)),
@@ -149,6 +172,31 @@ def _measure(host: Host, found: Comparisons, size: Size, engine: Engine, bare: C
                 unit="ms",
                 limit=_LIMIT,
             )
+
+
+def _measure_writing(host: Host, found: Comparisons, size: Size, engine: Engine) -> None:
+    """The next day's marks, each time undone: with word of them left, and without; and their totals reckoned."""
+    for number in range(host.rounds):
+        for noted in (True, False) if number % 2 else (False, True):
+            taken = _written(engine, noted=noted)
+            if noted:
+                written, reckoned = taken
+            else:
+                unnoted, _ = taken
+        found.add(f"a day's marks written, {size.name}", written, unnoted, unit="ms", limit=_UNNOTED)
+        found.add(f"their totals reckoned, {size.name}", reckoned, unnoted, unit="ms", limit=_UNNOTED)
+
+
+def _written(engine: Engine, *, noted: bool) -> tuple[float, float]:
+    """Milliseconds for the marks, and for their totals."""
+    with transaction(engine, limit_seconds=_PATIENCE_SECONDS) as session:
+        connection = session.connection()
+        if not noted:
+            connection.exec_driver_sql(f"ALTER TABLE {_HISTORY} DISABLE TRIGGER USER")
+        written = _taken(lambda: connection.exec_driver_sql(statements_in(_FOLDER)["next_day"], {"day": TODAY}))
+        reckoned = _taken(partial(reckon, session, at_once=MANY_POSITIONS)) if noted else 0.0
+        session.rollback()
+    return written, reckoned
 
 
 def _root(engine: Engine) -> int:

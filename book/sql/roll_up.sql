@@ -20,7 +20,59 @@ branch AS (
     INNER JOIN nodes AS n ON b.portfolio_node_id = n.parent_id
 ),
 
--- Positions of the engine's, of people and of files: at their mark of that day, else at the last one before, else as they began.
+-- Groups of positions whose kept totals are of before something was written, or of which none are kept.
+stale AS MATERIALIZED (
+    SELECT g.portfolio_node_id, g.instrument_id, g.base_ccy
+    FROM book.position_group AS g
+    WHERE g.stale_from <= %(day)s::DATE
+    UNION
+    SELECT c.portfolio_node_id, c.instrument_id, c.base_ccy
+    FROM book.total_change AS c
+    WHERE c.from_day <= %(day)s::DATE AND c.position_ids IS NULL
+    UNION
+    SELECT p.portfolio_node_id, p.instrument_id, p.base_ccy
+    FROM book.total_change AS c
+    CROSS JOIN LATERAL unnest(c.position_ids) AS one (position_id)
+    INNER JOIN book.portfolio_positions AS p ON one.position_id = p.id
+    WHERE c.from_day <= %(day)s::DATE
+),
+
+kept AS (
+    SELECT
+        g.portfolio_node_id, g.instrument_id, g.base_ccy, t.positions, t.unmarked, t.longs, t.shorts,
+        CASE WHEN t.day = %(day)s::DATE THEN t.day_pnl END AS day_pnl, t.realized_pnl, t.unrealized_pnl, t.dv01, t.var_contribution
+    FROM book.position_group AS g
+    -- A group that all positions have left is none.
+    INNER JOIN LATERAL (
+        SELECT o.*
+        FROM book.group_total AS o
+        WHERE o.group_id = g.group_id AND o.day <= %(day)s::DATE
+        ORDER BY o.day DESC
+        LIMIT 1
+    ) AS t ON t.entered > 0
+    WHERE
+        (%(node)s::BIGINT IS NULL OR g.portfolio_node_id = any(array(SELECT b.portfolio_node_id FROM branch AS b)))
+        AND NOT %(anew)s::BOOLEAN
+        AND NOT EXISTS (
+            SELECT FROM stale AS s
+            WHERE s.portfolio_node_id = g.portfolio_node_id AND s.instrument_id = g.instrument_id AND s.base_ccy = g.base_ccy
+        )
+),
+
+-- Their positions; `anew`: all there are.
+reckoned AS (
+    SELECT p.*
+    FROM stale AS s
+    INNER JOIN book.portfolio_positions AS p
+        ON s.portfolio_node_id = p.portfolio_node_id AND s.instrument_id = p.instrument_id AND s.base_ccy = p.base_ccy
+    WHERE NOT %(anew)s::BOOLEAN
+    UNION ALL
+    SELECT p.*
+    FROM book.portfolio_positions AS p
+    WHERE %(anew)s::BOOLEAN
+),
+
+-- At their mark of that day, else at the last one before, else as they began.
 marked AS (
     SELECT
         p.portfolio_node_id, p.instrument_id, p.base_ccy, p.direction,
@@ -35,7 +87,7 @@ marked AS (
         coalesce(h.unrealized_pnl_base, e.unrealized_pnl_base) AS unrealized_pnl,
         coalesce(h.dv01, e.dv01, p.entry_dv01) AS dv01,
         coalesce(h.var_contribution, e.var_contribution, p.entry_var_contribution) AS var_contribution
-    FROM book.portfolio_positions AS p
+    FROM reckoned AS p
     LEFT JOIN book.position_pnl_history AS h
         ON p.id = h.position_id AND h.snapshot_date = %(marked_on)s::DATE
     LEFT JOIN LATERAL (
@@ -55,6 +107,11 @@ marked AS (
 ),
 
 held AS (
+    SELECT
+        portfolio_node_id, instrument_id, base_ccy, positions, unmarked, 0 AS unvalued, longs, shorts, day_pnl, realized_pnl,
+        unrealized_pnl, dv01, var_contribution
+    FROM kept
+    UNION ALL
     SELECT
         portfolio_node_id, instrument_id, base_ccy,
         count(*) FILTER (WHERE is_open) AS positions,
@@ -155,3 +212,13 @@ SELECT
     set_config('work_mem', '256MB', TRUE),
     set_config('max_parallel_workers_per_gather', '2', TRUE),
     set_config('jit', 'off', TRUE);
+
+-- name: much_is_stale
+-- Whether it is quicker to read all positions than those whose groups are stale.
+SELECT
+    (SELECT 3 * count(*) FROM book.position_group AS g WHERE g.stale_from <= %(day)s::DATE)
+    > (SELECT count(*) FROM book.position_group)
+    OR (SELECT 3 * sum(cardinality(c.position_ids)) FROM book.total_change AS c WHERE c.from_day <= %(day)s::DATE)
+    > (SELECT p.reltuples FROM pg_catalog.pg_class AS p WHERE p.oid = 'book.portfolio_positions'::REGCLASS)
+    OR (SELECT count(*) FROM book.total_change AS c WHERE c.position_ids IS NULL AND c.from_day <= %(day)s::DATE)
+    > (SELECT count(*) FROM book.position_group) AS much_is_stale;

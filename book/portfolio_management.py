@@ -81,6 +81,7 @@ class PortfolioPosition(Base):
         Index(None, "portfolio_node_id", "is_open"),
         Index(None, "instrument_id", "is_open"),
         Index(None, "portfolio_node_id", "instrument_id"),
+        Index("uq_portfolio_positions_request_id", "request_id", unique=True),
     )
 
     id: Mapped[Id]
@@ -115,6 +116,7 @@ class PortfolioPosition(Base):
     notes: Mapped[Text2000 | None]
     created_at: Mapped[Created]
     updated_at: Mapped[Updated]
+    request_id: Mapped[Text100 | None]
 
     @validates("strategy_weights")
     def _checked_weights(self, _key: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -304,3 +306,4 @@ class PositionPnLHistory(Base):
     delta: Mapped[Price | None]
     var_contribution: Mapped[Money | None]
     created_at: Mapped[Created]
+    price_date: Mapped[date | None]

@@ -21,6 +21,7 @@ from book.database import transaction
 from book.day_ends import DayEnds
 from book.decision_journal import entries_of
 from book.engine_rows import EngineRows
+from book.entered_marks import keep_entered_days
 from book.hierarchy import LivePortfolio
 from book.journal_reading import entries_between, last_seq
 from book.journal_walk import Change, DayClosed, JournalWalk
@@ -85,7 +86,8 @@ class Projector:
         return self._walk
 
     def sync(self) -> Synced:
-        """Bring the book up to the journal's end, end the days that are over, and reckon the totals that are stale by now.
+        """Bring the book up to the journal's end, end the days that are over, those of entered positions too, and reckon
+        totals that are stale by then.
 
         Raises DatabaseAway, StatementFailed (the book is not migrated, say), and Overtaken, after which it is to be tried again.
         """
@@ -93,6 +95,7 @@ class Projector:
         for attempt in Retrying(retry=again, stop=stop_after_attempt(_TRIES), wait=wait_random(0, 0.1), reraise=True):
             with attempt:
                 synced = self._sync()
+        keep_entered_days(self.engine, self.ends, self._clock())
         keep_totals(self.engine)
         return synced
 

@@ -14,7 +14,7 @@ from book.base import Base, BigInt, Currency, Id, Total
 from book.database import transaction
 from book.statements import rows_of
 
-GROUPS_AT_ONCE = 2_000
+GROUPS_AT_ONCE = 500
 # The first time all there is has to be read.
 _LIMIT_SECONDS = 3_600.0
 
@@ -95,6 +95,7 @@ def reckon(session: Session, *, at_once: int = GROUPS_AT_ONCE) -> int:
     if not row["is_held"]:
         return 0
     rows_of(session, "for_a_roll_up")
+    rows_of(session, "for_totals", milliseconds=int(_LIMIT_SECONDS * 1000))
     rows_of(session, "take_changes")
     groups = [row["group_id"] for row in rows_of(session, "stale_groups", most=at_once)]
     if groups:

@@ -2,6 +2,10 @@
 -- One reckons totals at a time, until its transaction ends. Nobody waits for it.
 SELECT pg_try_advisory_xact_lock(hashtextextended('book.group_total', 0)) AS is_held;
 
+-- name: for_totals
+-- For the rest of the transaction: time for the first reckoning of years. Nobody waits for it.
+SELECT set_config('statement_timeout', %(milliseconds)s::TEXT, TRUE);
+
 -- name: take_changes
 -- What was written becomes groups whose totals are stale from a day on.
 WITH

@@ -10,6 +10,7 @@ from typing import Any, cast
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
+from book.entered_marks import forget_marks
 from book.hierarchy import Position
 from book.market_data import InstrumentPrice, LoanServicing, MarketDataFeed
 from book.reference_data import FxSpot, Instrument, RatingHistory
@@ -143,6 +144,12 @@ def _take_prices(session: Session, rows: Sequence[Checked], source: Source) -> N
         for feed_id, own in _feeds(session, rows, source, "PRICE", payload)
         for checked in own
     ]
+    first: dict[date, set[int]] = {}
+    for row in new:
+        first.setdefault(row["as_of_date"], set()).add(row["instrument_id"])
+    # Held first, so that who keeps marks at the same moment sees these prices, or is seen.
+    for day, instruments in sorted(first.items()):
+        forget_marks(session, since=day, instruments=instruments)
     for part in _parts(new):
         session.execute(insert(InstrumentPrice), part)
 

@@ -14,6 +14,7 @@ from live.cli.book_files import export, upload
 from live.cli.book_history import attribution, calendar
 from live.cli.book_nodes import node
 from live.cli.book_pnl import pnl, sync
+from live.cli.book_positions import position
 from live.cli.book_reports import tax_lots, tear_sheet
 from live.cli.book_session import as_of_option, session_of, tell, today
 from live.cli.options import DatabaseChoice, Price, database_options, json_option
@@ -124,6 +125,7 @@ _FIGURES = (
 
 
 book.add_command(node)
+book.add_command(position)
 book.add_command(upload)
 book.add_command(export)
 

@@ -181,3 +181,8 @@ GROUP BY p.portfolio_node_id, p.instrument_id, p.base_ccy;
 INSERT INTO book.total_change (portfolio_node_id, instrument_id, base_ccy, from_day)
 SELECT g.portfolio_node_id, g.instrument_id, g.base_ccy, DATE '0001-01-01'
 FROM book.position_group AS g;
+
+-- Positions that a person entered: once, however often he asks for it; and of which day the price is that a day was marked at.
+ALTER TABLE book.portfolio_positions ADD COLUMN IF NOT EXISTS request_id VARCHAR(100);
+CREATE UNIQUE INDEX IF NOT EXISTS uq_portfolio_positions_request_id ON book.portfolio_positions (request_id);
+ALTER TABLE book.position_pnl_history ADD COLUMN IF NOT EXISTS price_date DATE;

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import structlog
 from sqlalchemy import Engine, delete, func, insert, select
 from sqlalchemy.orm import Session
 
@@ -26,8 +27,11 @@ from core.numbers import ZERO, money, product, quotient
 SOURCE = "manual"
 POSITIONS_AT_ONCE = 500
 _LIMIT_SECONDS = 600.0
+_MOST_MONEY = Decimal(10) ** 16
+_IN_DOLLARS = ("notional", "unrealized_pnl", "realized_pnl", "daily_pnl")
 _Prices = tuple[list[date], list[Decimal]]
 _NO_PRICES: _Prices = ([], [])
+log = structlog.get_logger(__name__)
 
 
 def value_of(instrument: Instrument, quantity: Decimal, price: Decimal) -> Decimal:
@@ -110,9 +114,16 @@ def _new_rows(
                 continue
             rate = rates.on(position.base_ccy, day)
             earned = row["unrealized_pnl_base"] + row["realized_pnl_base"]
-            row["daily_pnl_base"], total = earned - total, earned
-            in_usd = ("notional", "unrealized_pnl", "realized_pnl", "daily_pnl")
-            yield {**row, "fx_rate": rate, **{f"{name}_usd": in_dollars(row[f"{name}_base"], rate) for name in in_usd}}
+            row["daily_pnl_base"] = earned - total
+            row |= {f"{name}_usd": in_dollars(row[f"{name}_base"], rate) for name in _IN_DOLLARS}
+            if all(abs(row[f"{name}_{of}"] or ZERO) < _MOST_MONEY for name in _IN_DOLLARS for of in ("base", "usd")):
+                total = earned
+                yield {**row, "fx_rate": rate}
+            else:
+                # A price that no column holds the money of is none.
+                log.warning(
+                    "a day of an entered position is too large to be kept", position=position.id, day=day.isoformat()
+                )
 
 
 def _days(

@@ -162,6 +162,8 @@ def close_position(
     position.transaction_costs_base += costs
     position.realized_pnl_base = gained - position.transaction_costs_base
     position.realized_pnl_usd = in_dollars(position.realized_pnl_base, rate)
+    for name, amount in (("price", position.realized_pnl_base), ("at", position.realized_pnl_usd or ZERO)):
+        _number(name, amount, _MONEY)
     session.flush()
     forget_marks(session, position=position_id, since=at.date())
     return position, True
@@ -219,6 +221,7 @@ def _values(session: Session, new: NewPosition, now: datetime) -> dict[str, Any]
     _number("quantity", notional, _MONEY)
     at = _time("at", new.at or now, now)
     rate = _rate(session, new, currency, at)
+    _number("fx_rate", in_dollars(notional, rate) or ZERO, _MONEY)
     return {
         "portfolio_node_id": node.portfolio_node_id,
         "instrument_id": instrument.instrument_id,

@@ -79,16 +79,16 @@ class CommandBody:
         More than `scale` decimals are refused, not rounded: an operator means what he types.
         """
         value = self._given.get(name)
+        return None if value is None else _exact(name, value, scale, limit)
+
+    def numbers(self, name: str, *, scale: int, limit: Decimal) -> dict[str, Decimal] | None:
+        """Exact numbers by name, each as of `number`; None where the object is absent."""
+        value = self._given.get(name)
         if value is None:
             return None
-        number = exact_number(value)
-        if number is None:
-            raise _refused(name, "a number", value)
-        if len(number.as_tuple().digits) > _MAX_DIGITS or abs(number) >= limit:
-            raise BodyRefused(f"`{name}` has too many digits", field=name)
-        if decimals_of(number) > scale:
-            raise BodyRefused(f"`{name}` has more than {scale} decimals", field=name)
-        return number
+        if not isinstance(value, dict):
+            raise _refused(name, "an object of numbers", value)
+        return {key: _exact(key, given, scale, limit) for key, given in value.items() if given is not None}
 
     def required_number(self, name: str, *, scale: int, limit: Decimal) -> Decimal:
         """The same; refused where it is absent."""
@@ -132,3 +132,14 @@ class FormBody(CommandBody):
 
 def _refused(name: str, rule: str, value: Any) -> BodyRefused:
     return BodyRefused(f"`{name}` must be {rule}, not {shown(value)}", field=name)
+
+
+def _exact(name: str, value: Any, scale: int, limit: Decimal) -> Decimal:
+    number = exact_number(value)
+    if number is None:
+        raise _refused(name, "a number", value)
+    if len(number.as_tuple().digits) > _MAX_DIGITS or abs(number) >= limit:
+        raise BodyRefused(f"`{name}` has too many digits", field=name)
+    if decimals_of(number) > scale:
+        raise BodyRefused(f"`{name}` has more than {scale} decimals", field=name)
+    return number

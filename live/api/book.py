@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -38,6 +38,11 @@ _REFUSED: Mapping[str, tuple[int, str]] = {
     "BookNotMigrated": (409, "book_not_migrated"),
     "UnknownNode": (404, "unknown_node"),
     "UnknownPortfolio": (404, "unknown_portfolio"),
+    "UnknownInstrument": (404, "unknown_instrument"),
+    "UnknownPosition": (404, "unknown_position"),
+    "OtherPosition": (409, "other_position"),
+    "PositionClosed": (409, "position_closed"),
+    "NotEntered": (409, "not_entered"),
     "NodeExists": (409, "node_exists"),
     "WrongLevel": (409, "wrong_level"),
     "MissingRate": (409, "missing_rate"),
@@ -231,6 +236,10 @@ class BookApi:
     def today(self) -> date:
         """The day that is meant where none is named. Raises HttpRefused where there is no book."""
         return self.desk().today()
+
+    def now(self) -> datetime:
+        """The clock, where there is a book."""
+        return self.desk().now()
 
     @staticmethod
     def refused(name: str, message: str) -> HttpRefused:

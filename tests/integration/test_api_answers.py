@@ -348,6 +348,41 @@ def ask_for_reports(ask: Described) -> None:
     assert ask(f"GET {book}/nodes/999/tear-sheet", status=404)["error"]["code"] == "unknown_node"
 
 
+def ask_for_entered_positions(ask: Described) -> None:
+    address = "/api/book/positions"
+    ask(f"GET {address}?status=closed")
+    ask(f"GET {address}?status=closed", status=304, If_None_Match=str(ask.etag))
+    new = {"node": 1, "instrument": "gold_mini", "direction": "LONG", "quantity": "200", "price": 72000}
+    new |= {"strategies": {"trend": "0.6", "carry": 0.4}, "risks": {"delta": 1}, "request_id": "hedge-1"}
+    first = as_operator(ask, address, new)
+    assert first["changed"]
+    assert as_operator(ask, address, new) == {**first, "changed": False}
+    other = as_operator(ask, address, {**new, "direction": "SHORT"}, status=409)["error"]
+    assert (other["code"], other["field"]) == ("other_position", "request_id")
+    own = f"{address}/{first['id']}"
+    assert as_operator(ask, own, {"quantity": "100", "notes": "half"})["changed"]
+    listed, *_ = ask(f"GET {address}")["positions"]
+    assert (listed["quantity"], listed["notes"], listed["strategies"]) == (
+        "100",
+        "half",
+        {"carry": "0.4", "trend": "0.6"},
+    )
+    wrong = ({"strategies": {"trend": "0.6"}}, {"strategies": {"trend": "x"}}, {"risks": {"vega": 1}}, {"node": 0})
+    for body in (*wrong, {"quantity": 0}, {"strategies": []}):
+        assert as_operator(ask, own, body, status=400)["error"]["code"] == "malformed"
+    assert as_operator(ask, own, {}, status=400)["error"]["code"] == "malformed"
+    assert as_operator(ask, own, {"node": 10000}, status=404)["error"]["code"] == "unknown_node"
+    silver = as_operator(ask, address, {**new, "instrument": "TIN", "request_id": "t"}, status=404)["error"]
+    assert silver["code"] == "unknown_instrument"
+    assert as_operator(ask, f"{own}/close", {"price": 1, "at": "2026-01-14"}, status=400)["error"]["field"] == "at"
+    assert not as_operator(ask, f"{own}/close", {"price": "72500", "costs": "20"})["is_open"]
+    assert as_operator(ask, f"{own}/close", {"price": 1}, status=409)["error"]["code"] == "position_closed"
+    assert as_operator(ask, own, {"quantity": 1}, status=409)["error"]["code"] == "position_closed"
+    for missing in ("999999", "x"):
+        gone = as_operator(ask, f"{address}/{missing}/close", {"price": 1}, status=404)["error"]
+        assert gone["code"] == "unknown_position"
+
+
 def test_where_there_is_no_book_the_answer_says_what_to_run(busy: LiveTradingEngine, dsn: str) -> None:
     desk = BookDesk(dsn, lambda: NOON)
     ask = Described(an_app_of(busy, book=desk).test_client())
@@ -413,6 +448,7 @@ def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine, desk:
     ask_for_reports(ask)
     ask_for_the_book(ask)
     ask_for_files_in_and_out(ask)
+    ask_for_entered_positions(ask)
     ask_for_a_session(ask)
     ask_for_everything_that_is_shown(ask, busy)
     # Another instance that follows, and a database that is away, have tests of their own.

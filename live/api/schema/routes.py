@@ -10,7 +10,7 @@ from core.orders import OrderState
 from core.proposals import ProposalState
 from live.api.book_files import CONTENTS, DOWNLOAD, EXPORTED_FORMATS, KINDS, UPLOADED_FORMATS
 from live.api.queries import DEFAULT_LIMIT, LARGEST_ID, MAX_LIMIT
-from live.api.schema import answers, bodies, book, reports, rows
+from live.api.schema import answers, bodies, book, book_positions, reports, rows
 from live.api.schema.route import EVENTS, FORM, HTML, Content, Needs, Route, Schema
 from live.webhook_secrets import SIGNATURE, SIGNED_AT
 
@@ -78,6 +78,7 @@ IN_PATH: Mapping[str, Schema] = {
         "schema": _ID,
         "description": "What a notification of the proposal ends with: signed, and good until it ends.",
     },
+    "entered_id": {"schema": _ID, "description": "The number of a position that was entered."},
     "node_id": {"schema": _ID, "description": "The node's number."},
     "client_order_id": {"schema": _ID, "description": "The order's id, as /orders tells it."},
     "briefing_date": {"schema": _DAY, "description": "The trading day."},
@@ -336,6 +337,30 @@ ROUTES = (
     _to_book("/api/book/nodes/<node_id>", "Another name or parent", book.NodeChange, book.ChangedNode),
     _to_book("/api/book/nodes/<node_id>/portfolios", "A portfolio hangs on it", book.HungPortfolio, book.ChangedNode),
     _to_book("/api/book/fx", "A rate as of a day", book.NewRate, book.KeptRate),
+    _of_book(
+        "/api/book/positions",
+        "Positions entered by hand, the latest first",
+        book_positions.EnteredPositions,
+        {"status": {"enum": ["open", "closed", "all"], "default": "open"}, **_PAGED_BY_NUMBER},
+    ),
+    _to_book(
+        "/api/book/positions",
+        "A position is entered",
+        book_positions.NewEnteredPosition,
+        book_positions.ChangedPosition,
+    ),
+    _to_book(
+        "/api/book/positions/<entered_id>",
+        "It is corrected",
+        book_positions.EnteredCorrection,
+        book_positions.ChangedPosition,
+    ),
+    _to_book(
+        "/api/book/positions/<entered_id>/close",
+        "It is closed",
+        book_positions.EnteredClose,
+        book_positions.ChangedPosition,
+    ),
     _of_book(
         "/api/book/briefings", "Briefings, the latest day first", answers.Briefings, {"limit": _LIMIT, "before": _DAY}
     ),

@@ -17,6 +17,7 @@ from bench.scenarios import (
     orders,
     portfolios,
     post,
+    projection,
     reconcile,
     recovery,
     replay,
@@ -50,4 +51,5 @@ SCENARIOS: dict[str, Scenario] = {
     "book": book.book,
     "risk": risk.risk,
     "market_data_store": market_data_store.market_data_store,
+    "projection": projection.projection,
 }

@@ -48,9 +48,9 @@ class EngineRows:
         for part in _parts(rows):
             given = insert(cast("Table", PortfolioPosition.__table__))
             written = {name: given.excluded[name] for name in part[0] if name not in _KEYS}
-            self._session.execute(
-                given.on_conflict_do_update(index_elements=_KEYS, set_={**written, "updated_at": func.now()}), part
-            )
+            kept = given.on_conflict_do_update(index_elements=_KEYS, set_={**written, "updated_at": func.now()})
+            # Returning, SQLAlchemy makes one statement of many rows; else each would be one.
+            self._session.execute(kept.returning(PortfolioPosition.id), part).all()
 
     def keep_proposals(self, fates: Iterable[ProposalFate]) -> None:
         """The proposals as they now are. One that was decided stays so."""

@@ -63,14 +63,16 @@ def keep_day(session: Session, portfolio: str, closed: DayClosed) -> int:
     rates = DollarRates(session, set(currencies.values()), [day])
     before = _totals(session, list(ids.values()), before=day)
     rows = []
-    for position in closed.positions:
+    # Each once: one that was saved as open after it was closed is open.
+    for position in {position.position_id: position for position in closed.positions}.values():
         own = ids[position.position_id]
         rows.append(_row(position, own, day, before.get(own, ZERO), rates.on(currencies[own], day)))
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         given = insert(cast("Table", PositionPnLHistory.__table__))
         written = {name: given.excluded[name] for name in _WRITTEN}
         kept = given.on_conflict_do_update(index_elements=["position_id", "snapshot_date"], set_=written)
-        session.execute(kept, rows[start : start + _ROWS_AT_ONCE])
+        # Returning, SQLAlchemy makes one statement of many rows; else each would be one.
+        session.execute(kept.returning(PositionPnLHistory.id), rows[start : start + _ROWS_AT_ONCE]).all()
     _put_next_right(session, {row["position_id"]: _total(row) for row in rows}, day)
     return len(rows)
 

@@ -3,7 +3,7 @@
 from migrations.run_file import run_file
 
 revision = "r001"
-down_revision = "b009"
+down_revision = "b010"
 branch_labels = None
 depends_on = None
 

@@ -177,7 +177,7 @@ def test_an_upgrade_with_a_migration_follower_first_turns_no_alert_away(dsn, fol
 def a_newer_program(folder: Path) -> tuple[Path, str]:
     """This program with one migration more; the version that it brings."""
     folder.mkdir()
-    for name in ("book", "core", "live", "migrations", "portfolio_manager.py"):
+    for name in ("book", "core", "live", "migrations", "risk", "portfolio_manager.py"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
     before = head()

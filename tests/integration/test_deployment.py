@@ -553,7 +553,7 @@ def sandbox(tmp_path: Path) -> Sandbox:
         _script(tmp_path / "bin" / name, f'echo "{name} $*" >> {made.asked}')
     _script(tmp_path / "bin" / "sudo", 'if [ "$1" = -u ]; then shift 2; fi; exec "$@"')
     for entry in ROOT.iterdir():
-        if entry.name in ("book", "core", "live", "migrations") or entry.is_file():
+        if entry.name in ("book", "core", "live", "migrations", "risk") or entry.is_file():
             (tmp_path / "checkout" / entry.name).symlink_to(entry)
     shutil.copytree(DEPLOY, tmp_path / "checkout" / "deploy")
     return made

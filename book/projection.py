@@ -35,8 +35,8 @@ from core.journal import NO_HASH
 
 ENTRIES_AT_ONCE = 500
 CHECKPOINT_EVERY = 5_000
-# What was decided before a day's end is in the journal by then.
 _TRIES = 5
+# What was decided before a day's end is in the journal by then.
 SETTLED_AFTER = timedelta(seconds=60)
 log = structlog.get_logger(__name__)
 
@@ -235,15 +235,16 @@ class Projector:
         return self.ends.of_all(frozenset(walk.exchanges.values()), day)
 
 
-_LAST_RATES = select(func.max(MarketDataFeed.feed_id)).where(
+# How many, too: a feed's number is taken before it is committed, and one that was refused may be taken back.
+_RATES = select(func.max(MarketDataFeed.feed_id), func.count()).where(
     MarketDataFeed.feed_type == "FX_SPOT", MarketDataFeed.validation_status.in_(("PASS", "WARN"))
 )
 
 
-def _outside(session: Session, portfolio: str) -> tuple[int | None, int | None]:
+def _outside(session: Session, portfolio: str) -> tuple[object, ...]:
     """What changes rows besides the journal: the rates that there are, and where the portfolio hangs."""
     node_id = session.scalar(select(LivePortfolio.portfolio_node_id).where(LivePortfolio.portfolio == portfolio))
-    return session.scalar(_LAST_RATES), node_id
+    return (*session.execute(_RATES).one(), node_id)
 
 
 def lag(session: Session, portfolio: str) -> int:

@@ -15,6 +15,7 @@ from book.entered_marks import forget_marks, value_of
 from book.nodes import node_of, require_currency
 from book.portfolio_management import NotWeights, PortfolioPosition
 from book.reference_data import Instrument
+from book.refusals import UnknownInstrument
 from book.statements import rows_of
 from core.errors import Refused
 from core.numbers import MONEY_SCALE, PRICE_SCALE, ZERO, decimals_of
@@ -33,10 +34,6 @@ RISKS = {
     "var_contribution": _MONEY,
     "spread_duration": _YEARS,
 }
-
-
-class UnknownInstrument(Refused):
-    """the master has no such instrument"""
 
 
 class UnknownPosition(Refused):

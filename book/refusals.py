@@ -49,3 +49,27 @@ class CapitalNeeded(Refused):
 
 class LibraryMissing(Refused):
     """what reckons is an extra: `pip install -r requirements-book.txt`"""
+
+
+class UnknownInstrument(Refused):
+    """the master has no such instrument"""
+
+
+class InstrumentNotValid(Refused):
+    """something of an instrument is not what it has to be"""
+
+
+class InstrumentExists(Refused):
+    """there is an instrument of that symbol already, and it is another one"""
+
+
+class UnknownEntity(Refused):
+    """there is no such issuer, sector, geography or currency"""
+
+
+class EntityNotValid(Refused):
+    """something of an issuer, sector, geography or currency is not what it has to be"""
+
+
+class EntityExists(Refused):
+    """there is one of that type and name already, and it is another one"""

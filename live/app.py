@@ -15,6 +15,7 @@ from live.api.book_briefings import book_briefings_blueprint
 from live.api.book_files import BookFiles
 from live.api.book_pnl import book_pnl_blueprint
 from live.api.book_positions import BookPositions
+from live.api.book_reference import BookReference
 from live.api.book_reports import BookReports
 from live.api.description import description_blueprint
 from live.api.operator import OperatorCommands
@@ -103,6 +104,7 @@ def create_app(
     app.register_blueprint(book_api.blueprint())
     app.register_blueprint(BookFiles(book_api).blueprint())
     app.register_blueprint(BookReports(book_api).blueprint())
+    app.register_blueprint(BookReference(book_api).blueprint())
     app.register_blueprint(BookPositions(portfolios, access, book_api.session, book_api.now).blueprint())
     app.register_blueprint(book_briefings_blueprint(portfolios, book_api.session))
     app.register_blueprint(book_pnl_blueprint(portfolios, book_api.session, book_api.today))

@@ -53,6 +53,13 @@ class CommandBody:
             raise BodyRefused(f"`{name}` is longer than {most} characters", field=name)
         return text or None
 
+    def flag(self, name: str) -> bool | None:
+        """True or false; None where it is absent."""
+        value = self._given.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise _refused(name, "true or false", value)
+        return value
+
     def request_id(self) -> str | None:
         """What makes a repeat of the command the same command; None where it is absent."""
         value = self._given.get("request_id")

@@ -31,8 +31,14 @@ def currency_of(query: Query) -> str | None:
     return given
 
 
+def number_in(given: str) -> int | None:
+    """The number in an address; None where nothing can have it."""
+    return int(given) if _NUMBER.fullmatch(given) and 0 < int(given) <= LARGEST_ID else None
+
+
 def node_number(given: str) -> int:
     """The number in an address; one that no node can have is of none."""
-    if not _NUMBER.fullmatch(given) or not 0 < int(given) <= LARGEST_ID:
+    number = number_in(given)
+    if number is None:
         raise HttpRefused(404, "unknown_node", "there is no such node")
-    return int(given)
+    return number

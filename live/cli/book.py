@@ -15,6 +15,7 @@ from live.cli.book_history import attribution, calendar
 from live.cli.book_nodes import node
 from live.cli.book_pnl import pnl, sync
 from live.cli.book_positions import position
+from live.cli.book_reference import entity, instrument, lineage, prices, ratings, servicing
 from live.cli.book_reports import tax_lots, tear_sheet
 from live.cli.book_session import as_of_option, session_of, tell, today
 from live.cli.options import DatabaseChoice, Price, database_options, json_option
@@ -268,6 +269,10 @@ def _cell(name: str) -> Any:
         return number(value) if isinstance(value, Decimal) else text(value)
 
     return cell
+
+
+for _command in (entity, instrument, ratings, prices, servicing, lineage):
+    book.add_command(_command)
 
 
 # --- what is kept of the journal

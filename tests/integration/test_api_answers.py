@@ -348,6 +348,67 @@ def ask_for_reports(ask: Described) -> None:
     assert ask(f"GET {book}/nodes/999/tear-sheet", status=404)["error"]["code"] == "unknown_node"
 
 
+def ask_for_what_is_known(ask: Described) -> None:
+    book = "/api/book"
+    issuer = {"entity_type": "ISSUER", "name": "Tata Steel", "ticker": "TATASTEEL", "isin": "INE081A01020"}
+    first = as_operator(ask, f"{book}/entities", issuer)
+    assert first["changed"]
+    assert as_operator(ask, f"{book}/entities", issuer) == {**first, "changed": False}
+    other = as_operator(ask, f"{book}/entities", {**issuer, "ticker": "TATA"}, status=409)["error"]
+    assert (other["code"], other["field"]) == ("entity_exists", "name")
+    own = f"{book}/entities/{first['entity_id']}"
+    assert as_operator(ask, own, {"name": "Tata Steel Ltd"})["changed"]
+    (listed,) = ask(f"GET {book}/entities?type=ISSUER")["entities"]
+    assert (listed["name"], listed["isin"]) == ("Tata Steel Ltd", "INE081A01020")
+    ask(f"GET {book}/entities")
+    ask(f"GET {book}/entities", status=304, If_None_Match=str(ask.etag))
+    loan = {"symbol": "TATA_LOAN", "asset_class": "LOAN", "kind": "loan", "currency": "USD", "tick": "0.01"}
+    loan |= {"issuer_id": first["entity_id"], "margin_per_lot": 1}
+    assert as_operator(ask, f"{book}/instruments", loan)["changed"]
+    assert not as_operator(ask, f"{book}/instruments", loan)["changed"]
+    exists = as_operator(ask, f"{book}/instruments", {**loan, "currency": "INR"}, status=409)["error"]
+    assert exists["code"] == "instrument_exists"
+    assert as_operator(ask, f"{book}/instruments/tata_loan", {"name": "A loan", "is_active": False})["changed"]
+    taken = as_operator(ask, f"{book}/instruments/GOLD_MINI", {"currency": "USD"}, status=400)["error"]
+    assert taken["field"] == "currency"
+    ratings = b"issuer,agency,rating,outlook,as_of_date\nTATASTEEL,SP,BBB-,STABLE,2026-01-05\n"
+    told = as_operator(ask, f"{book}/uploads?kind=ratings&format=csv", ratings)
+    prices = b"instrument,as_of_date,price,currency\nGOLD_MINI,2026-01-05,72000,INR\n"
+    as_operator(ask, f"{book}/uploads?kind=prices&format=csv", prices)
+    loans = b"instrument,as_of_date,outstanding_balance\nTATA_LOAN,2026-01-05,1000\n"
+    as_operator(ask, f"{book}/uploads?kind=servicing&format=csv", loans)
+    for kind in ("ratings", "prices", "servicing"):
+        assert len(ask(f"GET {book}/{kind}?as_of=2026-01-05")[kind]) == 1
+        assert ask(f"GET {book}/{kind}?as_of=2026-01-04")[kind] == []
+        ask(f"GET {book}/{kind}?as_of=2026-01-04", status=304, If_None_Match=str(ask.etag))
+        assert ask(f"GET {book}/{kind}?as_of=x", status=400)["error"]["field"] == "as_of"
+    lineage = f"{book}/uploads/{told['batch_id']}/lineage"
+    assert ask(f"GET {lineage}")["lineage"][0]["source_system"] == "upload"
+    ask(f"GET {lineage}", status=304, If_None_Match=str(ask.etag))
+    for address, body, status, field in (
+        ("entities", {"name": "x"}, 400, "entity_type"),
+        ("entities", {"entity_type": "ISSUER"}, 400, "name"),
+        ("entities", {"entity_type": "CURRENCY", "name": "Rupee"}, 400, "ticker"),
+        ("entities", {**issuer, "isin": "INE081A01021"}, 400, "isin"),
+        ("entities", {**issuer, "parent_id": 0}, 400, "parent_id"),
+        ("entities", {"entity_type": "SECTOR", "name": "x", "parent_id": first["entity_id"]}, 400, "parent_id"),
+        (f"entities/{first['entity_id']}", {"parent_id": first["entity_id"]}, 400, "parent_id"),
+        (f"entities/{first['entity_id']}", {}, 400, "name"),
+        ("entities/999999", {"name": "x"}, 404, None),
+        ("entities/x", {"name": "x"}, 404, None),
+        ("instruments", {**loan, "kind": "cow"}, 400, "kind"),
+        ("instruments", {**loan, "symbol": "a b"}, 400, "symbol"),
+        ("instruments", {**loan, "sector_id": first["entity_id"]}, 400, "sector_id"),
+        ("instruments", {**loan, "margin_per_lot": -1}, 400, "margin_per_lot"),
+        ("instruments/TATA_LOAN", {"is_active": "no"}, 400, "is_active"),
+        ("instruments/NOBODYS", {"name": "x"}, 404, "instrument"),
+    ):
+        assert as_operator(ask, f"{book}/{address}", body, status=status)["error"].get("field") == field, address
+    for missing in ("999", "x"):
+        assert ask(f"GET {book}/uploads/{missing}/lineage", status=404)["error"]["code"] == "not_found"
+    assert ask(f"GET {book}/entities?type=cow", status=400)["error"]["field"] == "type"
+
+
 def ask_for_entered_positions(ask: Described) -> None:
     address = "/api/book/positions"
     ask(f"GET {address}?status=closed")
@@ -396,6 +457,11 @@ def test_where_there_is_no_book_the_answer_says_what_to_run(busy: LiveTradingEng
         "/briefings/2026-01-14",
         "/uploads",
         "/exports",
+        "/entities",
+        "/ratings",
+        "/prices",
+        "/servicing",
+        "/uploads/1/lineage",
         *PNL,
     ):
         error = ask(f"GET /api/book{address}", status=409)["error"]
@@ -449,6 +515,7 @@ def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine, desk:
     ask_for_the_book(ask)
     ask_for_files_in_and_out(ask)
     ask_for_entered_positions(ask)
+    ask_for_what_is_known(ask)
     ask_for_a_session(ask)
     ask_for_everything_that_is_shown(ask, busy)
     # Another instance that follows, and a database that is away, have tests of their own.

@@ -9,8 +9,9 @@ from core.models import PositionStatus, Status
 from core.orders import OrderState
 from core.proposals import ProposalState
 from live.api.book_files import CONTENTS, DOWNLOAD, EXPORTED_FORMATS, KINDS, UPLOADED_FORMATS
+from live.api.book_reference import ENTITY_TYPES
 from live.api.queries import DEFAULT_LIMIT, LARGEST_ID, MAX_LIMIT
-from live.api.schema import answers, bodies, book, book_positions, reports, rows
+from live.api.schema import answers, bodies, book, book_positions, book_reference, reports, rows
 from live.api.schema.route import EVENTS, FORM, HTML, Content, Needs, Route, Schema
 from live.webhook_secrets import SIGNATURE, SIGNED_AT
 
@@ -50,6 +51,7 @@ PARAMETERS = {
     "state": "One or more, with commas.",
     "instrument": "Only of this one.",
     "version": "What is known already: the `version` of what came before.",
+    "type": "Only entities of this type.",
     "as_of": "At the end of this day (UTC); without it, now.",
     "currency": "All money in this one; without it, the node's own, or that of all roots.",
     "after": "The `next` of the page before.",
@@ -80,6 +82,7 @@ IN_PATH: Mapping[str, Schema] = {
     },
     "entered_id": {"schema": _ID, "description": "The number of a position that was entered."},
     "node_id": {"schema": _ID, "description": "The node's number."},
+    "entity_id": {"schema": _ID, "description": "The number of an issuer, sector, geography or currency."},
     "client_order_id": {"schema": _ID, "description": "The order's id, as /orders tells it."},
     "briefing_date": {"schema": _DAY, "description": "The trading day."},
     "batch_id": {"schema": _ID, "description": "The upload's number."},
@@ -338,6 +341,26 @@ ROUTES = (
     _to_book("/api/book/nodes/<node_id>/portfolios", "A portfolio hangs on it", book.HungPortfolio, book.ChangedNode),
     _to_book("/api/book/fx", "A rate as of a day", book.NewRate, book.KeptRate),
     _of_book(
+        "/api/book/entities",
+        "Issuers, sectors, geographies, currencies",
+        book_reference.Entities,
+        {"type": {"enum": list(ENTITY_TYPES)}},
+    ),
+    _to_book("/api/book/entities", "A new one", book_reference.NewEntity, book_reference.ChangedEntity),
+    _to_book(
+        "/api/book/entities/<entity_id>", "It is changed", book_reference.EntityChange, book_reference.ChangedEntity
+    ),
+    _to_book("/api/book/instruments", "A new one", book_reference.NewInstrument, book_reference.ChangedInstrument),
+    _to_book(
+        "/api/book/instruments/<instrument>",
+        "It is changed",
+        book_reference.InstrumentChange,
+        book_reference.ChangedInstrument,
+    ),
+    _of_book("/api/book/ratings", "What agencies thought of issuers", book_reference.Ratings, {"as_of": _DAY}),
+    _of_book("/api/book/prices", "What instruments cost, as uploaded", book_reference.Prices, {"as_of": _DAY}),
+    _of_book("/api/book/servicing", "Where loans stood", book_reference.Servicing, {"as_of": _DAY}),
+    _of_book(
         "/api/book/positions",
         "Positions entered by hand, the latest first",
         book_positions.EnteredPositions,
@@ -410,6 +433,7 @@ ROUTES = (
         {**_IN_A_PERIOD, "by": _BY},
     ),
     _of_book("/api/book/uploads", "Files that came in, the newest first", book.Uploads, _PAGED_BY_NUMBER),
+    _of_book("/api/book/uploads/<batch_id>/lineage", "Where one came from", book_reference.Lineage),
     _of_book(
         "/api/book/uploads/<batch_id>/rows",
         "The rows of one, and what was found of them",

@@ -18,7 +18,6 @@ from book.entered_positions import (
     OtherPosition,
     PositionClosed,
     PositionNotValid,
-    UnknownInstrument,
     UnknownPosition,
     add_position,
     change_position,
@@ -27,7 +26,7 @@ from book.entered_positions import (
 from book.fx import set_rate
 from book.models import PortfolioPosition, PositionPnLHistory
 from book.portfolio_management import NotWeights
-from book.refusals import UnknownNode
+from book.refusals import UnknownInstrument, UnknownNode
 from book.roll_up import tree
 from book.totals import keep_totals
 from book.uploads.upload import Upload, upload

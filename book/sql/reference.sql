@@ -19,20 +19,21 @@ FROM book.rating_history AS r
 INNER JOIN book.reference_data AS e ON r.entity_id = e.entity_id
 LEFT JOIN book.market_data_feed AS f ON r.feed_id = f.feed_id
 WHERE r.as_of_date <= %(day)s::DATE AND coalesce(f.validation_status, 'PASS') IN ('PASS', 'WARN')
-ORDER BY e.name, r.entity_id, r.agency, r.as_of_date DESC;
+ORDER BY e.name ASC, r.entity_id ASC, r.agency ASC, r.as_of_date DESC;
 
 -- name: prices_on
 -- The newest price of each instrument on or before a day; of several of that day the one that was brought last.
 SELECT i.symbol AS instrument, p.price, p.currency, p.as_of_date, p.source
 FROM book.instrument AS i
-CROSS JOIN LATERAL (
-    SELECT p.price, p.currency, p.as_of_date, f.source
-    FROM book.price AS p
-    INNER JOIN book.market_data_feed AS f ON p.feed_id = f.feed_id
-    WHERE p.instrument_id = i.instrument_id AND p.as_of_date <= %(day)s::DATE AND f.validation_status IN ('PASS', 'WARN')
-    ORDER BY p.as_of_date DESC, p.feed_id DESC
-    LIMIT 1
-) AS p
+CROSS JOIN
+    LATERAL (
+        SELECT p.price, p.currency, p.as_of_date, f.source
+        FROM book.price AS p
+        INNER JOIN book.market_data_feed AS f ON p.feed_id = f.feed_id
+        WHERE p.instrument_id = i.instrument_id AND p.as_of_date <= %(day)s::DATE AND f.validation_status IN ('PASS', 'WARN')
+        ORDER BY p.as_of_date DESC, p.feed_id DESC
+        LIMIT 1
+    ) AS p
 ORDER BY i.symbol;
 
 -- name: servicing_on
@@ -40,13 +41,14 @@ ORDER BY i.symbol;
 SELECT
     i.symbol AS instrument, i.currency, s.as_of_date, s.outstanding_balance, s.principal_paid, s.interest_paid, s.days_past_due
 FROM book.instrument AS i
-CROSS JOIN LATERAL (
-    SELECT s.as_of_date, s.outstanding_balance, s.principal_paid, s.interest_paid, s.days_past_due
-    FROM book.loan_servicing AS s
-    WHERE s.instrument_id = i.instrument_id AND s.as_of_date <= %(day)s::DATE
-    ORDER BY s.as_of_date DESC, s.batch_id DESC
-    LIMIT 1
-) AS s
+CROSS JOIN
+    LATERAL (
+        SELECT s.as_of_date, s.outstanding_balance, s.principal_paid, s.interest_paid, s.days_past_due
+        FROM book.loan_servicing AS s
+        WHERE s.instrument_id = i.instrument_id AND s.as_of_date <= %(day)s::DATE
+        ORDER BY s.as_of_date DESC, s.batch_id DESC
+        LIMIT 1
+    ) AS s
 ORDER BY i.symbol;
 
 -- name: lineage_of_batch

@@ -141,8 +141,10 @@ def _add_greeks(rows: Rows, positions: Positions) -> None:
         figures = {one.position_id: _greek(told[one.position_id], name) for one in held}
         for position_id, figure in figures.items():
             rows.add(name, "position", position_id, figure)
-        for source in sorted({one.source for one in held}):
-            own = {one.position_id: figures[one.position_id] for one in held if one.source == source}
+        by_source: dict[str, dict[str, Figure]] = {}
+        for one in held:
+            by_source.setdefault(one.source, {})[one.position_id] = figures[one.position_id]
+        for source, own in sorted(by_source.items()):
             rows.add(name, "underlying", source, total(own))
         if name not in _PER_POINT_OF_PRICE:
             rows.add(name, PORTFOLIO, "", total(figures))

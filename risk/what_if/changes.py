@@ -132,7 +132,7 @@ def changes_to_json(changes: Iterable[Change]) -> bytes:
 
 def changes_from_json(text: bytes | str) -> tuple[Change, ...]:
     """The changes that such JSON holds. Raises WrongShape saying where it is none, and what the changes refuse."""
-    return read(text, tuple[Change, ...])
+    return read(text, tuple[Change, ...], "changes")
 
 
 def correlated_factor_shock(

@@ -68,21 +68,17 @@ def written(value: Any) -> bytes:
     return msgspec.json.encode(value, order="sorted")
 
 
-def read(text: bytes | str, kind: type[_Read]) -> _Read:
+def read(text: bytes | str, kind: type[_Read], name: str) -> _Read:
     """What such JSON says. Raises WrongShape telling what is wrong and where, and what the structs refuse."""
     try:
         return msgspec.json.decode(text, type=kind)
     except msgspec.DecodeError as error:
-        raise WrongShape(f"{_name(kind)}: {error}") from error
+        raise WrongShape(f"{name}: {error}") from error
 
 
-def converted(value: Any, kind: type[_Read]) -> _Read:
+def converted(value: Any, kind: type[_Read], name: str) -> _Read:
     """The same of plain values (dictionaries, lists, numbers, times)."""
     try:
         return msgspec.convert(value, type=kind)
     except msgspec.ValidationError as error:
-        raise WrongShape(f"{_name(kind)}: {error}") from error
-
-
-def _name(kind: Any) -> str:
-    return str(getattr(kind, "__name__", kind))
+        raise WrongShape(f"{name}: {error}") from error

@@ -62,7 +62,7 @@ class Comparison(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def comparison_from_json(text: bytes | str) -> Comparison:
     """What such JSON says. Raises WrongShape."""
-    return read(text, Comparison)
+    return read(text, Comparison, "comparison")
 
 
 def compare(before: Measures, after: Measures) -> Comparison:

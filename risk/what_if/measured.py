@@ -72,7 +72,7 @@ class Measures(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def measures_from_json(text: bytes | str) -> Measures:
     """What such JSON says. Raises WrongShape."""
-    return read(text, Measures)
+    return read(text, Measures, "measures")
 
 
 class Rows:

@@ -230,7 +230,17 @@ class Positions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def positions_from_rows(rows: Iterable[Mapping[str, Any]], *, base: str, as_of: datetime) -> Positions:
     """Positions of plain rows, each with the fields of HeldPosition by their names. Raises WrongShape naming a field that is
     unknown, missing or of another type, and what HeldPosition and Positions refuse."""
-    return Positions(base=base, as_of=as_of, held=tuple(converted(dict(row), HeldPosition) for row in rows))
+    return Positions(base=base, as_of=as_of, held=tuple(converted(dict(row), HeldPosition, "position") for row in rows))
+
+
+class Tags(Struct, frozen=True, kw_only=True):
+    """What somebody calls a position or a portfolio, and the strategies that it is part of."""
+
+    regular: tuple[str, ...] = ()
+    strategy: tuple[str, ...] = ()
+
+
+NO_TAGS = Tags()
 
 
 class Described(Struct, frozen=True, kw_only=True):
@@ -241,8 +251,7 @@ class Described(Struct, frozen=True, kw_only=True):
     underlying: str = ""
     betas: dict[str, float] | None = None
     specific_variance: float | None = None
-    tags: tuple[str, ...] = ()
-    strategies: tuple[str, ...] = ()
+    tags: Tags = NO_TAGS
     option: OptionTerms | None = None
 
 
@@ -253,26 +262,37 @@ def positions_of(
     as_of: datetime,
     rates: Mapping[str, float] | None = None,
     described: Mapping[str, Described] | None = None,
+    tags: Tags = NO_TAGS,
+    tagged: Mapping[str, Tags] | None = None,
 ) -> Positions:
     """The open positions of an engine's portfolio, at their marks. The portfolio is read, and stays as it is.
 
     `rates`: units of `base` for one of a currency, by currency; `described`: by instrument. A position without either lacks
-    what they tell. `node` is the portfolio's name where nothing else is said; a position's strategy is one of its strategies.
+    what they tell. `tags` are the portfolio's, and so every position's; `tagged`: by position, besides. `node` is the portfolio's name where nothing else is said; a position's strategy is one of its strategies.
     `option` is of an instrument that is held as options; a synthetic future that comes without is taken as the future it is.
     """
     known = {**(rates or {}), base: 1.0}
     held = (
-        _held(portfolio, position, (described or {}).get(position.instrument, Described()), known)
+        _held(
+            portfolio,
+            position,
+            (described or {}).get(position.instrument, Described()),
+            known,
+            (tags, (tagged or {}).get(position.position_id, NO_TAGS)),
+        )
         for position in portfolio.positions.values()
     )
     return Positions(base=base, as_of=as_of, held=tuple(held))
 
 
-def _held(portfolio: Portfolio, position: Position, known: Described, rates: Mapping[str, float]) -> HeldPosition:
+def _held(
+    portfolio: Portfolio, position: Position, known: Described, rates: Mapping[str, float], tags: tuple[Tags, Tags]
+) -> HeldPosition:
     settings = portfolio.settings.instruments.get(position.instrument)
     if settings is None:
         raise OutOfRange(f"position {position.position_id}: {position.instrument} is not configured")
     own = () if position.strategy_id is None else (position.strategy_id,)
+    whole, its = tags
     return HeldPosition(
         position_id=position.position_id,
         instrument=position.instrument,
@@ -289,8 +309,8 @@ def _held(portfolio: Portfolio, position: Position, known: Described, rates: Map
         specific_variance=known.specific_variance,
         stop=None if position.current_stop is None else float(position.current_stop),
         margin_per_lot=float(portfolio.margin_of(position)) / position.lots,
-        tags=known.tags,
-        strategies=(*known.strategies, *own),
+        tags=(*known.tags.regular, *whole.regular, *its.regular),
+        strategies=(*known.tags.strategy, *whole.strategy, *its.strategy, *own),
         option=known.option,
     )
 

@@ -1,7 +1,9 @@
 """What a position is worth to its holder as its underlying moves: linear, but for options, which are valued anew."""
 
+import numpy as np
 from msgspec.structs import replace
 
+from risk.analytics.checks import Array
 from risk.analytics.greeks import Greeks, Option, greeks
 from risk.analytics.refusals import NoVolatility, OutOfRange
 from risk.what_if.positions import HeldPosition, OptionTerms
@@ -56,6 +58,15 @@ def pnl_of(position: HeldPosition, move: float, volatility_change: float = 0.0) 
         return value_of(position) * move
     moved_terms = moved_option(position, move, volatility_change)
     return (_lot(position, moved_terms).value - greeks_per_lot(position).value) * money_per_point(position)
+
+
+def pnl_of_moves(position: HeldPosition, moves: Array) -> Array:
+    """The same of each of many returns, volatilities as they are. Raises what `pnl_of` does."""
+    if not position.is_option:
+        return value_of(position) * moves
+    base, per_point = greeks_per_lot(position).value, money_per_point(position)
+    worth = [_lot(position, moved_option(position, float(move), 0.0)).value for move in moves]
+    return (np.array(worth, dtype=np.float64) - base) * per_point
 
 
 def moved(position: HeldPosition, move: float, volatility_change: float = 0.0) -> HeldPosition:

@@ -160,12 +160,12 @@ def compare_sessions(one: Session, other: Session, inputs: RiskInputs) -> Compar
 
 def session_from_json(text: bytes | str) -> Session:
     """The session that such JSON holds. Raises WrongShape, and what a session that cannot be is refused with."""
-    return read(text, Session)
+    return read(text, Session, "session")
 
 
 def snapshot_from_json(text: bytes | str) -> Snapshot:
     """The snapshot that such JSON holds. Raises WrongShape, and what its parts are refused with."""
-    return read(text, Snapshot)
+    return read(text, Snapshot, "snapshot")
 
 
 def _ended(session: Session, status: Status, by: str, at: datetime) -> Session:

@@ -16,7 +16,7 @@ from risk.what_if.changes import VOLATILITY_FACTOR, move_of
 from risk.what_if.factors import NO_COVARIANCE
 from risk.what_if.measured import PORTFOLIO, STRESS_BY_NODE, Figure, Rows, attempt, known, total
 from risk.what_if.positions import HeldPosition, Positions, nodes_of
-from risk.what_if.pricing import pnl_of, value_of
+from risk.what_if.pricing import pnl_of, pnl_of_moves
 from risk.what_if.refusals import MissingFigure
 
 NO_RETURNS = "no past returns were given"
@@ -65,11 +65,7 @@ def past_pnl(positions: Positions, returns: pd.DataFrame | None) -> Array:
     known({position.position_id: attempt(pnl_of, position, 0.0) for position in positions.held})
     earned = np.zeros(len(returns))
     for position in positions.held:
-        moves = series[position.source]
-        if position.is_option:
-            earned += np.array([pnl_of(position, float(move)) for move in moves])
-        else:
-            earned += value_of(position) * moves
+        earned += pnl_of_moves(position, series[position.source])
     return earned
 
 

@@ -8,16 +8,10 @@ from msgspec import Struct
 from core.fills import risk_amount
 from core.models import Position
 from risk.analytics.refusals import LabelsDiffer
+from risk.what_if.positions import Tags
 from risk.what_if.refusals import NoRisk
 
 STILL_OPEN = "still open"
-
-
-class Tags(Struct, frozen=True, kw_only=True):
-    """What somebody calls a position, and the strategies that it is part of."""
-
-    regular: tuple[str, ...] = ()
-    strategy: tuple[str, ...] = ()
 
 
 class Trade(Struct, frozen=True, kw_only=True):

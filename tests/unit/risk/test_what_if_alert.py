@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from core.decide import decide
 from core.events import OrderReported, PositionOpened
 from core.models import Signal, Status
+from core.orders import Leg
 from core.portfolio import Portfolio
 from risk.what_if.alert import Foreseen, foresee, impact
 from risk.what_if.positions import Described, Positions, positions_of
 from tests.builders import NOON, RandomTrading, a_portfolio, a_signal, after, given, minutes, settings_with, told
+from tests.contracts import in_contracts
 from tests.unit.risk.what_if import inputs
 
 DESCRIBED = {
@@ -127,6 +129,14 @@ def test_orders_are_taken_as_filled_where_that_is_asked() -> None:
     )
     assert not out.after.positions
     assert out.after.state.closed_equity == Decimal(5_010_000)
+
+
+def test_a_leg_of_a_synthetic_future_has_no_price_to_be_filled_at() -> None:
+    foreseen = one_of(in_contracts(at_a_broker()), a_signal(), as_filled=True)
+    (answer,) = foreseen.answers
+    (order,) = foreseen.after.orders.values()
+    assert (order.leg, answer.unfilled) == (Leg.CALL, (order.client_order_id,))
+    assert not foreseen.after.positions
 
 
 def test_answers_are_json() -> None:

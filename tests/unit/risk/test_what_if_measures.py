@@ -24,7 +24,19 @@ from risk.what_if.measures import RiskInputs, measure
 from risk.what_if.positions import HeldPosition, Positions
 from risk.what_if.pricing import greeks_per_lot, pnl_of
 from risk.what_if.refusals import MissingFigure, MissingPrice
-from tests.unit.risk.what_if import COVARIANCE, a_leg, a_position, an_option, gold, held, inputs, many, synthetic, terms
+from tests.unit.risk.what_if import (
+    COVARIANCE,
+    a_leg,
+    a_position,
+    an_option,
+    gold,
+    held,
+    inputs,
+    many,
+    quick,
+    synthetic,
+    terms,
+)
 
 LONG, SHORT = 3_120_000.0, -2_160_000.0
 
@@ -297,7 +309,7 @@ def test_no_positions_are_worth_nothing_and_risk_nothing() -> None:
 
 @any_of(many())
 def test_contributions_and_parts_add_up_to_the_whole(positions: Positions) -> None:
-    measures = measure(positions, inputs())
+    measures = measure(positions, quick())
     volatility = value(measures, "volatility")
     for by in ("factor", "position"):
         parts = [row.value for row in measures.rows if row.measure == "contribution" and row.by == by]
@@ -313,7 +325,7 @@ def test_contributions_and_parts_add_up_to_the_whole(positions: Positions) -> No
 @any_of(many(least=1))
 def test_twice_the_positions_are_twice_the_risk(positions: Positions) -> None:
     doubled = positions.replaced(*(_doubled(one) for one in positions.held))
-    one, two = (measure(each, inputs()) for each in (positions, doubled))
+    one, two = (measure(each, quick()) for each in (positions, doubled))
     assume(value(one, "volatility") > 1e-6 * value(one, "gross"))
     for key in (
         ("gross",),
@@ -331,7 +343,7 @@ def _doubled(one: HeldPosition) -> HeldPosition:
 
 @any_of(many())
 def test_measures_are_kept_as_json_and_shown_as_a_frame(positions: Positions) -> None:
-    measures = measure(positions, inputs())
+    measures = measure(positions, quick())
     assert measures_from_json(measures.to_json()) == measures
     frame = measures.frame()
     assert len(frame) == len(measures.rows)

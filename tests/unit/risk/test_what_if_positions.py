@@ -11,7 +11,7 @@ from msgspec.structs import asdict, replace
 from core.errors import Refused
 from risk.analytics.refusals import LabelsDiffer, NotFinite, OutOfRange, WrongShape
 from risk.what_if.checked import read, written
-from risk.what_if.positions import Described, HeldPosition, Positions, nodes_of, positions_from_rows, positions_of
+from risk.what_if.positions import Described, HeldPosition, Positions, Tags, nodes_of, positions_from_rows, positions_of
 from risk.what_if.refusals import PositionExists, UnknownPosition
 from tests.builders import NOON, a_portfolio, holding, settings_with
 from tests.builders import a_position as engines_position
@@ -125,7 +125,7 @@ def test_rows_make_positions_and_a_wrong_one_is_told_by_its_field() -> None:
 
 @any_of(many())
 def test_the_content_hash_tells_the_same_from_what_differs(positions: Positions) -> None:
-    again = read(written(positions), Positions)
+    again = read(written(positions), Positions, "positions")
     assert again == positions
     assert again.content_hash == positions.content_hash
     assert replace(positions, as_of=AT + timedelta(seconds=1)).content_hash != positions.content_hash
@@ -171,16 +171,28 @@ def test_the_engines_portfolio_gives_its_open_positions_at_their_marks() -> None
             underlying="GOLD",
             betas={"gold": 1.0},
             specific_variance=1e-6,
-            tags=("hedge",),
-            strategies=("carry",),
+            tags=Tags(regular=("hedge",), strategy=("carry",)),
         )
     }
-    positions = positions_of(portfolio, base="USD", as_of=NOON, rates={"INR": 0.012}, described=described)
+    positions = positions_of(
+        portfolio,
+        base="USD",
+        as_of=NOON,
+        rates={"INR": 0.012},
+        described=described,
+        tags=Tags(regular=("india",)),
+        tagged={"GOLD_MINI-Short_2-abc": Tags(regular=("test",), strategy=("pairs",))},
+    )
     long, short = positions.of("GOLD_MINI-Long_1-abc"), positions.of("GOLD_MINI-Short_2-abc")
     assert (long.signed_quantity, long.point_value, long.price, long.stop) == (2.0, 10.0, 72_400.0, 71_600.5)
     assert (long.currency, long.rate, long.node, long.sector) == ("INR", 0.012, "Fund/Metals", "Metals")
     assert (long.source, long.betas, long.specific_variance) == ("GOLD", {"gold": 1.0}, 1e-6)
-    assert (long.tags, long.strategies, short.strategies) == (("hedge",), ("carry", "trend"), ("carry",))
+    assert (long.tags, long.strategies, short.strategies) == (
+        ("hedge", "india"),
+        ("carry", "trend"),
+        ("carry", "pairs"),
+    )
+    assert short.tags == ("hedge", "india", "test")
     assert (short.signed_quantity, short.stop, short.contract, long.contract) == (-1.0, None, "2026-02", "")
     margin = float(portfolio.settings.instruments["GOLD_MINI"].margin_per_lot)
     assert long.margin_per_lot == short.margin_per_lot == margin

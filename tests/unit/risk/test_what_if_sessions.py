@@ -122,7 +122,7 @@ def test_a_session_is_kept_as_json_and_a_base_that_was_tampered_with_is_found() 
     document["base"]["held"][0]["signed_quantity"] = 3.0
     with pytest.raises(BaseDiffers, match="its base is not what it was"):
         session_from_json(msgspec.json.encode(document))
-    with pytest.raises(WrongShape, match=r"Session: .*paused"):
+    with pytest.raises(WrongShape, match=r"session: .*paused"):
         session_from_json(msgspec.json.encode({**document, "status": "paused"}))
 
 

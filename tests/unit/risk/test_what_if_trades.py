@@ -14,8 +14,9 @@ from core.models import Position
 from core.settings import Drawdown
 from risk.analytics.refusals import LabelsDiffer
 from risk.analytics.ruin import live_rule, simulate
+from risk.what_if.positions import Tags
 from risk.what_if.refusals import NoRisk
-from risk.what_if.trades import Tags, by_tag, r_of_trades, risk_at_entry
+from risk.what_if.trades import by_tag, r_of_trades, risk_at_entry
 from tests.builders import a_portfolio, a_position, a_signal, after, given, minutes
 
 

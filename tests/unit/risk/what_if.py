@@ -95,6 +95,13 @@ def inputs(**changed: Any) -> RiskInputs:
     )
 
 
+def quick() -> RiskInputs:
+    """The same with few past returns, for properties."""
+    every = inputs()
+    assert every.returns is not None
+    return inputs(returns=every.returns[:25])
+
+
 lots = st.integers(1, 40).map(float) | st.floats(0.25, 1e3)
 moves = st.floats(-0.5, 0.5)
 

@@ -268,8 +268,10 @@ def positions_of(
     """The open positions of an engine's portfolio, at their marks. The portfolio is read, and stays as it is.
 
     `rates`: units of `base` for one of a currency, by currency; `described`: by instrument. A position without either lacks
-    what they tell. `tags` are the portfolio's, and so every position's; `tagged`: by position, besides. `node` is the portfolio's name where nothing else is said; a position's strategy is one of its strategies.
-    `option` is of an instrument that is held as options; a synthetic future that comes without is taken as the future it is.
+    what they tell. `tags` are the portfolio's, and so every position's; `tagged`: by position, besides; a position's own
+    strategy is one of its strategies. `node` is the portfolio's name where nothing else is said. `option` is of an instrument
+    that is held as options; a synthetic future that comes without is taken as the future it is.
+    Raises OutOfRange for an instrument that is not configured, and what Positions does.
     """
     known = {**(rates or {}), base: 1.0}
     held = (

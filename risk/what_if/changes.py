@@ -13,6 +13,7 @@ from risk.analytics.covariance import volatilities_and_correlations
 from risk.analytics.refusals import OutOfRange
 from risk.analytics.stress import correlated_shocks
 from risk.what_if.checked import as_float, floats_by_name, make_floats, read, require_names, require_utc_time, written
+from risk.what_if.factors import covariance_of_factors
 from risk.what_if.positions import HeldPosition, Leg, Positions
 from risk.what_if.pricing import moved
 from risk.what_if.refusals import MissingBeta, NotRollable, UnknownPosition
@@ -139,7 +140,7 @@ def correlated_factor_shock(
     shocks: Mapping[str, float], factor_covariance: pd.DataFrame, *, by: str | None = None, at: datetime | None = None
 ) -> ShockFactors:
     """The change by which other factors move as expected given these shocks. Raises what `correlated_shocks` does."""
-    every = correlated_shocks(shocks, *volatilities_and_correlations(factor_covariance))
+    every = correlated_shocks(shocks, *volatilities_and_correlations(covariance_of_factors(factor_covariance)))
     return ShockFactors(shocks={str(name): float(shock) for name, shock in every.items()}, by=by, at=at)
 
 

@@ -14,10 +14,14 @@ from risk.analytics.refusals import NotFinite, OutOfRange, WrongShape
 _Read = TypeVar("_Read")
 
 
+# Beyond it nothing is a price, a lot or a rate; products of some below it are still numbers.
+LARGEST = 1e18
+
+
 def make_floats(owner: Struct, whose: str, names: Iterable[str]) -> None:
     """Have these fields be finite floats, where they are not None: 2 and 2.0 are the same, in JSON too.
 
-    Raises NotFinite, WrongShape; both name `whose` and the field.
+    Raises NotFinite, WrongShape, OutOfRange beyond 1e18; all name `whose` and the field.
     """
     for name in names:
         value = getattr(owner, name)
@@ -26,11 +30,13 @@ def make_floats(owner: Struct, whose: str, names: Iterable[str]) -> None:
 
 
 def as_float(whose: str, name: str, value: Any) -> float:
-    """A finite float; 0 for -0. Raises NotFinite, WrongShape."""
+    """A finite float up to 1e18; 0 for -0. Raises NotFinite, WrongShape, OutOfRange."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise WrongShape(f"{whose}: `{name}`: {value!r} is not a number")
     if not isfinite(value):
         raise NotFinite(f"{whose}: `{name}`: {value}")
+    if abs(value) > LARGEST:
+        raise OutOfRange(f"{whose}: `{name}`: {value} is beyond {LARGEST:g}")
     return float(value) + 0.0
 
 

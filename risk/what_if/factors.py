@@ -6,14 +6,29 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from risk.analytics.checks import columns, covariance, distinct, square_frame
 from risk.analytics.diversification import diversification_ratio, diversification_score
 from risk.analytics.factor_risk import SPECIFIC, factor_risk
 from risk.analytics.refusals import ConstantSeries, InputRefused
+from risk.what_if.checked import require_names
 from risk.what_if.measured import PORTFOLIO, Figure, Rows, attempt, known, refusal_of, total
 from risk.what_if.positions import HeldPosition, Positions
 from risk.what_if.refusals import MissingBeta, MissingFigure
 
 NO_COVARIANCE = "no covariance of factors was given"
+
+
+def covariance_of_factors(given: object) -> pd.DataFrame:
+    """A covariance of factors, rows in the order of the columns; labels are names, each once.
+
+    Raises WrongShape, LabelsDiffer, OutOfRange, NotFinite, NotSymmetric, NotPositiveSemidefinite.
+    """
+    frame = columns("factor_covariance", given, ())
+    names = distinct("factor_covariance", frame.columns)
+    for name in names:
+        require_names("factor_covariance", factor=name)
+    values = covariance("factor_covariance", square_frame("factor_covariance", frame, names))
+    return pd.DataFrame(values, index=names, columns=names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,20 +43,18 @@ class Volatility:
     ratio: Figure
 
 
-def add_factors(
-    rows: Rows, positions: Positions, exposed: Mapping[str, Figure], covariance: pd.DataFrame | None
-) -> Figure:
+def add_factors(rows: Rows, positions: Positions, exposed: Mapping[str, Figure], given: pd.DataFrame | None) -> Figure:
     """Factor exposures, volatility with its contributions, diversification; gives the volatility, or why there is none.
 
-    `exposed`: each position's exposure in money, or why there is none.
+    `exposed`: each position's exposure in money, or why there is none; `given`: the factors' covariance.
     """
-    names = [] if covariance is None else [*covariance.columns]
+    names = [] if given is None else [*given.columns]
     for name in names:
         parts = {one.position_id: _part(one, name, exposed[one.position_id]) for one in positions.held}
         rows.add("factor_exposure", "factor", name, total(parts))
-    if covariance is None:
+    if given is None:
         rows.add("factor_exposure", PORTFOLIO, "", MissingFigure(NO_COVARIANCE))
-    found = _attempted(positions, exposed, covariance)
+    found = _attempted(positions, exposed, given)
     refused = found if isinstance(found, InputRefused) else None
     told = None if isinstance(found, InputRefused) else found
     for measure, field in (
@@ -60,24 +73,24 @@ def add_factors(
 
 
 def _attempted(
-    positions: Positions, exposed: Mapping[str, Figure], covariance: pd.DataFrame | None
+    positions: Positions, exposed: Mapping[str, Figure], given: pd.DataFrame | None
 ) -> Volatility | InputRefused:
     try:
-        return volatility_of(positions, exposed, covariance)
+        return volatility_of(positions, exposed, given)
     except InputRefused as refusal:
         return refusal
 
 
-def volatility_of(positions: Positions, exposed: Mapping[str, Figure], covariance: pd.DataFrame | None) -> Volatility:
+def volatility_of(positions: Positions, exposed: Mapping[str, Figure], given: pd.DataFrame | None) -> Volatility:
     """The volatility of positions with these exposures, and what it comes from: contributions by Euler (`factor_risk`).
 
     Positions that move with one thing move as one: what no factor explains of it is the same for all of them, so it is
     reckoned on their sum, and by position in proportion to w_p; what moves with different things is uncorrelated.
     Raises MissingFigure, MissingBeta naming the positions, and what `factor_risk` does.
     """
-    if covariance is None:
+    if given is None:
         raise MissingFigure(NO_COVARIANCE)
-    names = [*covariance.columns]
+    names = [*given.columns]
     refusal = refusal_of([attempt(_explained, position, names) for position in positions.held])
     if refusal is not None:
         raise refusal
@@ -89,9 +102,9 @@ def volatility_of(positions: Positions, exposed: Mapping[str, Figure], covarianc
     betas = np.array([[(one.betas or {})[name] for name in names] for one in of_source.values()], dtype=float)
     betas = betas.reshape(len(of_source), len(names))
     own = np.array([one.specific_variance or 0.0 for one in of_source.values()])
-    spread, worth = covariance.loc[names, names].to_numpy(float), values.to_numpy()
+    spread, worth = given.loc[names, names].to_numpy(float), values.to_numpy()
     exposures = pd.Series(worth @ betas, index=names)
-    risk = factor_risk(exposures, covariance, float((worth**2 * own).sum()))
+    risk = factor_risk(exposures, given, float((worth**2 * own).sum()))
     marginal = betas @ (spread @ exposures.to_numpy()) + worth * own
     by_source = dict(zip(of_source, marginal / risk.volatility if risk.volatility else marginal * 0.0, strict=True))
     together = pd.DataFrame(betas @ spread @ betas.T + np.diag(own), index=values.index, columns=values.index)

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 import pandas as pd
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from risk.analytics.refusals import InputRefused
-from risk.what_if.checked import as_float, read, written
+from risk.analytics.refusals import InputRefused, NotFinite
+from risk.what_if.checked import read, written
 from risk.what_if.refusals import MissingFigure
 
 # A figure, or why there is none.
@@ -20,6 +21,7 @@ PORTFOLIO = "portfolio"
 HELD_BY = frozenset({"position", "instrument", "underlying", "node", "currency", "sector", "tag", "strategy"})
 # Before a scenario's name.
 STRESS_BY_NODE = "stress: "
+TOO_LARGE = "too large to be a number"
 _SHOWN = 5
 
 
@@ -35,8 +37,8 @@ class Measured(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if (self.value is None) == (self.reason is None):
             raise MissingFigure(f"{self.measure}: a value or a reason")
-        if self.value is not None:
-            as_float(self.measure, self.label, self.value)
+        if self.value is not None and not isfinite(self.value):
+            raise NotFinite(f"{self.measure} by {self.by} {self.label}".rstrip() + f": {self.value}")
 
     @property
     def key(self) -> Key:
@@ -82,12 +84,13 @@ class Rows:
         self._found: dict[Key, Measured] = {}
 
     def add(self, measure: str, by: str, label: str, figure: Any) -> None:
-        """One more: a number, or the refusal that says why there is none."""
-        told = (
-            Measured(measure=measure, by=by, label=label, reason=str(figure))
-            if isinstance(figure, InputRefused)
-            else Measured(measure=measure, by=by, label=label, value=as_float(measure, label, float(figure)))
-        )
+        """One more: a number (0 for -0), or the refusal that says why there is none."""
+        if isinstance(figure, InputRefused):
+            told = Measured(measure=measure, by=by, label=label, reason=str(figure))
+        elif isfinite(figure):
+            told = Measured(measure=measure, by=by, label=label, value=float(figure) + 0.0)
+        else:
+            told = Measured(measure=measure, by=by, label=label, reason=TOO_LARGE)
         self._found[told.key] = told
 
     def all(self) -> tuple[Measured, ...]:

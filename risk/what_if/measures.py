@@ -5,13 +5,12 @@ from dataclasses import dataclass, fields
 
 import pandas as pd
 
-from risk.analytics.checks import columns, covariance, distinct, share, square_frame, whole
+from risk.analytics.checks import columns, distinct, share, whole
 from risk.analytics.definitions import Scenario
 from risk.analytics.greeks import Greeks
 from risk.analytics.refusals import InputRefused
 from risk.analytics.valuation import exposure
-from risk.what_if.checked import require_names
-from risk.what_if.factors import add_factors
+from risk.what_if.factors import add_factors, covariance_of_factors
 from risk.what_if.measured import PORTFOLIO, Figure, Measures, Rows, attempt, known, refusal_of, total
 from risk.what_if.positions import HeldPosition, Positions, nodes_of
 from risk.what_if.pricing import exposure_of, greeks_per_lot, money_per_point, price_of, rate_of, value_of
@@ -44,11 +43,8 @@ class RiskInputs:
         whole("horizon", self.horizon)
         distinct("scenarios", [scenario.name for scenario in self.scenarios])
         if self.factor_covariance is not None:
-            frame = columns("factor_covariance", self.factor_covariance, ())
-            names = distinct("factor_covariance", frame.columns)
-            for name in names:
-                require_names("factor_covariance", factor=name)
-            covariance("factor_covariance", square_frame("factor_covariance", frame, names))
+            # A copy, in one order, which nobody else holds.
+            object.__setattr__(self, "factor_covariance", covariance_of_factors(self.factor_covariance))
         if self.returns is not None:
             distinct("returns", columns("returns", self.returns, ()).columns)
 

@@ -113,6 +113,8 @@ def test_factors_that_are_not_shocked_move_as_expected() -> None:
     change = correlated_factor_shock({"index": -0.10}, COVARIANCE, by="ada", at=AT)
     assert change.shocks == {"index": pytest.approx(-0.10), "gold": pytest.approx(-0.0125)}
     assert (change.by, change.at) == ("ada", AT)
+    upside_down = COVARIANCE.loc[["gold", "index"]]
+    assert correlated_factor_shock({"index": -0.10}, upside_down).shocks == change.shocks
     with pytest.raises(ImpossibleShocks, match="tin"):
         correlated_factor_shock({"tin": 0.1}, COVARIANCE)
 
@@ -179,10 +181,10 @@ def test_a_change_is_valid_from_birth(build: Any, refusal: type[Refused], words:
 
 
 def test_a_move_beyond_all_numbers_is_refused() -> None:
-    with pytest.raises(NotFinite, match="move"):
-        apply(held(a_position(betas={"index": 1e200})), ShockFactors(shocks={"index": 1e200}))
-    with pytest.raises(NotFinite, match="price"):
-        apply(held(a_position(price=1e300)), ShockPrices(shocks={"BANK_NIFTY": 1e100}))
+    with pytest.raises(OutOfRange, match="`move`: 1e\\+20 is beyond"):
+        apply(held(a_position(betas={"index": 1e10})), ShockFactors(shocks={"index": 1e10}))
+    with pytest.raises(OutOfRange, match="position bank-1: `price`"):
+        apply(held(a_position(price=1e17)), ShockPrices(shocks={"BANK_NIFTY": 1e10}))
 
 
 def test_a_position_without_options_has_no_terms() -> None:

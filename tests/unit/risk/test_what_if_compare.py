@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 from hypothesis import given as any_of
+from hypothesis import settings as hypothesis_settings
 from msgspec.structs import replace
 
 from risk.what_if.changes import Add, Remove, Resize, apply
@@ -95,6 +96,7 @@ def test_nothing_differs_from_itself(positions: Positions) -> None:
     assert {row.difference for row in compared(positions, positions).rows} <= {0.0, None}
 
 
+@hypothesis_settings(max_examples=40)
 @any_of(many(), many(), many())
 def test_differences_add_up(first: Positions, second: Positions, third: Positions) -> None:
     whole = compared(first, third)
@@ -112,6 +114,7 @@ def by_key(told: Comparison) -> dict[tuple[str, str, str], float | None]:
     return {(row.measure, row.by, row.label): row.difference for row in told.rows}
 
 
+@hypothesis_settings(max_examples=40)
 @any_of(many(least=1))
 def test_parts_differ_by_what_the_whole_does(positions: Positions) -> None:
     one = positions.held[0]

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import assume
 from hypothesis import given as any_of
+from hypothesis import settings as hypothesis_settings
 from msgspec.structs import replace
 
 from core.errors import Refused
@@ -19,7 +20,7 @@ from risk.analytics.refusals import (
     OutOfRange,
     WrongShape,
 )
-from risk.what_if.measured import Measured, Measures, measures_from_json, refusal_of
+from risk.what_if.measured import Measured, Measures, Rows, measures_from_json, refusal_of
 from risk.what_if.measures import RiskInputs, measure
 from risk.what_if.positions import HeldPosition, Positions
 from risk.what_if.pricing import greeks_per_lot, pnl_of
@@ -307,6 +308,7 @@ def test_no_positions_are_worth_nothing_and_risk_nothing() -> None:
     assert reason(empty, "diversification_score") == "fewer than two things are held"
 
 
+@hypothesis_settings(max_examples=50)
 @any_of(many())
 def test_contributions_and_parts_add_up_to_the_whole(positions: Positions) -> None:
     measures = measure(positions, quick())
@@ -322,6 +324,7 @@ def test_contributions_and_parts_add_up_to_the_whole(positions: Positions) -> No
     assert len(by_factor) == 2
 
 
+@hypothesis_settings(max_examples=50)
 @any_of(many(least=1))
 def test_twice_the_positions_are_twice_the_risk(positions: Positions) -> None:
     doubled = positions.replaced(*(_doubled(one) for one in positions.held))
@@ -341,6 +344,7 @@ def _doubled(one: HeldPosition) -> HeldPosition:
     return replace(one, signed_quantity=2 * one.signed_quantity)
 
 
+@hypothesis_settings(max_examples=50)
 @any_of(many())
 def test_measures_are_kept_as_json_and_shown_as_a_frame(positions: Positions) -> None:
     measures = measure(positions, quick())
@@ -368,6 +372,21 @@ def test_measures_are_kept_as_json_and_shown_as_a_frame(positions: Positions) ->
 def test_inputs_that_cannot_be_are_refused_at_once(changed: dict, refusal: type[Refused], words: str) -> None:
     with pytest.raises(refusal, match=words):
         inputs(**changed)
+
+
+def test_the_order_of_the_covariances_rows_is_of_no_account_and_it_is_copied() -> None:
+    given = COVARIANCE.copy()
+    one, two = inputs(factor_covariance=given), inputs(factor_covariance=COVARIANCE.loc[["gold", "index"]])
+    given.iloc[0, 0] = 1.0
+    assert measure(held(), one).rows == measure(held(), two).rows == measure(held(), inputs()).rows
+
+
+def test_what_is_too_large_is_the_reason() -> None:
+    rows = Rows()
+    rows.add("net", "portfolio", "", float("inf"))
+    rows.add("short", "portfolio", "", -0.0)
+    assert [row.reason for row in rows.all()] == ["too large to be a number", None]
+    assert str(rows.all()[1].value) == "0.0"
 
 
 def test_a_measure_is_a_figure_or_a_reason() -> None:

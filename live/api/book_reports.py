@@ -5,9 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from core.models import MONEY_LIMIT
-from core.numbers import MONEY_SCALE, decimals_of
-from core.strict_json import exact_number
+from core.numbers import MONEY_SCALE
 from live.api.book import BookApi
 from live.api.book_files import a_file, days, sent, worked
 from live.api.book_query import currency_of, node_number
@@ -18,7 +16,9 @@ from live.api.queries import Query
 APRIL = 4
 HTML = "text/html"
 _YEAR = re.compile(r"[0-9]{4}(-[0-9]{2})?", re.ASCII)
-_LONGEST_NUMBER = 40
+# Money above 0, as the database's columns hold it.
+CAPITAL = r"[1-9][0-9]{0,15}(\.[0-9]{1,4})?|0\.([1-9][0-9]{0,3}|0[1-9][0-9]{0,2}|00[1-9][0-9]?|000[1-9])"
+_CAPITAL = re.compile(CAPITAL, re.ASCII)
 
 
 class BookReports:
@@ -79,9 +79,6 @@ class BookReports:
 def _capital(query: Query) -> str | None:
     """An amount of money above 0, as it is written; None where it is absent."""
     given = query.text("capital")
-    if given is None:
-        return None
-    number = exact_number(given) if len(given) <= _LONGEST_NUMBER else None
-    if number is None or not 0 < number < MONEY_LIMIT or decimals_of(number) > MONEY_SCALE:
+    if given is not None and not _CAPITAL.fullmatch(given):
         raise malformed(f"`capital` must be a number above 0 with at most {MONEY_SCALE} decimals", "capital")
-    return f"{number:f}"
+    return given

@@ -10,6 +10,7 @@ from core.orders import OrderState
 from core.proposals import ProposalState
 from live.api.book_files import CONTENTS, DOWNLOAD, EXPORTED_FORMATS, KINDS, UPLOADED_FORMATS
 from live.api.book_reference import ENTITY_TYPES
+from live.api.book_reports import CAPITAL
 from live.api.queries import DEFAULT_LIMIT, LARGEST_ID, MAX_LIMIT
 from live.api.schema import answers, bodies, book, book_positions, book_reference, reports, rows
 from live.api.schema.route import EVENTS, FORM, HTML, Content, Needs, Route, Schema
@@ -29,7 +30,6 @@ _LIMIT = _whole(MAX_LIMIT, default=DEFAULT_LIMIT)
 _INSTRUMENT = {"type": "string", "pattern": "^[A-Za-z0-9_]{1,29}$"}
 _ID = {"type": "string", "minLength": 1}
 _TEXT = {"type": "string"}
-_DAY = {"type": "string", "format": "date"}
 _PAGED_BY_NUMBER = {"limit": _LIMIT, "before": _whole(LARGEST_ID)}
 _PAGED_BY_ID = {"limit": _LIMIT, "before": _ID}
 
@@ -38,7 +38,7 @@ _CURRENCY = {"type": "string", "pattern": "^[A-Za-z]{3,5}$"}
 _ON_A_DAY = {"as_of": _DAY, "currency": _CURRENCY}
 _IN_A_PERIOD = {"from": _DAY, "to": _DAY, "node": _whole(LARGEST_ID), "currency": _CURRENCY}
 _BY = {"enum": ["instrument", "strategy", "layer", "node"], "default": "instrument"}
-_SHEET = {"from": _DAY, "to": _DAY, "currency": _CURRENCY, "capital": {"type": "string"}}
+_SHEET = {"from": _DAY, "to": _DAY, "currency": _CURRENCY, "capital": {"type": "string", "pattern": f"^({CAPITAL})$"}}
 # By a process of its own: one at a time, and anew whenever it is asked for.
 _MADE: dict[str, Any] = {"refused": (409, 429), "has_etag": False}
 

@@ -1,6 +1,7 @@
 """The WSGI application: intake, operator's commands and views around the engines."""
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flask import Flask, request
@@ -43,15 +44,22 @@ if TYPE_CHECKING:
 # Of the two seconds that no request waits longer than, what is left is for the answer itself.
 READ_WITHIN_SECONDS = 1.8
 NO_OTHER_LIMITS = RateLimitSettings()
+_OF_THE_BOOK = ("/api/book/", "/dashboard/book")
 
 
 class Application(Flask):
-    """Flask with one deadline for all that a request reads from the database; `webhook` may also be asked past it."""
+    """Flask with one deadline for all that a request reads from the database; `webhook` may also be asked past it. `book` is
+    what requests of the book ask, where there is one."""
 
     webhook: Webhook
+    book: BookDesk | None
 
     def wsgi_app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """A request. Nothing is left to read once it is answered: bodies are whole."""
+        if self.book is not None and environ["PATH_INFO"].startswith(_OF_THE_BOOK):
+            # Once a process, and not on the time of what is then asked of the database. What is not installed is told there.
+            with suppress(ImportError):
+                self.book.get_ready()
         with within(READ_WITHIN_SECONDS):
             return super().wsgi_app(environ, start_response)
 
@@ -79,6 +87,7 @@ def create_app(
     told of. Raises ConfigurationError for an address that is none.
     """
     app = Application("live", static_folder=None)
+    app.book = book
     # A path is right or wrong: a redirect would be an answer that the sender of an alert does not follow.
     app.url_map.merge_slashes = False
     trusted = networks_of(trusted_proxies, "trusted_proxies")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
+from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -15,6 +16,25 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 CONNECTIONS = 2
+# What its views, commands and pages import.
+USED = (
+    "book.attribution",
+    "book.briefing",
+    "book.briefings",
+    "book.database",
+    "book.entered_positions",
+    "book.exports.history",
+    "book.fx",
+    "book.held",
+    "book.master",
+    "book.models",
+    "book.nodes",
+    "book.pnl_calendar",
+    "book.proposals",
+    "book.roll_up",
+    "book.snapshots",
+    "book.uploads.batches",
+)
 
 
 class BookDesk:
@@ -34,6 +54,18 @@ class BookDesk:
         self._clock = clock
         self._lock = Lock()
         self._engine: Engine | None = None
+        self._is_ready = False
+
+    def get_ready(self) -> None:
+        """Import what its requests use. The first time that takes as long as other requests may take altogether."""
+        if self._is_ready:
+            return
+        for name in USED:
+            import_module(name)
+        from sqlalchemy.orm import configure_mappers
+
+        configure_mappers()
+        self._is_ready = True
 
     def now(self) -> datetime:
         """The time, aware."""

@@ -80,7 +80,7 @@ class PortfolioPosition(Base):
         CheckConstraint("exit_timestamp >= entry_timestamp", name="exit"),
         Index(None, "portfolio_node_id", "is_open"),
         Index(None, "instrument_id", "is_open"),
-        Index(None, "portfolio_node_id", "instrument_id"),
+        Index("ix_portfolio_positions_group_exit_timestamp", "portfolio_node_id", "instrument_id", "exit_timestamp"),
         Index("uq_portfolio_positions_request_id", "request_id", unique=True),
     )
 

@@ -6,7 +6,7 @@ groups by their positions until their totals are reckoned anew. So a total is ne
 
 from datetime import date
 
-from sqlalchemy import BigInteger, CheckConstraint, Engine, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Engine, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -20,7 +20,10 @@ _LIMIT_SECONDS = 3_600.0
 
 
 class PositionGroup(Base):
-    """What totals are kept for. Those as of `stale_from` and later are no longer what the positions come to."""
+    """What totals are kept for. Those as of `stale_from` and later are no longer what the positions come to.
+
+    `has_late_marks`: of some of its positions there may be marks of after they were closed.
+    """
 
     __tablename__ = "position_group"
     __table_args__ = (UniqueConstraint("portfolio_node_id", "instrument_id", "base_ccy"),)
@@ -30,12 +33,14 @@ class PositionGroup(Base):
     instrument_id: Mapped[BigInt]
     base_ccy: Mapped[Currency]
     stale_from: Mapped[date | None]
+    has_late_marks: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class GroupTotal(Base):
     """A group at the end of a day (UTC), money in its currency: holds until the group's next row, `day_pnl` on that day.
 
-    `entered` are all positions so far, `positions` those that are open.
+    `entered` are all positions so far, `positions` those that are open, `with_dv01` and `with_var_contribution` how many of these
+    have one.
     """
 
     __tablename__ = "group_total"
@@ -51,7 +56,9 @@ class GroupTotal(Base):
     realized_pnl: Mapped[Total]
     unrealized_pnl: Mapped[Total]
     dv01: Mapped[Total | None]
+    with_dv01: Mapped[BigInt]
     var_contribution: Mapped[Total | None]
+    with_var_contribution: Mapped[BigInt]
 
 
 class TotalChange(Base):

@@ -15,23 +15,27 @@ taken AS (
 ),
 
 touched AS (
-    SELECT t.portfolio_node_id, t.instrument_id, t.base_ccy, t.from_day
+    SELECT t.portfolio_node_id, t.instrument_id, t.base_ccy, t.from_day, FALSE AS has_late_marks
     FROM taken AS t
     WHERE t.position_ids IS NULL
     UNION ALL
-    SELECT p.portfolio_node_id, p.instrument_id, p.base_ccy, t.from_day
+    SELECT
+        p.portfolio_node_id, p.instrument_id, p.base_ccy, t.from_day,
+        coalesce(p.exit_timestamp < t.from_day::TIMESTAMP AT TIME ZONE 'UTC', FALSE) AS has_late_marks
     FROM taken AS t
     CROSS JOIN LATERAL unnest(t.position_ids) AS one (position_id)
     INNER JOIN book.portfolio_positions AS p ON one.position_id = p.id
 ),
 
 stale AS (
-    INSERT INTO book.position_group AS g (portfolio_node_id, instrument_id, base_ccy, stale_from)
-    SELECT t.portfolio_node_id, t.instrument_id, t.base_ccy, min(t.from_day)
+    INSERT INTO book.position_group AS g (portfolio_node_id, instrument_id, base_ccy, stale_from, has_late_marks)
+    SELECT t.portfolio_node_id, t.instrument_id, t.base_ccy, min(t.from_day), bool_or(t.has_late_marks)
     FROM touched AS t
     GROUP BY t.portfolio_node_id, t.instrument_id, t.base_ccy
     ON CONFLICT (portfolio_node_id, instrument_id, base_ccy)
-    DO UPDATE SET stale_from = least(g.stale_from, excluded.stale_from)
+    DO UPDATE
+        SET
+            stale_from = least(g.stale_from, excluded.stale_from), has_late_marks = g.has_late_marks OR excluded.has_late_marks
     RETURNING g.group_id
 )
 
@@ -57,23 +61,32 @@ WITH gone AS (
 SELECT count(*) AS gone FROM gone;
 
 -- name: reckon_totals
--- The totals of these groups from their first stale day on, by their positions and marks alone.
+-- The totals of these groups from their first stale day on: the last one before, which holds, and what has changed since by the
+-- positions and marks alone. Of what was closed before nothing is read: no position of which anything changed was entered before.
 WITH
+asked AS MATERIALIZED (
+    SELECT g.group_id, g.portfolio_node_id, g.instrument_id, g.base_ccy, g.stale_from, g.has_late_marks
+    FROM book.position_group AS g
+    WHERE g.group_id = any(%(groups)s::BIGINT[])
+),
+
 lives AS MATERIALIZED (
     SELECT
         g.group_id, p.id, p.direction, abs(p.notional_base) AS notional, p.realized_pnl_base AS realized_pnl, p.entry_dv01 AS dv01,
         p.entry_var_contribution AS var_contribution,
+        -- In the last total before.
+        (p.entry_timestamp AT TIME ZONE 'UTC')::DATE < g.stale_from AS is_known,
         greatest(g.stale_from, (p.entry_timestamp AT TIME ZONE 'UTC')::DATE) AS begins,
         coalesce((p.exit_timestamp AT TIME ZONE 'UTC')::DATE, DATE 'infinity') AS ends
-    FROM book.position_group AS g
+    FROM asked AS g
     INNER JOIN book.portfolio_positions AS p
         ON g.portfolio_node_id = p.portfolio_node_id AND g.instrument_id = p.instrument_id AND g.base_ccy = p.base_ccy
-    WHERE g.group_id = any(%(groups)s::BIGINT[])
+    WHERE p.exit_timestamp IS NULL OR p.exit_timestamp >= g.stale_from::TIMESTAMP AT TIME ZONE 'UTC'
 ),
 
 marks AS MATERIALIZED (
     SELECT
-        l.group_id, l.id, h.snapshot_date AS day, l.direction, l.begins, l.ends, abs(h.notional_base) AS notional,
+        l.group_id, l.id, h.snapshot_date AS day, l.is_known, l.direction, l.begins, l.ends, abs(h.notional_base) AS notional,
         h.realized_pnl_base AS realized_pnl, h.unrealized_pnl_base AS unrealized_pnl, h.daily_pnl_base AS day_pnl,
         coalesce(h.dv01, l.dv01) AS dv01, coalesce(h.var_contribution, l.var_contribution) AS var_contribution
     FROM lives AS l
@@ -81,14 +94,53 @@ marks AS MATERIALIZED (
     WHERE h.snapshot_date >= l.begins
 ),
 
+-- Marks of after a position was closed count on their day alone: where there are any, all that is closed is looked at.
+late_marks AS (
+    SELECT g.group_id, h.snapshot_date AS day, h.daily_pnl_base AS day_pnl
+    FROM asked AS g
+    INNER JOIN book.portfolio_positions AS p
+        ON g.portfolio_node_id = p.portfolio_node_id AND g.instrument_id = p.instrument_id AND g.base_ccy = p.base_ccy
+    INNER JOIN book.position_pnl_history AS h ON p.id = h.position_id
+    WHERE
+        g.has_late_marks
+        AND p.exit_timestamp < g.stale_from::TIMESTAMP AT TIME ZONE 'UTC'
+        AND h.snapshot_date >= g.stale_from
+),
+
+late_from_now_on AS (
+    UPDATE book.position_group AS g SET has_late_marks = TRUE
+    WHERE
+        NOT g.has_late_marks
+        AND g.group_id = any(array(SELECT m.group_id FROM marks AS m WHERE m.day > m.ends))
+    RETURNING g.group_id
+),
+
 -- What a position counts for from a day on, until its next row here.
 states AS (
-    -- As it begins, if it is open then: at its mark of that day, else at the last one before, else at its entry.
+    -- As it was known until now, where anything comes after: at its last mark before, else at its entry.
     SELECT
-        l.group_id, l.id, l.begins AS day, 1 AS positions, (m.id IS NULL AND e.position_id IS NULL)::INTEGER AS unmarked, l.direction,
-        coalesce(m.notional, e.notional, l.notional) AS notional, coalesce(m.realized_pnl, e.realized_pnl, l.realized_pnl) AS realized_pnl,
-        coalesce(m.unrealized_pnl, e.unrealized_pnl, 0) AS unrealized_pnl, coalesce(m.dv01, e.dv01, l.dv01) AS dv01,
-        coalesce(m.var_contribution, e.var_contribution, l.var_contribution) AS var_contribution
+        l.group_id, l.id, l.begins - 1 AS day, l.is_known, 1 AS positions, (e.position_id IS NULL)::INTEGER AS unmarked, l.direction,
+        coalesce(e.notional, l.notional) AS notional, coalesce(e.realized_pnl, l.realized_pnl) AS realized_pnl,
+        coalesce(e.unrealized_pnl, 0) AS unrealized_pnl, coalesce(e.dv01, l.dv01) AS dv01,
+        coalesce(e.var_contribution, l.var_contribution) AS var_contribution
+    FROM lives AS l
+    LEFT JOIN LATERAL (
+        SELECT
+            h.position_id, abs(h.notional_base) AS notional, h.realized_pnl_base AS realized_pnl,
+            h.unrealized_pnl_base AS unrealized_pnl, h.dv01, h.var_contribution
+        FROM book.position_pnl_history AS h
+        WHERE h.position_id = l.id AND h.snapshot_date < l.begins
+        ORDER BY h.snapshot_date DESC
+        LIMIT 1
+    ) AS e ON TRUE
+    WHERE l.is_known AND (l.ends < DATE 'infinity' OR l.id IN (SELECT m.id FROM marks AS m))
+    UNION ALL
+    -- As it begins: at its mark of that day, else at the last one before, else at its entry.
+    SELECT
+        l.group_id, l.id, l.begins, FALSE, 1, (m.id IS NULL AND e.position_id IS NULL)::INTEGER, l.direction,
+        coalesce(m.notional, e.notional, l.notional), coalesce(m.realized_pnl, e.realized_pnl, l.realized_pnl),
+        coalesce(m.unrealized_pnl, e.unrealized_pnl, 0), coalesce(m.dv01, e.dv01, l.dv01),
+        coalesce(m.var_contribution, e.var_contribution, l.var_contribution)
     FROM lives AS l
     LEFT JOIN marks AS m ON l.id = m.id AND l.begins = m.day
     LEFT JOIN LATERAL (
@@ -100,23 +152,23 @@ states AS (
         ORDER BY h.snapshot_date DESC
         LIMIT 1
     ) AS e ON TRUE
-    WHERE l.begins < l.ends
+    WHERE NOT l.is_known AND l.begins < l.ends
     UNION ALL
     -- At each mark after that, while it is open.
     SELECT
-        m.group_id, m.id, m.day, 1, 0, m.direction, m.notional, m.realized_pnl, m.unrealized_pnl, m.dv01, m.var_contribution
+        m.group_id, m.id, m.day, FALSE, 1, 0, m.direction, m.notional, m.realized_pnl, m.unrealized_pnl, m.dv01, m.var_contribution
     FROM marks AS m
-    WHERE m.day > m.begins AND m.day < m.ends
+    WHERE (m.is_known OR m.day > m.begins) AND m.day < m.ends
     UNION ALL
     -- Closed: what it has earned stays.
-    SELECT l.group_id, l.id, greatest(l.begins, l.ends), 0, 0, l.direction, 0, l.realized_pnl, 0, NULL, NULL
+    SELECT l.group_id, l.id, l.ends, FALSE, 0, 0, l.direction, 0, l.realized_pnl, 0, NULL, NULL
     FROM lives AS l
     WHERE l.ends < DATE 'infinity'
 ),
 
 steps AS (
     SELECT
-        s.group_id, s.day, s.direction,
+        s.group_id, s.day, s.is_known, s.direction,
         (lag(s.id) OVER w IS NULL)::INTEGER AS entered,
         s.positions - coalesce(lag(s.positions) OVER w, 0) AS positions,
         s.unmarked - coalesce(lag(s.unmarked) OVER w, 0) AS unmarked,
@@ -140,6 +192,7 @@ changes AS (
         sum(s.dv01) AS dv01, sum(s.with_dv01) AS with_dv01, sum(s.var_contribution) AS var_contribution,
         sum(s.with_var_contribution) AS with_var_contribution
     FROM steps AS s
+    WHERE NOT s.is_known
     GROUP BY s.group_id, s.day
     UNION ALL
     -- Of what was closed that day, too.
@@ -147,10 +200,23 @@ changes AS (
     FROM marks AS m
     GROUP BY m.group_id, m.day
     UNION ALL
-    -- A group of which nothing is left holds nothing from that day on.
-    SELECT g.group_id, g.stale_from, 0, 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0
-    FROM book.position_group AS g
-    WHERE g.group_id = any(%(groups)s::BIGINT[])
+    SELECT m.group_id, m.day, 0, 0, 0, 0, 0, sum(m.day_pnl), 0, 0, 0, 0, 0, 0
+    FROM late_marks AS m
+    GROUP BY m.group_id, m.day
+    UNION ALL
+    -- What there was the day before; a group of which nothing is left holds nothing from that day on.
+    SELECT
+        g.group_id, g.stale_from, coalesce(b.entered, 0), coalesce(b.positions, 0), coalesce(b.unmarked, 0), coalesce(b.longs, 0),
+        coalesce(b.shorts, 0), NULL, coalesce(b.realized_pnl, 0), coalesce(b.unrealized_pnl, 0), coalesce(b.dv01, 0),
+        coalesce(b.with_dv01, 0), coalesce(b.var_contribution, 0), coalesce(b.with_var_contribution, 0)
+    FROM asked AS g
+    LEFT JOIN LATERAL (
+        SELECT t.*
+        FROM book.group_total AS t
+        WHERE t.group_id = g.group_id AND t.day < g.stale_from
+        ORDER BY t.day DESC
+        LIMIT 1
+    ) AS b ON TRUE
 ),
 
 days AS (
@@ -165,14 +231,15 @@ days AS (
 
 reckoned AS (
     INSERT INTO book.group_total (
-        group_id, day, entered, positions, unmarked, longs, shorts, day_pnl, realized_pnl, unrealized_pnl, dv01,
-        var_contribution
+        group_id, day, entered, positions, unmarked, longs, shorts, day_pnl, realized_pnl, unrealized_pnl, dv01, with_dv01,
+        var_contribution, with_var_contribution
     )
     SELECT
         d.group_id, d.day, sum(d.entered) OVER w, sum(d.positions) OVER w, sum(d.unmarked) OVER w, sum(d.longs) OVER w,
         sum(d.shorts) OVER w, d.day_pnl, sum(d.realized_pnl) OVER w, sum(d.unrealized_pnl) OVER w,
-        CASE WHEN sum(d.with_dv01) OVER w > 0 THEN sum(d.dv01) OVER w END,
-        CASE WHEN sum(d.with_var_contribution) OVER w > 0 THEN sum(d.var_contribution) OVER w END
+        CASE WHEN sum(d.with_dv01) OVER w > 0 THEN sum(d.dv01) OVER w END, sum(d.with_dv01) OVER w,
+        CASE WHEN sum(d.with_var_contribution) OVER w > 0 THEN sum(d.var_contribution) OVER w END,
+        sum(d.with_var_contribution) OVER w
     FROM days AS d
     WINDOW w AS (PARTITION BY d.group_id ORDER BY d.day)
     RETURNING group_id

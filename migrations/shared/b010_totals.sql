@@ -1,18 +1,20 @@
 -- Totals of positions, kept by node, instrument and currency as of the end of days, so that a roll-up adds up groups and not
 -- positions; and what was written since. Idempotent.
 
--- What totals are kept for. Those as of stale_from and later are no longer what the positions come to.
+-- What totals are kept for. Those as of stale_from and later are no longer what the positions come to. has_late_marks: of some of
+-- its positions there may be marks of after they were closed.
 CREATE TABLE IF NOT EXISTS book.position_group (
     group_id BIGINT GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_position_group PRIMARY KEY,
     portfolio_node_id BIGINT NOT NULL,
     instrument_id BIGINT NOT NULL,
     base_ccy VARCHAR(5) NOT NULL,
     stale_from DATE,
+    has_late_marks BOOLEAN NOT NULL DEFAULT FALSE,
     CONSTRAINT uq_position_group_portfolio_node_id_instrument_id_base_ccy UNIQUE (portfolio_node_id, instrument_id, base_ccy)
 );
 
 -- A group at the end of a day (UTC), in its currency: it holds until the group's next row, day_pnl on that very day. entered: with
--- those that are closed.
+-- those that are closed; with_dv01, with_var_contribution: how many of those that are open have one.
 CREATE TABLE IF NOT EXISTS book.group_total (
     group_id BIGINT NOT NULL,
     day DATE NOT NULL,
@@ -25,7 +27,9 @@ CREATE TABLE IF NOT EXISTS book.group_total (
     realized_pnl NUMERIC(28, 4) NOT NULL,
     unrealized_pnl NUMERIC(28, 4) NOT NULL,
     dv01 NUMERIC(28, 4),
+    with_dv01 BIGINT NOT NULL,
     var_contribution NUMERIC(28, 4),
+    with_var_contribution BIGINT NOT NULL,
     CONSTRAINT pk_group_total PRIMARY KEY (group_id, day)
 );
 
@@ -46,8 +50,9 @@ CREATE TABLE IF NOT EXISTS book.total_change (
     )
 );
 
-CREATE INDEX IF NOT EXISTS ix_portfolio_positions_portfolio_node_id_instrument_id
-ON book.portfolio_positions (portfolio_node_id, instrument_id);
+-- A group's positions, and those of them that are open on a day or later.
+CREATE INDEX IF NOT EXISTS ix_portfolio_positions_group_exit_timestamp
+ON book.portfolio_positions (portfolio_node_id, instrument_id, exit_timestamp);
 
 -- A position counts from its entry on, whatever of it changed. What is in no total may change without a word.
 CREATE OR REPLACE FUNCTION book.note_changed_positions() RETURNS TRIGGER

@@ -81,7 +81,8 @@ def described() -> Any:
         for parameter in (each for operation in operations.values() for each in operation["parameters"]):
             names = cursors if parameter["name"] == "before" else (known | PERIOD).get(parameter["name"])
             if names is not None:
-                parameter["schema"] = {"enum": names}
+                is_field = "anyOf" in parameter["schema"]  # of a page's form: it may be blank
+                parameter["schema"] = {"enum": [*names, *([""] if is_field else [])]}
     return told
 
 

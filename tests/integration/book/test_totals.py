@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -41,6 +41,27 @@ WRITES = st.one_of(
     st.tuples(st.just("forget"), PLACE),
     st.tuples(st.just("move a node"), PLACE),
     st.tuples(st.just("rate"), AGES, st.decimals(min_value="0.01", max_value=1000, places=8).filter(bool)),
+    st.tuples(st.just("reckon")),
+    st.tuples(st.just("reckon")),
+)
+
+ENTERED = ("enter", 0, 0, 0, "LONG", Decimal(1000), Decimal(5), 4)
+LEFT = ("close", 0, 3, Decimal(70))
+MARKED, AGAIN = (Decimal(900), Decimal(11), Decimal(2)), (Decimal(800), Decimal(12), None)
+# Of one group that has a past: closed and kept, marked behind that, opened again.
+FEW = st.integers(0, 3)
+FEW_AGES = st.integers(0, 4)
+OF_ONE_GROUP = st.one_of(
+    st.tuples(
+        st.just("enter"), st.just(0), st.just(0), st.just(0), st.sampled_from(["LONG", "SHORT"]), MONEY, RISK, FEW_AGES
+    ),
+    st.tuples(st.just("mark"), FEW, FEW_AGES, MONEY, MONEY, RISK),
+    st.tuples(st.just("close"), FEW, FEW_AGES, MONEY),
+    st.tuples(st.just("unmark"), FEW, FEW_AGES),
+    st.tuples(st.just("open again"), FEW),
+    st.tuples(st.just("forget"), FEW),
+    st.tuples(st.just("hang elsewhere"), FEW, FEW),
+    st.tuples(st.just("reckon")),
     st.tuples(st.just("reckon")),
     st.tuples(st.just("reckon")),
 )
@@ -156,7 +177,26 @@ def undone(engine: Engine) -> Iterator[Session]:
 def test_whatever_is_written_the_kept_totals_come_to_what_the_positions_come_to(
     book_engine: Engine, writes: list[tuple[Any, ...]]
 ) -> None:
-    with undone(book_engine) as session:
+    compare(book_engine, writes)
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(writes=st.lists(OF_ONE_GROUP, min_size=6, max_size=25))
+@example(writes=[ENTERED, LEFT, ("reckon",), ("mark", 0, 1, *MARKED), ("reckon",), ("mark", 0, 1, *AGAIN)])
+@example(writes=[ENTERED, ("mark", 0, 1, *MARKED), LEFT, ("reckon",), ENTERED, ("mark", 1, 2, *AGAIN), ("reckon",)])
+def test_whatever_was_closed_before_the_totals_go_on_from_there(
+    book_engine: Engine, writes: list[tuple[Any, ...]]
+) -> None:
+    compare(book_engine, writes)
+
+
+def compare(engine: Engine, writes: list[tuple[Any, ...]]) -> None:
+    """What is kept with what all positions come to, and with the totals that are made from nothing."""
+    with undone(engine) as session:
         desk = Desk(session)
         for write in writes:
             desk.write(*write)
@@ -166,6 +206,26 @@ def test_whatever_is_written_the_kept_totals_come_to_what_the_positions_come_to(
             pass
         assert told(session, anew=False) == by_positions
         assert session.scalar(select(func.count()).select_from(TotalChange)) == 0
+        kept = totals_by_day(session)
+        session.execute(delete(GroupTotal))
+        session.execute(update(PositionGroup).values(stale_from=TODAY - 30 * DAY))
+        reckon(session)
+        assert totals_by_day(session) == kept
+
+
+def totals_by_day(session: Session) -> list[Any]:
+    """Every column of what holds at the end of each day, with the day's own P&L."""
+    found: list[Any] = []
+    for age in range(-1, 7):
+        day = TODAY - age * DAY
+        for group in session.scalars(select(PositionGroup.group_id).order_by(PositionGroup.group_id)):
+            last = select(GroupTotal).where(GroupTotal.group_id == group, GroupTotal.day <= day)
+            total = session.scalars(last.order_by(GroupTotal.day.desc()).limit(1)).first()
+            if total is not None and total.entered:
+                own = {name: getattr(total, name) for name in GroupTotal.__table__.columns.keys()}  # noqa: SIM118
+                found.append((day, own | {"day": None, "day_pnl": total.day_pnl if total.day == day else None}))
+        session.expire_all()
+    return found
 
 
 @pytest.fixture
@@ -188,6 +248,25 @@ def test_what_is_kept_is_what_a_roll_up_reads(book_engine: Engine, two_positions
         session.execute(update(GroupTotal).values(longs=7))
         assert tree(session, TODAY).nodes[0].figures.gross == 7
         assert tree(session, TODAY, anew=True).nodes[0].figures.gross == 2_000
+
+
+def test_what_was_closed_before_is_not_reckoned_again(book_engine: Engine, two_positions: tuple[int, int]) -> None:
+    """Its share is in the total before, and stays as it is there: even where that was made another one behind our back."""
+    over, still_open = two_positions
+    with Session(book_engine) as session, session.begin():
+        closed = update(PortfolioPosition).where(PortfolioPosition.id == over)
+        entered = {"entry_timestamp": NOON - 5 * DAY, "exit_timestamp": NOON - 3 * DAY}
+        session.execute(closed.values(is_open=False, realized_pnl_base=50, **entered))
+        session.execute(update(PortfolioPosition).values(entry_timestamp=NOON - 5 * DAY))
+    keep_totals(book_engine)
+    with undone(book_engine) as session:
+        session.execute(update(GroupTotal).where(GroupTotal.realized_pnl == 50).values(realized_pnl=57))
+        mark = {"notional_base": Decimal(1_200), "realized_pnl_base": Decimal(3), "snapshot_date": TODAY}
+        session.add(PositionPnLHistory(**pnl_values(position_id=still_open, **mark)))
+        session.flush()
+        reckon(session)
+        figures = tree(session, TODAY).nodes[0].figures
+        assert (figures.positions, figures.gross, figures.realized_pnl) == (1, 1_200, 60)
 
 
 def test_what_no_total_has_in_it_leaves_them_as_they_are(book_engine: Engine, two_positions: tuple[int, int]) -> None:

@@ -39,8 +39,7 @@ class PositionGroup(Base):
 class GroupTotal(Base):
     """A group at the end of a day (UTC), money in its currency: holds until the group's next row, `day_pnl` on that day.
 
-    `entered` are all positions so far, `positions` those that are open, `with_dv01` and `with_var_contribution` how many of these
-    have one.
+    `entered` are all positions so far, `positions` those that are open; `closed_pnl` is what of `realized_pnl` is of the others.
     """
 
     __tablename__ = "group_total"
@@ -54,11 +53,10 @@ class GroupTotal(Base):
     shorts: Mapped[Total]
     day_pnl: Mapped[Total | None]
     realized_pnl: Mapped[Total]
+    closed_pnl: Mapped[Total]
     unrealized_pnl: Mapped[Total]
     dv01: Mapped[Total | None]
-    with_dv01: Mapped[BigInt]
     var_contribution: Mapped[Total | None]
-    with_var_contribution: Mapped[BigInt]
 
 
 class TotalChange(Base):

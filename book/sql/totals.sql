@@ -61,8 +61,8 @@ WITH gone AS (
 SELECT count(*) AS gone FROM gone;
 
 -- name: reckon_totals
--- The totals of these groups from their first stale day on: the last one before, which holds, and what has changed since by the
--- positions and marks alone. Of what was closed before nothing is read: no position of which anything changed was entered before.
+-- The totals of these groups from their first stale day on: of what was closed before by the last total before, which holds (no
+-- position of which anything changed was entered before that day); of all others by their positions and marks alone.
 WITH
 asked AS MATERIALIZED (
     SELECT g.group_id, g.portfolio_node_id, g.instrument_id, g.base_ccy, g.stale_from, g.has_late_marks
@@ -74,8 +74,6 @@ lives AS MATERIALIZED (
     SELECT
         g.group_id, p.id, p.direction, abs(p.notional_base) AS notional, p.realized_pnl_base AS realized_pnl, p.entry_dv01 AS dv01,
         p.entry_var_contribution AS var_contribution,
-        -- In the last total before.
-        (p.entry_timestamp AT TIME ZONE 'UTC')::DATE < g.stale_from AS is_known,
         greatest(g.stale_from, (p.entry_timestamp AT TIME ZONE 'UTC')::DATE) AS begins,
         coalesce((p.exit_timestamp AT TIME ZONE 'UTC')::DATE, DATE 'infinity') AS ends
     FROM asked AS g
@@ -86,7 +84,7 @@ lives AS MATERIALIZED (
 
 marks AS MATERIALIZED (
     SELECT
-        l.group_id, l.id, h.snapshot_date AS day, l.is_known, l.direction, l.begins, l.ends, abs(h.notional_base) AS notional,
+        l.group_id, l.id, h.snapshot_date AS day, l.direction, l.begins, l.ends, abs(h.notional_base) AS notional,
         h.realized_pnl_base AS realized_pnl, h.unrealized_pnl_base AS unrealized_pnl, h.daily_pnl_base AS day_pnl,
         coalesce(h.dv01, l.dv01) AS dv01, coalesce(h.var_contribution, l.var_contribution) AS var_contribution
     FROM lives AS l
@@ -117,30 +115,12 @@ late_from_now_on AS (
 
 -- What a position counts for from a day on, until its next row here.
 states AS (
-    -- As it was known until now, where anything comes after: at its last mark before, else at its entry.
+    -- As it begins, if it is open then: at its mark of that day, else at the last one before, else at its entry.
     SELECT
-        l.group_id, l.id, l.begins - 1 AS day, l.is_known, 1 AS positions, (e.position_id IS NULL)::INTEGER AS unmarked, l.direction,
-        coalesce(e.notional, l.notional) AS notional, coalesce(e.realized_pnl, l.realized_pnl) AS realized_pnl,
-        coalesce(e.unrealized_pnl, 0) AS unrealized_pnl, coalesce(e.dv01, l.dv01) AS dv01,
-        coalesce(e.var_contribution, l.var_contribution) AS var_contribution
-    FROM lives AS l
-    LEFT JOIN LATERAL (
-        SELECT
-            h.position_id, abs(h.notional_base) AS notional, h.realized_pnl_base AS realized_pnl,
-            h.unrealized_pnl_base AS unrealized_pnl, h.dv01, h.var_contribution
-        FROM book.position_pnl_history AS h
-        WHERE h.position_id = l.id AND h.snapshot_date < l.begins
-        ORDER BY h.snapshot_date DESC
-        LIMIT 1
-    ) AS e ON TRUE
-    WHERE l.is_known AND (l.ends < DATE 'infinity' OR l.id IN (SELECT m.id FROM marks AS m))
-    UNION ALL
-    -- As it begins: at its mark of that day, else at the last one before, else at its entry.
-    SELECT
-        l.group_id, l.id, l.begins, FALSE, 1, (m.id IS NULL AND e.position_id IS NULL)::INTEGER, l.direction,
-        coalesce(m.notional, e.notional, l.notional), coalesce(m.realized_pnl, e.realized_pnl, l.realized_pnl),
-        coalesce(m.unrealized_pnl, e.unrealized_pnl, 0), coalesce(m.dv01, e.dv01, l.dv01),
-        coalesce(m.var_contribution, e.var_contribution, l.var_contribution)
+        l.group_id, l.id, l.begins AS day, 1 AS positions, (m.id IS NULL AND e.position_id IS NULL)::INTEGER AS unmarked, l.direction,
+        coalesce(m.notional, e.notional, l.notional) AS notional, coalesce(m.realized_pnl, e.realized_pnl, l.realized_pnl) AS realized_pnl,
+        0 AS closed_pnl, coalesce(m.unrealized_pnl, e.unrealized_pnl, 0) AS unrealized_pnl, coalesce(m.dv01, e.dv01, l.dv01) AS dv01,
+        coalesce(m.var_contribution, e.var_contribution, l.var_contribution) AS var_contribution
     FROM lives AS l
     LEFT JOIN marks AS m ON l.id = m.id AND l.begins = m.day
     LEFT JOIN LATERAL (
@@ -152,28 +132,29 @@ states AS (
         ORDER BY h.snapshot_date DESC
         LIMIT 1
     ) AS e ON TRUE
-    WHERE NOT l.is_known AND l.begins < l.ends
+    WHERE l.begins < l.ends
     UNION ALL
     -- At each mark after that, while it is open.
     SELECT
-        m.group_id, m.id, m.day, FALSE, 1, 0, m.direction, m.notional, m.realized_pnl, m.unrealized_pnl, m.dv01, m.var_contribution
+        m.group_id, m.id, m.day, 1, 0, m.direction, m.notional, m.realized_pnl, 0, m.unrealized_pnl, m.dv01, m.var_contribution
     FROM marks AS m
-    WHERE (m.is_known OR m.day > m.begins) AND m.day < m.ends
+    WHERE m.day > m.begins AND m.day < m.ends
     UNION ALL
     -- Closed: what it has earned stays.
-    SELECT l.group_id, l.id, l.ends, FALSE, 0, 0, l.direction, 0, l.realized_pnl, 0, NULL, NULL
+    SELECT l.group_id, l.id, l.ends, 0, 0, l.direction, 0, l.realized_pnl, l.realized_pnl AS closed_pnl, 0, NULL, NULL
     FROM lives AS l
     WHERE l.ends < DATE 'infinity'
 ),
 
 steps AS (
     SELECT
-        s.group_id, s.day, s.is_known, s.direction,
+        s.group_id, s.day, s.direction,
         (lag(s.id) OVER w IS NULL)::INTEGER AS entered,
         s.positions - coalesce(lag(s.positions) OVER w, 0) AS positions,
         s.unmarked - coalesce(lag(s.unmarked) OVER w, 0) AS unmarked,
         s.notional - coalesce(lag(s.notional) OVER w, 0) AS notional,
         s.realized_pnl - coalesce(lag(s.realized_pnl) OVER w, 0) AS realized_pnl,
+        s.closed_pnl - coalesce(lag(s.closed_pnl) OVER w, 0) AS closed_pnl,
         s.unrealized_pnl - coalesce(lag(s.unrealized_pnl) OVER w, 0) AS unrealized_pnl,
         coalesce(s.dv01, 0) - coalesce(lag(s.dv01) OVER w, 0) AS dv01,
         (s.dv01 IS NOT NULL)::INTEGER - (lag(s.dv01) OVER w IS NOT NULL)::INTEGER AS with_dv01,
@@ -188,27 +169,26 @@ changes AS (
         s.group_id, s.day, sum(s.entered) AS entered, sum(s.positions) AS positions, sum(s.unmarked) AS unmarked,
         coalesce(sum(s.notional) FILTER (WHERE s.direction = 'LONG'), 0) AS longs,
         coalesce(sum(s.notional) FILTER (WHERE s.direction = 'SHORT'), 0) AS shorts,
-        NULL::NUMERIC AS day_pnl, sum(s.realized_pnl) AS realized_pnl, sum(s.unrealized_pnl) AS unrealized_pnl,
+        NULL::NUMERIC AS day_pnl, sum(s.realized_pnl) AS realized_pnl, sum(s.closed_pnl) AS closed_pnl,
+        sum(s.unrealized_pnl) AS unrealized_pnl,
         sum(s.dv01) AS dv01, sum(s.with_dv01) AS with_dv01, sum(s.var_contribution) AS var_contribution,
         sum(s.with_var_contribution) AS with_var_contribution
     FROM steps AS s
-    WHERE NOT s.is_known
     GROUP BY s.group_id, s.day
     UNION ALL
     -- Of what was closed that day, too.
-    SELECT m.group_id, m.day, 0, 0, 0, 0, 0, sum(m.day_pnl), 0, 0, 0, 0, 0, 0
+    SELECT m.group_id, m.day, 0, 0, 0, 0, 0, sum(m.day_pnl), 0, 0, 0, 0, 0, 0, 0
     FROM marks AS m
     GROUP BY m.group_id, m.day
     UNION ALL
-    SELECT m.group_id, m.day, 0, 0, 0, 0, 0, sum(m.day_pnl), 0, 0, 0, 0, 0, 0
+    SELECT m.group_id, m.day, 0, 0, 0, 0, 0, sum(m.day_pnl), 0, 0, 0, 0, 0, 0, 0
     FROM late_marks AS m
     GROUP BY m.group_id, m.day
     UNION ALL
-    -- What there was the day before; a group of which nothing is left holds nothing from that day on.
+    -- What was closed before. A group of which nothing is left holds nothing from that day on.
     SELECT
-        g.group_id, g.stale_from, coalesce(b.entered, 0), coalesce(b.positions, 0), coalesce(b.unmarked, 0), coalesce(b.longs, 0),
-        coalesce(b.shorts, 0), NULL, coalesce(b.realized_pnl, 0), coalesce(b.unrealized_pnl, 0), coalesce(b.dv01, 0),
-        coalesce(b.with_dv01, 0), coalesce(b.var_contribution, 0), coalesce(b.with_var_contribution, 0)
+        g.group_id, g.stale_from, coalesce(b.entered - b.positions, 0), 0, 0, 0, 0, NULL, coalesce(b.closed_pnl, 0),
+        coalesce(b.closed_pnl, 0), 0, 0, 0, 0, 0
     FROM asked AS g
     LEFT JOIN LATERAL (
         SELECT t.*
@@ -223,7 +203,7 @@ days AS (
     SELECT
         c.group_id, c.day, sum(c.entered) AS entered, sum(c.positions) AS positions, sum(c.unmarked) AS unmarked,
         sum(c.longs) AS longs, sum(c.shorts) AS shorts, sum(c.day_pnl) AS day_pnl, sum(c.realized_pnl) AS realized_pnl,
-        sum(c.unrealized_pnl) AS unrealized_pnl, sum(c.dv01) AS dv01, sum(c.with_dv01) AS with_dv01,
+        sum(c.closed_pnl) AS closed_pnl, sum(c.unrealized_pnl) AS unrealized_pnl, sum(c.dv01) AS dv01, sum(c.with_dv01) AS with_dv01,
         sum(c.var_contribution) AS var_contribution, sum(c.with_var_contribution) AS with_var_contribution
     FROM changes AS c
     GROUP BY c.group_id, c.day
@@ -231,15 +211,14 @@ days AS (
 
 reckoned AS (
     INSERT INTO book.group_total (
-        group_id, day, entered, positions, unmarked, longs, shorts, day_pnl, realized_pnl, unrealized_pnl, dv01, with_dv01,
-        var_contribution, with_var_contribution
+        group_id, day, entered, positions, unmarked, longs, shorts, day_pnl, realized_pnl, closed_pnl, unrealized_pnl, dv01,
+        var_contribution
     )
     SELECT
         d.group_id, d.day, sum(d.entered) OVER w, sum(d.positions) OVER w, sum(d.unmarked) OVER w, sum(d.longs) OVER w,
-        sum(d.shorts) OVER w, d.day_pnl, sum(d.realized_pnl) OVER w, sum(d.unrealized_pnl) OVER w,
-        CASE WHEN sum(d.with_dv01) OVER w > 0 THEN sum(d.dv01) OVER w END, sum(d.with_dv01) OVER w,
-        CASE WHEN sum(d.with_var_contribution) OVER w > 0 THEN sum(d.var_contribution) OVER w END,
-        sum(d.with_var_contribution) OVER w
+        sum(d.shorts) OVER w, d.day_pnl, sum(d.realized_pnl) OVER w, sum(d.closed_pnl) OVER w, sum(d.unrealized_pnl) OVER w,
+        CASE WHEN sum(d.with_dv01) OVER w > 0 THEN sum(d.dv01) OVER w END,
+        CASE WHEN sum(d.with_var_contribution) OVER w > 0 THEN sum(d.var_contribution) OVER w END
     FROM days AS d
     WINDOW w AS (PARTITION BY d.group_id ORDER BY d.day)
     RETURNING group_id

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS book.position_group (
 );
 
 -- A group at the end of a day (UTC), in its currency: it holds until the group's next row, day_pnl on that very day. entered: with
--- those that are closed; with_dv01, with_var_contribution: how many of those that are open have one.
+-- those that are closed; closed_pnl: what of realized_pnl is theirs.
 CREATE TABLE IF NOT EXISTS book.group_total (
     group_id BIGINT NOT NULL,
     day DATE NOT NULL,
@@ -25,11 +25,10 @@ CREATE TABLE IF NOT EXISTS book.group_total (
     shorts NUMERIC(28, 4) NOT NULL,
     day_pnl NUMERIC(28, 4),
     realized_pnl NUMERIC(28, 4) NOT NULL,
+    closed_pnl NUMERIC(28, 4) NOT NULL,
     unrealized_pnl NUMERIC(28, 4) NOT NULL,
     dv01 NUMERIC(28, 4),
-    with_dv01 BIGINT NOT NULL,
     var_contribution NUMERIC(28, 4),
-    with_var_contribution BIGINT NOT NULL,
     CONSTRAINT pk_group_total PRIMARY KEY (group_id, day)
 );
 

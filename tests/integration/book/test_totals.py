@@ -181,7 +181,7 @@ def test_whatever_is_written_the_kept_totals_come_to_what_the_positions_come_to(
 
 
 @settings(
-    max_examples=150,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -260,7 +260,7 @@ def test_what_was_closed_before_is_not_reckoned_again(book_engine: Engine, two_p
         session.execute(update(PortfolioPosition).values(entry_timestamp=NOON - 5 * DAY))
     keep_totals(book_engine)
     with undone(book_engine) as session:
-        session.execute(update(GroupTotal).where(GroupTotal.realized_pnl == 50).values(realized_pnl=57))
+        session.execute(update(GroupTotal).where(GroupTotal.realized_pnl == 50).values(closed_pnl=57))
         mark = {"notional_base": Decimal(1_200), "realized_pnl_base": Decimal(3), "snapshot_date": TODAY}
         session.add(PositionPnLHistory(**pnl_values(position_id=still_open, **mark)))
         session.flush()

@@ -2,21 +2,41 @@
 
 from book.reference_data import Instrument
 from risk.base import Base, metadata
+from risk.daily import (
+    CalculationAuditLog,
+    FactorCovariance,
+    InstrumentCovariance,
+    PortfolioRisk,
+    PositionFactorExposure,
+    PositionRisk,
+    StressResult,
+)
+from risk.factors import FactorDefinition, StressScenario, StressScenarioShock
 from risk.market_data import MarketData
 from risk.series import CurveData, FiscalData, FlowData, MacroSeries, Signal, VolSurface
 from risk.sources import DataSource, SeriesMetadata
 
 __all__ = [
     "Base",
+    "CalculationAuditLog",
     "CurveData",
     "DataSource",
+    "FactorCovariance",
+    "FactorDefinition",
     "FiscalData",
     "FlowData",
     "Instrument",
+    "InstrumentCovariance",
     "MacroSeries",
     "MarketData",
+    "PortfolioRisk",
+    "PositionFactorExposure",
+    "PositionRisk",
     "SeriesMetadata",
     "Signal",
+    "StressResult",
+    "StressScenario",
+    "StressScenarioShock",
     "VolSurface",
     "metadata",
 ]

@@ -11,6 +11,7 @@ from live.cli.book_session import Day, session_of
 from live.cli.options import DatabaseChoice, database_options, json_option
 from live.cli.output import Column, number, print_json, print_table, text
 from live.cli.output import time as shown_time
+from live.cli.risk_daily import batch, factors, scenarios, show
 from live.cli.risk_import import import_data
 from live.cli.risk_options import Instant, bars_options, now
 
@@ -26,7 +27,7 @@ _PRICES = ("open", "high", "low", "close", "settlement", "volume", "open_interes
 _LIMIT_SECONDS = 600.0
 
 
-@click.group(short_help="Market data and the risk lab: import, series, bars, quality.")
+@click.group(short_help="Market data and the risk lab: import, bars, batch, show.")
 def risk() -> None:
     """Keep and look at market data; the engine reads none of it. `migrate --book` makes the tables.
 
@@ -37,7 +38,8 @@ def risk() -> None:
     """
 
 
-risk.add_command(import_data)
+for _command in (import_data, batch, show, scenarios, factors):
+    risk.add_command(_command)
 
 
 @risk.command("series", short_help="What is there: bars by contract, and series.")

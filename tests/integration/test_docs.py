@@ -1295,6 +1295,23 @@ def test_the_market_data_guides_commands_do_what_it_says(shell: Shell) -> None:
     assert {found.how for found in blocks} == {"before live", "while live runs"}
 
 
+# --- docs/risk.md
+
+
+def test_the_risk_guides_commands_do_what_it_says(shell: Shell) -> None:
+    shell.mapped = _on_any_port
+    blocks = [found for found in blocks_of("docs/risk.md") if found.language == "bash"]
+    (migrated,) = [found for found in blocks if found.how == "before live"]
+    assert f"book: migrated from version none to {shared_head()}" in shell.run(migrated)
+    with shell.serving(Block("bash", "", "python portfolio_manager.py live", "docs/risk.md")):
+        told = shell.run(*(found for found in blocks if found.how == "while live runs"))
+    assert "index -0.1" in told
+    assert "2026-01-14: reckoned" in told
+    assert "2026-01-14: nothing was left to do" in told
+    assert '"calculation_type": "snapshots", "run": 1, "attempt": 1, "status": "completed"' in told
+    assert {found.how for found in blocks} == {"before live", "while live runs"}
+
+
 # --- docs/notifications.md
 
 NOTIFICATIONS = "docs/notifications.md"

@@ -22,6 +22,18 @@ TIMES = {
     "vol_surface": "surface_date",
     "signal": "signal_date",
 }
+DAILY = (
+    "factor_definitions",
+    "stress_scenarios",
+    "stress_scenario_shocks",
+    "position_risk",
+    "position_factor_exposures",
+    "factor_covariance",
+    "instrument_covariance",
+    "portfolio_risk",
+    "stress_results",
+    "calculation_audit_log",
+)
 MODELS = (MarketData, MacroSeries, CurveData, FlowData, FiscalData, VolSurface, Signal)
 GOLDEN = Path(__file__).with_name("timescale.sql")
 WITH_TIMESCALE = (
@@ -55,9 +67,11 @@ def known(book_dsn: str) -> str:
     return book_dsn
 
 
-def test_there_are_ten_models_and_the_instruments_are_the_books() -> None:
-    assert {table.name for table in metadata.tables.values()} == {*TIMES, "data_source", "series_metadata"}
-    targets = {key.target_fullname for table in metadata.tables.values() for key in table.foreign_keys}
+def test_there_are_ten_models_of_market_data_and_the_instruments_are_the_books() -> None:
+    of_market_data = {*TIMES, "data_source", "series_metadata"}
+    assert {table.name for table in metadata.tables.values()} == of_market_data | set(DAILY)
+    tables = [table for table in metadata.tables.values() if table.name in of_market_data]
+    targets = {key.target_fullname for table in tables for key in table.foreign_keys}
     assert targets == {
         "book.instrument.instrument_id",
         "risk.data_source.source_id",
@@ -167,6 +181,31 @@ def test_bars_keep_their_instrument_and_their_source(known: str) -> None:
             "expiry",
         ),
         (
+            (
+                "calculation_audit_log (calculation_type, calculation_date, run, attempt, start_time, end_time, status)"
+                " VALUES ('greeks', '2026-01-14', 1, 1, now(), now(), 'done')"
+            ),
+            "status",
+        ),
+        (
+            (
+                "calculation_audit_log (calculation_type, calculation_date, run, attempt, start_time, status)"
+                " VALUES ('greeks', '2026-01-14', 1, 1, now(), 'completed')"
+            ),
+            "ended",
+        ),
+        (
+            (
+                "factor_covariance (calculation_date, factor1_id, factor2_id, covariance, shrinkage, observations)"
+                " VALUES ('2026-01-14', 1, 1, 'NaN', 0, 60)"
+            ),
+            "covariance",
+        ),
+        (
+            "stress_results (calculation_date, scenario_id, currency, pnl) VALUES ('2026-01-14', 1, 'INR', 1)",
+            "whose",
+        ),
+        (
             "macro_series (observation_date, series_id, revision, release_time, value) VALUES ('2026-01-01', 1, -1, now(), 1)",
             "revision",
         ),
@@ -256,16 +295,16 @@ def test_the_golden_file_has_all_that_the_specification_asks_for() -> None:
         assert f"('{table}', '{time}'" in golden
 
 
-# --- docs/market-data.md
+# --- docs/market-data.md, docs/risk.md
 
 
-def test_the_guide_lists_every_table_with_its_columns(book_dsn: str) -> None:
+def test_the_guides_list_every_table_with_its_columns(book_dsn: str) -> None:
     found: dict[str, set[str]] = {}
     for table, column in rows(
         book_dsn, "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'risk'"
     ):
         found.setdefault(table, set()).add(column)
-    guide = (ROOT / "docs" / "market-data.md").read_text(encoding="utf-8")
+    guide = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("market-data.md", "risk.md"))
     listed = {
         name: set(re.findall(r"`(\w+)`", columns))
         for name, columns in re.findall(r"^\| `(\w+)` \| [^|]* \| ([^|]*) \|$", guide, re.MULTILINE)

@@ -15,7 +15,8 @@ from live.cli.output import Column, print_facts, print_json, print_table, say, t
 from live.cli.output import time as shown_time
 from live.cli.risk_options import now
 
-_EXTRA = ("numpy", "pandas", "scipy", "sklearn", "QuantLib", "threadpoolctl")
+_OF_THE_RISK_LAB = ("numpy", "pandas", "scipy", "sklearn", "QuantLib", "threadpoolctl")
+_OF_THE_BOOK = ("pyarrow",)
 _LIMIT_SECONDS = 900
 _date_option = click.option("--date", "day", type=Day(), required=True, help="The trading day.")
 
@@ -28,7 +29,7 @@ _date_option = click.option("--date", "day", type=Day(), required=True, help="Th
 def batch(*, day: date, again: bool, database: DatabaseChoice, as_json: bool) -> None:
     """Reckon a trading day that is over, in nine steps. What is done already stays as it is; what failed is begun again.
 
-    Needs `pip install --requirement requirements-risk.txt`.
+    Needs `pip install --requirement requirements-risk.txt --requirement requirements-book.txt`.
 
     \b
     Example:
@@ -59,10 +60,9 @@ def batch(*, day: date, again: bool, database: DatabaseChoice, as_json: bool) ->
 
 def _require_what_reckons() -> None:
     """Says what to install where it is not."""
-    if missing := [library for library in _EXTRA if find_spec(library) is None]:
-        raise ConfigurationError(
-            f"{', '.join(missing)}: not installed: pip install --requirement requirements-risk.txt"
-        )
+    for libraries, file in ((_OF_THE_RISK_LAB, "requirements-risk.txt"), (_OF_THE_BOOK, "requirements-book.txt")):
+        if missing := [library for library in libraries if find_spec(library) is None]:
+            raise ConfigurationError(f"{', '.join(missing)}: not installed: pip install --requirement {file}")
 
 
 @contextmanager

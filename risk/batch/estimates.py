@@ -11,7 +11,7 @@ from risk.analytics.covariance import ledoit_wolf
 from risk.analytics.exposures import Exposures, exposures
 from risk.analytics.refusals import InputRefused
 from risk.batch.given import Given
-from risk.batch.history import NotAPrice, closes_of, factor_moves, returns_of, together
+from risk.batch.history import NoPrices, NotAPrice, closes_of, factor_moves, returns_of, together
 from risk.batch.holdings import named
 from risk.batch.keeping import keep, positions_of, say
 from risk.batch.market import instruments_of
@@ -63,7 +63,7 @@ def _regressed(
             try:
                 own = returns_of(closes[number], given.method.window).to_frame(number)
                 found[number] = exposures(own, factors, minimum=given.method.minimum)
-            except (InputRefused, NotAPrice) as error:
+            except (InputRefused, NoPrices, NotAPrice) as error:
                 found[number] = named(error)
     return found
 
@@ -97,7 +97,7 @@ def correlations(session: Session, given: Given) -> int:
             continue
         try:
             series[number] = returns_of(closes[number], given.method.window)
-        except (InputRefused, NotAPrice) as error:
+        except (InputRefused, NoPrices, NotAPrice) as error:
             reasons[number] = named(error)
     frame, short = together(series, given.method.minimum)
     told: Mapping[int, str] = {**reasons, **short}

@@ -101,8 +101,10 @@ def test_without_the_tables_it_is_said_what_to_run(dsn: str, tmp_path: Path) -> 
     assert "migrate --book" in result.stderr
 
 
-@pytest.mark.parametrize("missing", ["numpy", "pandas", "QuantLib", "sklearn"])
-def test_without_the_extra_it_is_said_what_to_install(missing: str) -> None:
+@pytest.mark.parametrize(
+    "missing, of", [("numpy", "risk"), ("QuantLib", "risk"), ("sklearn", "risk"), ("pyarrow", "book")]
+)
+def test_without_an_extra_it_is_said_what_to_install(missing: str, of: str) -> None:
     program = (
         "import sys\n"
         f"sys.modules['{missing}'] = None\n"
@@ -111,7 +113,7 @@ def test_without_the_extra_it_is_said_what_to_install(missing: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"Error: {missing}: not installed: pip install --requirement requirements-risk.txt\n"
+    assert done.stderr == f"Error: {missing}: not installed: pip install --requirement requirements-{of}.txt\n"
 
 
 def test_help_and_lists_import_no_arrays() -> None:

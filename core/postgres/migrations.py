@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 # Each statement has its own limit; what has none is a COMMIT that waits for a standby, or a server that stands still.
 UPGRADE_LIMIT_SECONDS = 600.0
+# Between two statements modules are imported and files read, which takes a busy machine longer than sessions may be idle else.
+_IDLE = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
 _NUMBERED = re.compile(r"^(\d{3})_[a-z0-9_]+\.sql$")
 SHARED_MIGRATIONS = MIGRATIONS / "shared"
 # The shared version table lives in it.
@@ -187,6 +189,7 @@ def transaction(
         try:
             with WATCHDOG.over(session, limit_seconds), connection.begin():
                 raw = connection.connection.cursor()
+                raw.execute(_IDLE)
                 # Two starts at once: the second waits here, and then finds nothing left to do.
                 raw.execute("SELECT pg_advisory_xact_lock(hashtext('portfolio-manager migrate'))")
                 # Looked for first: IF NOT EXISTS asks for the privilege to create even where there is nothing to do.

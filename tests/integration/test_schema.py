@@ -11,7 +11,7 @@ import pytest
 from core.db_state_manager import DatabaseStateManager
 from core.postgres.embedded_binaries import shipped_versions
 from core.postgres.errors import StatementFailed
-from core.postgres.migrations import MIGRATIONS, SchemaTooNew, head, migrate, schema_version
+from core.postgres.migrations import MIGRATIONS, SchemaTooNew, head, migrate, migration, schema_version
 from core.postgres.rows import ORDER_COLUMNS, POSITION_COLUMNS, PROPOSAL_COLUMNS, PYRAMIDING_COLUMNS, STATE_COLUMNS
 from core.postgres.statements import parameters_of, statement, statements
 from tests.builders import a_signal, minutes
@@ -275,3 +275,11 @@ def _psql(dsn: str, file: Path) -> None:
     newest = shipped_versions()[max(shipped_versions())]
     command = [str(newest / "bin" / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", str(file)]
     subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+def test_a_migration_may_be_slow_between_two_statements(empty_dsn):
+    """What is imported meanwhile takes a busy machine seconds; other sessions may not be idle in a transaction for so long."""
+    with migration(empty_dsn, "main") as slow:
+        time.sleep(4)
+        slow.upgrade()
+    assert schema_version(empty_dsn, "main") == head()

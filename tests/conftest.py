@@ -85,24 +85,7 @@ def now() -> datetime:
     return datetime(2026, 1, 14, 6, 15, 5, tzinfo=UTC)
 
 
-# They do the same some hundred times, or in other processes, where nothing is measured: coverage would be paid for nothing.
-UNMEASURED = (
-    "browser",
-    "crash",
-    "e2e",
-    "fuzz",
-    "ha",
-    "partitions",
-    "test_api_schemathesis.py",
-    "test_deployment.py",
-    "test_docs.py",
-)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Coverage is of the tests that say what a line does. Of several workers each begins with what takes long."""
-    for item in items:
-        if not set(UNMEASURED).isdisjoint(item.path.parts):
-            item.add_marker("no_cover")
+    """Of several workers each begins with what takes long."""
     if workers() > 1:
         items[:] = dealt([(item.nodeid, item) for item in items], workers())

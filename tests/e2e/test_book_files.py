@@ -12,23 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from core.postgres.embedded import EmbeddedServer
-from tests.e2e.test_live import an_alert
-from tests.folders import passable_folder
+from tests.e2e.test_live import an_alert, folder
 from tests.live_process import ROOT, LiveProcess
 from tests.waiting import eventually
 
+__all__ = ["folder"]
 MOST = 300_000
 PATIENCE = 60.0
 UPLOAD = "/api/book/uploads?kind=fx&format=csv"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with passable_folder("e2e") as made:
-        yield made
-        with EmbeddedServer(made / "data"):
-            pass
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 import hashlib
 import http.client
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -148,6 +150,13 @@ def test_a_kill_in_the_middle_leaves_nothing_and_the_file_is_taken_behind_it(fol
         assert [one["rows_taken"] for one in again.get("/api/book/uploads")[1]["uploads"]] == [6000]
 
 
+def held(workers: list[int]) -> bool:
+    """Pause them, so that nothing is done before what is tested: whether there was any."""
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    return bool(workers)
+
+
 def workers_of(live: LiveProcess) -> list[int]:
     """The processes that it has started for the book."""
     found = []
@@ -168,8 +177,8 @@ def _read(place: Path) -> bytes:
 def test_a_stop_in_the_middle_is_not_waited_for(live: LiveProcess) -> None:
     with sending(live, len(LARGE)) as connection:
         connection.sendall(LARGE)
-        assert eventually(lambda: workers_of(live))
+        assert eventually(lambda: held(workers_of(live)))
         live.process.terminate()
         status, told = reply(connection)
         assert (status, told["error"]["code"]) == (503, "unavailable")
-    assert live.process.wait(10) == 0
+    assert live.process.wait(PATIENCE) == 0

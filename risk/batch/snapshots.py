@@ -1,4 +1,4 @@
-"""Step nine: what each node was on the day, in one document: holdings, P&L by the book, measures, stress."""
+"""Step nine: what each node was on the day, in one document: holdings, P&L by the book, stress, how value at risk came out."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from book.refusals import MissingRate
 from book.roll_up import Figures, tree
+from risk.batch.backtests import Backtests
 from risk.batch.given import Given
 from risk.batch.holdings import named
 from risk.batch.nodes import nodes_below
@@ -15,12 +16,12 @@ from risk.factors import StressScenario
 
 
 def snapshots(session: Session, given: Given) -> int:
-    """Of every node its positions and their values in its currency, the book's P&L, and what scenarios cost it."""
+    """Of every node its positions and their values in its currency, the book's P&L, what scenarios cost, how VaR came out."""
     below = {each.node: each for each in nodes_below(session, given.day)}
-    costs = _stress(session, given)
+    costs, foreseen = _stress(session, given), Backtests(session, given)
     kept = session.scalars(select(PortfolioRisk).where(PortfolioRisk.calculation_date == given.day)).all()
     for row in kept:
-        of = below[row.portfolio_node_id]
+        of, pnl = below[row.portfolio_node_id], _pnl(session, row, given)
         row.snapshot = {
             "positions": [
                 {
@@ -33,8 +34,9 @@ def snapshots(session: Session, given: Given) -> int:
                 }
                 for each in of.positions
             ],
-            "pnl": _pnl(session, row, given),
+            "pnl": pnl,
             "stress": costs.get(row.portfolio_node_id, {}),
+            "backtests": foreseen.of(row, pnl),
         }
     session.flush()
     return len(kept)

@@ -90,7 +90,7 @@ class LiveProcess(Served):
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -112,7 +112,7 @@ class LiveProcess(Served):
         pid = self.get("/status")[1]["pid"]
         assert pid == self.process.pid
         os.kill(pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def log(self) -> str:
         """What it wrote to stderr."""

@@ -72,7 +72,7 @@ class Proxy:
         self.cut_all()
         self.speak()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
 
     def refuse(self, refusing: bool) -> None:
         """Let nobody in from now on (and end who is), or let them in again."""

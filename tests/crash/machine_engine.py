@@ -45,7 +45,7 @@ class EngineZygote:
         """End it."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
         self._listener.close()
         self._folder.cleanup()
 

@@ -71,12 +71,12 @@ def _leads(live: LiveProcess) -> bool:
 
 def killed(leader: LiveProcess) -> None:
     os.kill(leader.process.pid, signals.SIGKILL)
-    leader.process.wait(10)
+    leader.process.wait(60)
 
 
 def stopped(leader: LiveProcess) -> None:
     os.kill(leader.process.pid, signals.SIGTERM)
-    leader.process.wait(20)
+    leader.process.wait(60)
 
 
 def paused(leader: LiveProcess) -> None:

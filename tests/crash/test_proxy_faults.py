@@ -109,7 +109,7 @@ def test_killed_or_told_to_stop_while_the_database_is_away_what_was_taken_is_dec
                 with dice.choice((a_closed_door(proxy), a_silence(proxy, *Way))):
                     time.sleep(dice.uniform(0.5, 3.0))
                     os.kill(live.process.pid, end)
-                    live.process.wait(10)
+                    live.process.wait(60)
                 live = stack.enter_context(live_on(proxy.dsn, folder, port=live.port))
         prove(load, live, dsn, note, faults=2 * len(ends))
         assert load.ledger.queued

@@ -229,7 +229,7 @@ def test_a_full_disk_under_load_loses_and_doubles_nothing(folder, note, what, re
                     time.sleep(dice.uniform(1.0, 3.0))
                     if killed:
                         os.kill(live.process.pid, signals.SIGKILL)
-                        live.process.wait(10)
+                        live.process.wait(60)
             live = stack.enter_context(LiveProcess(data, port=live.port, environment=ENVIRONMENT))
         prove(load, live, server.dsn, note, faults=3)
         assert load.ledger.queued or what == "everything"

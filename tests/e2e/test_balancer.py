@@ -96,12 +96,12 @@ def two_behind_a_balancer(dsn: str, folder: Path, **environment: str) -> Iterato
 
 def killed(engine: LiveProcess) -> None:
     os.kill(engine.process.pid, signal.SIGKILL)
-    engine.process.wait(10)
+    engine.process.wait(60)
 
 
 def stopped(engine: LiveProcess) -> None:
     os.kill(engine.process.pid, signal.SIGTERM)
-    engine.process.wait(20)
+    engine.process.wait(60)
 
 
 @pytest.mark.parametrize("fault", [killed, stopped])

@@ -153,7 +153,7 @@ def _into_the_end_of(leader: LiveProcess, follower: LiveProcess, how: signal.Sig
     leader.process.send_signal(how)
     for one in clients:
         one.join()
-    leader.process.wait(10)
+    leader.process.wait(60)
     return told
 
 
@@ -181,7 +181,7 @@ def test_a_leader_that_is_paused_is_replaced_and_does_no_harm_when_it_wakes(fold
         with suppress(OSError):
             late = leader.post(an_alert("MARKET_DATA", "", ago=80, price=58700))
         assert late is None or late[0] in (202, 503)
-        assert leader.process.wait(20) == 1
+        assert leader.process.wait(60) == 1
         assert follower.post(an_alert("EXIT", "ALL", ago=70, price=58800))[1]["status"] == "executed"
         verified(EmbeddedServer.dsn_of(data))
 

@@ -26,6 +26,7 @@ from tests.folders import passable_folder
 from tests.live_process import ROOT, LiveProcess, listens
 from tests.queries import rows
 from tests.states import state_of
+from tests.waiting import Stopwatch
 
 SECRET = "correct horse battery"
 
@@ -236,10 +237,10 @@ def test_sigterm_drains_and_stops_cleanly_within_five_seconds(clean_folder):
     with LiveProcess(clean_folder / "data") as live:
         live.post(an_alert())
         port, postmaster = live.port, EmbeddedServer(clean_folder / "data").postmaster_pid
-        started = time.monotonic()
+        started = Stopwatch()
         live.process.send_signal(signal.SIGTERM)
-        assert live.process.wait(10) == 0
-        assert time.monotonic() - started < 5
+        assert live.process.wait(60) == 0
+        assert started.seconds < 5
         assert not listens(port)
     assert postmaster is not None
     assert not Path(f"/proc/{postmaster}").exists()
@@ -269,7 +270,7 @@ def test_a_log_that_nobody_reads_stops_nobody(clean_folder):
             assert live.post(bar)[0] == 200
         assert live.get("/status")[1]["ready"] is True
         live.process.terminate()
-        assert live.process.wait(10) == 0
+        assert live.process.wait(60) == 0
         told = os.read(reader, 1 << 20)
     os.close(reader)
     assert len(told) > 40_000

@@ -150,7 +150,7 @@ def test_leadership_is_spread_over_the_instances_and_nothing_is_lost_while_it_mo
         dead = lives[before.most_common(1)[0][0]]
         with load:
             os.kill(dead.process.pid, signal.SIGKILL)
-            dead.process.wait(10)
+            dead.process.wait(60)
             rest = [live for live in lives if live is not dead]
             assert eventually(lambda: set(_leaders(rest)) == set(NAMES))
             load.at_least(300)

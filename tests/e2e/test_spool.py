@@ -1,6 +1,5 @@
 """Real processes while the database is away: what they answered 202 is decided, once, whoever is killed meanwhile."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tests.e2e.test_live import an_alert
 from tests.live_process import LiveProcess
 from tests.proxy import Proxy
 from tests.queries import rows
-from tests.waiting import eventually
+from tests.waiting import Stopwatch, eventually
 
 
 @pytest.fixture
@@ -68,9 +67,9 @@ def test_a_database_that_goes_away_under_load_turns_nobody_away_and_loses_nothin
         told = []
         for number in range(60):
             proxy.refuse(20 <= number < 40)
-            started = time.monotonic()
+            started = Stopwatch()
             status, answer = live.post(an_alert("MARKET_DATA", "", ago=100 - number, price=58500 + number))
-            assert time.monotonic() - started < 2.5
+            assert started.seconds < 2.5
             told.append((status, answer["fingerprint"]))
         assert {status for status, _ in told} == {200, 202}
         assert eventually(lambda: live.get("/status")[1].get("backlog") == 0)
@@ -83,10 +82,10 @@ def test_sigterm_while_the_database_is_away_ends_in_time_and_loses_nothing(dsn, 
     with LiveProcess(tmp_path / "data", *database) as live:
         proxy.refuse(True)
         assert live.post(an_alert())[0] == 202
-        started = time.monotonic()
+        started = Stopwatch()
         live.process.terminate()
-        assert live.process.wait(15) == 0
-        assert time.monotonic() - started < 8
+        assert live.process.wait(60) == 0
+        assert started.seconds < 8
     proxy.refuse(False)
     with LiveProcess(tmp_path / "data", *database) as live:
         assert eventually(lambda: live.get("/status")[1]["backlog"] == 0)
@@ -123,8 +122,8 @@ def test_a_halt_while_the_database_is_away_fails_within_six_seconds(proxy, datab
     with LiveProcess(tmp_path / "data", *database) as live:
         proxy.refuse(True)
         assert live.post(an_alert())[0] == 202
-        started = time.monotonic()
+        started = Stopwatch()
         result = run("halt", "--url", live.url, "--data-dir", str(tmp_path / "data"))
-        assert time.monotonic() - started < 6.5
+        assert started.seconds < 6.5
         assert result.exit_code == 1
         assert "entries are not halted" in result.stderr

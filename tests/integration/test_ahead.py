@@ -401,12 +401,12 @@ class Gate:
 
     def commit(self, written: Written) -> Kept:
         self.arrived.release()
-        assert self.let_in.acquire(timeout=20)
+        assert self.let_in.acquire(timeout=60)
         return self.real(written)
 
     def wait(self) -> None:
         """Until a batch is there."""
-        assert self.arrived.acquire(timeout=20)
+        assert self.arrived.acquire(timeout=60)
 
     def step(self) -> None:
         """Let it in, and wait for the next one."""
@@ -435,7 +435,7 @@ def test_a_batch_is_answered_while_the_next_one_is_on_its_way_and_that_one_is_no
         if failure is not None:
             monkeypatch.setattr(gate, "real", refusing_once(gate.real, failure))
         gate.open()
-        thread.join(20)
+        thread.join(60)
         assert told(first, second) == [["executed"], ["executed"]]
         assert not writing.writer.portfolio.positions
         proved(dsn, writing)
@@ -479,7 +479,7 @@ def test_whoever_fails_while_a_batch_is_on_its_way_waits_for_it(dsn, monkeypatch
         thread.start()
         gate.wait()
         gate.step()
-        thread.join(20)
+        thread.join(60)
         # The second one is on its way now; what comes behind it cannot be had.
         threading.Timer(0.2, gate.open).start()
         with pytest.raises(RuntimeError, match="a fault"):
@@ -551,7 +551,7 @@ def test_an_engine_that_stops_finishes_what_it_has_begun_with(dsn, gated):
     stopping.start()
     assert eventually(lambda: engine._waiting.closed)
     gate.open()
-    stopping.join(20)
+    stopping.join(60)
     assert told(deliveries, others) == [["executed"] * 3, ["executed"] * 2]
     assert committers
     assert eventually(lambda: not any(one.is_alive() for one in committers))

@@ -42,7 +42,7 @@ def test_it_is_told_when_a_signal_is_decided_durably_and_not_before(dsn: str) ->
 
         engine.on_commit = look
         delivery = begun(engine, entry(), done)
-        assert done.wait(5)
+        assert done.wait(60)
         answer = engine.finish(delivery)
         assert (answer.kind, answer.outcome["status"]) == (AnswerKind.DECIDED, "executed")
         assert seen == [(False, 1)]
@@ -64,7 +64,7 @@ def test_what_was_begun_with_when_the_database_goes_is_kept_and_decided_once(
         done = threading.Event()
         delivery = begun(engine, entry(), done)
         # The writer gives up on the server, and lets nobody wait for it.
-        assert done.wait(5)
+        assert done.wait(60)
         assert engine.finish(delivery).kind is AnswerKind.QUEUED
         assert spool.kept == 1
         # From then on nothing is begun with that would have to wait.
@@ -132,5 +132,5 @@ def test_what_waits_when_the_engine_stops_is_told_so(dsn: str) -> None:
             eventually(lambda: bool(engine._in_hand))
         engine.stop(0.1)
         blocker.close()
-        assert all(one.wait(10) for one in done)
+        assert all(one.wait(60) for one in done)
         assert engine.finish(deliveries[1]).kind is AnswerKind.NOT_TAKEN

@@ -243,9 +243,9 @@ def test_who_waits_for_the_instance_that_takes_over_hears_as_soon_as_it_has_deci
         has_looked = threading.Event()
         wait, look = following.News.wait, follower._inbox.look
         monkeypatch.setattr(following.News, "wait", lambda *given: (has_looked.set(), wait(*given)))
-        monkeypatch.setattr(follower._inbox, "look", lambda: has_looked.wait(20) and look())
+        monkeypatch.setattr(follower._inbox, "look", lambda: has_looked.wait(60) and look())
         follower.start()
-        client.join(20)
+        client.join(60)
         assert [status_of(answer) for answer in told] == ["executed"]
 
 
@@ -373,13 +373,13 @@ def test_what_comes_while_it_takes_over_is_answered_when_it_is_decided(dsn, monk
 
         def slowly(*given):
             began.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
             return recover(*given)
 
         monkeypatch.setattr(engine_module, "recover", slowly)
         start = threading.Thread(target=follower.start)
         start.start()
-        assert began.wait(10)
+        assert began.wait(60)
         answers: list[Any] = []
         client = threading.Thread(target=lambda: answers.append(follower.deliver(a_signal(timestamp=minutes(2)))))
         client.start()

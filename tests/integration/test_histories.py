@@ -190,6 +190,6 @@ def test_two_who_count_on_at_once_count_once(dsn):
         second.start()
         assert eventually(lambda: rows(dsn, "SELECT count(*) FROM pg_locks WHERE NOT granted") == [(1,)])
         first.commit()
-        second.join(5)
+        second.join(60)
     assert told == [[]]
     assert rows(dsn, statement("signal_counts")) == counted_anew(dsn)

@@ -21,7 +21,7 @@ from tests.engines import an_engine
 from tests.proxy import Proxy, Way
 from tests.queries import rows
 from tests.redis_server import NEEDS_REDIS, redis_server
-from tests.waiting import eventually
+from tests.waiting import Stopwatch, eventually
 
 __all__ = ["redis_server"]
 
@@ -165,10 +165,10 @@ def test_a_leader_that_ends_in_the_middle_of_a_renewal_holds_nothing_afterwards(
             over.set()
 
         monkeypatch.setattr(leader, "renew", slowly)
-        assert begun.wait(10)
+        assert begun.wait(60)
         beat.stop()
         leader.release()
-        assert over.wait(10)
+        assert over.wait(60)
         sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%% main leader'"
         assert eventually(lambda: rows(dsn, sessions) == [(0,)])
 
@@ -320,12 +320,12 @@ def test_one_that_cannot_reach_redis_does_not_replace_a_leader_that_can(dsn, red
 
 def test_a_redis_that_is_not_there_says_so_soon():
     lease = RedisLease(redis_client("redis://127.0.0.1:1/0"), "a:lease", SECONDS)
-    began = time.monotonic()
+    began = Stopwatch()
     for ask in (lease.renew, lease.expired):
         with pytest.raises(LeaseAway, match="Redis"):
             ask()
     lease.release()
-    assert time.monotonic() - began < 2
+    assert began.seconds < 2
 
 
 def test_two_leases_of_one_name_exclude_each_other():

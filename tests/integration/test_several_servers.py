@@ -150,7 +150,7 @@ def test_a_follower_tells_nobody_of_an_entry_that_no_standby_has(own_dsn):
         with a_standby_that_never_comes(own_dsn):
             stack.enter_context(an_engine(unseen, clock=Clock(minutes(3))))
             assert eventually(lambda: rows(own_dsn, "SELECT count(*) FROM portfolio_positions") == [(1,)])
-            client.join(10)
+            client.join(60)
         assert [answer.kind for answer in answers] == [AnswerKind.QUEUED]
         assert eventually(lambda: follower.deliver(a_signal(timestamp=minutes(2))).kind is AnswerKind.DUPLICATE)
 

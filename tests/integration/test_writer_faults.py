@@ -35,7 +35,7 @@ from tests.builders import NOON, a_position, a_signal, minutes
 from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, spoil_decisions_of, status_of, without_waiting
 from tests.proxy import _COMMIT, Cut, Proxy, _end
 from tests.queries import rows
-from tests.waiting import eventually
+from tests.waiting import Stopwatch, eventually
 
 GOLD = {"instrument": "GOLD_MINI", "price": 72000, "stop": 71500, "atr": 500}
 
@@ -93,7 +93,7 @@ def test_a_batch_in_doubt_when_the_engine_stops_is_not_answered_for_another(prox
         time.sleep(0.3)
     engine.stop(0.3)
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     manager.close()
     assert answers["first"].kind is AnswerKind.UNKNOWN
     assert (answers["second"].kind is AnswerKind.DECIDED) == (kept(dsn, "GOLD_MINI") == 1)
@@ -163,7 +163,7 @@ def test_a_zombie_between_its_statement_and_its_commit_does_not_land_behind_the_
     def held(wanted, result):
         require_effect(wanted, result)
         inside.set()
-        proceed.wait(5)
+        proceed.wait(60)
 
     with DatabaseStateManager(dsn) as old, DatabaseStateManager(dsn) as new:
         old.take_term()
@@ -177,12 +177,12 @@ def test_a_zombie_between_its_statement_and_its_commit_does_not_land_behind_the_
 
         thread = threading.Thread(target=save)
         thread.start()
-        inside.wait(5)
+        inside.wait(60)
         monkeypatch.undo()
         new.take_term()
         loaded = new.load()
         proceed.set()
-        thread.join(10)
+        thread.join(60)
         assert rows(dsn, "SELECT count(*) FROM portfolio_positions") == [(len(loaded.positions),)]
         assert outcomes
         assert outcomes != [True]
@@ -275,9 +275,9 @@ def test_frozen_backends_hang_neither_writer_nor_heartbeat(what):
         for pid in frozen:
             _continue(pid)
         assert eventually(lambda: engine.process_signal(a_signal(**GOLD)).kind is not AnswerKind.UNKNOWN)
-        started = time.monotonic()
+        started = Stopwatch()
         heartbeat.stop()
-        assert time.monotonic() - started < 6
+        assert started.seconds < 6
         assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
 
 
@@ -292,10 +292,10 @@ def test_a_duplicate_does_not_wait_for_its_delivery_to_be_counted(dsn):
     with an_engine(dsn) as engine:
         engine.process_signal(a_signal())
         release = threading.Event()
-        engine.db_manager.count_delivery = lambda _: release.wait(10)
-        started = time.monotonic()
+        engine.db_manager.count_delivery = lambda _: release.wait(60)
+        started = Stopwatch()
         assert status_of(engine.process_signal(a_signal())) == "duplicate"
-        assert time.monotonic() - started < 1.5
+        assert started.seconds < 1.5
         release.set()
 
 
@@ -303,9 +303,9 @@ def test_a_duplicate_is_answered_in_time_though_the_answer_to_its_count_never_co
     with an_engine(proxy.dsn) as engine:
         engine.process_signal(a_signal())
         proxy.cut = Cut.SILENT
-        started = time.monotonic()
+        started = Stopwatch()
         assert status_of(engine.process_signal(a_signal())) == "duplicate"
-        assert time.monotonic() - started < 2
+        assert started.seconds < 2
         assert eventually(lambda: proxy.cuts == 1)
 
 
@@ -319,9 +319,9 @@ def test_deliveries_are_counted(dsn):
 def test_the_resend_of_an_entry_that_was_executed_does_not_wait_for_an_exit(dsn, settings):
     with an_engine(dsn, settings=settings) as engine:
         engine.process_signal(a_signal())
-        started = time.monotonic()
+        started = Stopwatch()
         assert status_of(engine.process_signal(a_signal())) == "duplicate"
-        assert time.monotonic() - started < 0.8
+        assert started.seconds < 0.8
 
 
 def test_a_half_open_lock_connection_is_borne_for_a_while(dsn, monkeypatch):
@@ -446,7 +446,7 @@ def test_two_different_commands_of_one_request_id_at_once_are_told_apart(dsn):
             for delivery in pair:
                 engine._waiting._push(delivery)
             engine._waiting._condition.notify()
-        first, second = (delivery.wait(2) for delivery in pair)
+        first, second = (delivery.wait(60) for delivery in pair)
         assert (first.kind, second.kind, second.differs) == (AnswerKind.DECIDED, AnswerKind.DUPLICATE, True)
     assert rows(dsn, "SELECT amount FROM capital_flows") == [(Decimal(5),)]
 

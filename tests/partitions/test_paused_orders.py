@@ -120,7 +120,7 @@ def stopped_by_the_broker(
 
         hooks[endpoint] = freeze
         world.enter(instrument)
-        assert asked.wait(20)
+        assert asked.wait(60)
         yield
 
 

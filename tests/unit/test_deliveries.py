@@ -91,7 +91,7 @@ def test_hurrying_frees_signals_and_those_who_wait_with_them_not_commands() -> N
     follower.follow(signal)
     waiting(signal, command).hurry()
     assert ended == ["signal", "follower"]
-    assert signal.wait(5) is follower.wait(5) is None
+    assert signal.wait(60) is follower.wait(60) is None
     answer = Answer(kind=AnswerKind.DECIDED)
     command.settle(answer)
     assert command.wait(0) is answer
@@ -109,7 +109,7 @@ def test_whoever_waits_is_freed_whatever_others_do_at_that_moment() -> None:
             work()
 
         works = (
-            lambda delivery=delivery, told=told: told.append(delivery.wait(5) or delivery.wait(5)),
+            lambda delivery=delivery, told=told: told.append(delivery.wait(60) or delivery.wait(60)),
             delivery.hurry,
             lambda delivery=delivery, answer=answer: delivery.settle(answer),
             delivery.hurry,
@@ -118,7 +118,7 @@ def test_whoever_waits_is_freed_whatever_others_do_at_that_moment() -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(5)
+            thread.join(60)
             assert not thread.is_alive()
         # Hurried first, it may have had no answer yet; it is open for good all the same.
         assert told[0] in (None, answer)

@@ -69,7 +69,7 @@ def test_a_log_that_nobody_reads_stops_nobody_and_says_what_it_left_out(
     read, written, before = threading.Event(), [], logs._out
 
     def stalled(text: str) -> None:
-        read.wait(10)
+        read.wait(60)
         written.extend(text.splitlines())
 
     monkeypatch.setattr(logs, "_write", stalled)

@@ -172,7 +172,7 @@ def test_two_at_once_do_no_harm(book_dsn, sessions):
 
     def read() -> None:
         projector = a_projector(sessions, LATER, at_once=2)
-        beginning.wait(10)
+        beginning.wait(60)
         for _ in range(100):
             try:
                 projector.sync()

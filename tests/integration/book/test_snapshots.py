@@ -112,7 +112,7 @@ def test_two_sessions_that_take_the_same_at_once_keep_it_once(
     def take(number: int) -> None:
         with sessions.begin() as session:
             session.scalar(select(func.count()).select_from(PortfolioSnapshotContent))
-            barrier.wait(20)
+            barrier.wait(60)
             outcomes.append(take_snapshot(session, node, TODAY, NOON + timedelta(seconds=number), A))
 
     threads = [threading.Thread(target=take, args=(number,)) for number in range(4)]

@@ -9,7 +9,9 @@ import time
 from tests.live_process import ROOT
 from tests.waiting import Stopwatch, eventually
 
-PAUSED = "import time; from tests.waiting import Stopwatch; watch = Stopwatch(); print('on', flush=True); {}; print(watch.seconds)"
+PAUSED = (
+    "import time, tests.waiting; watch = tests.waiting.Stopwatch(); print('on', flush=True); {}; print(watch.seconds)"
+)
 
 
 def test_what_is_waited_for_is_counted() -> None:

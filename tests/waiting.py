@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 
 
 def eventually(holds: Callable[[], object], seconds: float = 60.0) -> bool:
@@ -26,6 +27,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
+        self._ended = inf
         self._late = 0.0
         self._read = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -34,16 +36,15 @@ class Stopwatch:
     @property
     def seconds(self) -> float:
         """How many until now."""
-        elapsed = time.monotonic() - self._began
+        self._ended = time.monotonic()
         self._read.set()
         self._thread.join()
-        return elapsed - self._late
+        return self._ended - self._began - self._late
 
     def _watch(self) -> None:
         now = self._began
         while not self._read.is_set() and now - self._began < self._LONGEST:
             before = now
             self._read.wait(self._STEP)
-            now = time.monotonic()
-            if not self._read.is_set():
-                self._late += max(0.0, now - before - self._STEP)
+            now = min(time.monotonic(), self._ended)
+            self._late += max(0.0, now - before - self._STEP)

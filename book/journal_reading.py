@@ -1,14 +1,24 @@
 """A portfolio's journal as the book's transactions read it: entries by their numbers, and the number of a time."""
 
+from collections.abc import Collection
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
-from sqlalchemy import Text, cast, select
+from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from book.decision_journal import entries_of
 from book.executions import Entry, Execution, executions_of
 from book.journal_walk import JournalEntry
+
+
+class PriceAlert(NamedTuple):
+    """What an alert told of an instrument: when its bar opened, else when it fired (aware), and the price at its close."""
+
+    instrument: str
+    time: datetime
+    price: Decimal
 
 
 def entries_between(session: Session, portfolio: str, after_seq: int, up_to_seq: int) -> list[JournalEntry]:
@@ -52,6 +62,28 @@ def signals_between(session: Session, portfolio: str, after_seq: int, up_to_seq:
     names = ("seq", "kind", "fingerprint", "input", "figures", "outcome", "decided_at", "term")
     asked = select(*(found.c[name] for name in names)).where(found.c.kind == "signal").order_by(found.c.seq)
     return [dict(row) for row in session.execute(asked).mappings()]
+
+
+def prices_between(
+    session: Session, portfolio: str, after_seq: int, up_to_seq: int, instruments: Collection[str]
+) -> list[PriceAlert]:
+    """The prices that MARKET_DATA alerts of these instruments told behind `after_seq` up to `up_to_seq`, in the journal's order:
+    also of those that were refused."""
+    found = entries_of(portfolio, after_seq, up_to_seq).subquery()
+    signal = func.coalesce(found.c.input["signal"], found.c.input)
+    told = {
+        name: signal.op("->>", return_type=Text())(name)
+        for name in ("type", "instrument", "bar_time", "timestamp", "price")
+    }
+    asked = (
+        select(told["instrument"], func.coalesce(told["bar_time"], told["timestamp"]), told["price"])
+        .where(found.c.kind == "signal", told["type"] == "MARKET_DATA", told["instrument"].in_(instruments))
+        .order_by(found.c.seq)
+    )
+    return [
+        PriceAlert(instrument, datetime.fromisoformat(time), Decimal(price))
+        for instrument, time, price in session.execute(asked)
+    ]
 
 
 def last_seq(session: Session, portfolio: str, known: int = 0) -> int:

@@ -113,15 +113,15 @@ def _covariance(frame: pd.DataFrame, of: str) -> list[dict[str, Any]]:
         return []
     ordered = frame[sorted(frame.columns)]
     shrunk = ledoit_wolf(ordered)
-    numbers = [int(number) for number in ordered.columns]
+    numbers, values = [int(number) for number in ordered.columns], shrunk.covariance.to_numpy()
     return [
         {
             f"{of}1_id": first,
             f"{of}2_id": second,
-            "covariance": float(shrunk.covariance.loc[first, second]),
+            "covariance": float(values[place, other]),
             "shrinkage": shrunk.shrinkage,
             "observations": len(ordered),
         }
         for place, first in enumerate(numbers)
-        for second in numbers[place:]
+        for other, second in enumerate(numbers[place:], place)
     ]

@@ -1,5 +1,6 @@
 """The first three steps: prices and values, squeezes, returns."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -7,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -21,12 +22,15 @@ from risk.batch.history import Closes, NoPrices, closes_of, returns_of
 from risk.batch.holdings import Held, held_on, named
 from risk.batch.keeping import keep, positions_of, say
 from risk.daily import PositionRisk
-from risk.importers.journal import bars_of_journal
+from risk.importers.journal import bars_since
 from risk.importing import Import, take
+from risk.market_data import MarketData
 from risk.series import FlowData
+from risk.sources import DataSource
 
 _ENGINE = "engine"
 _DAILY = "1d"
+_COMES_LATE = timedelta(days=7)
 # Of `flow_data`: per cent a year, and days of average volume.
 SQUEEZE_FLOWS = {"cost_to_borrow": "cost_to_borrow_percent", "days_to_cover": "days_to_cover"}
 
@@ -48,19 +52,41 @@ def market_data(session: Session, given: Given) -> int:
 
 def _from_alerts(session: Session, held: Iterable[Held], closes: Mapping[int, Closes], given: Given) -> bool:
     """Bars of the closes that alerts told, of what the engine's portfolios hold and nobody has a bar of the day of."""
-    wanted = {
-        (each.portfolio, each.instrument.symbol): each.instrument
-        for each in held
-        if each.portfolio is not None and not _is_of_the_day(closes.get(each.instrument.instrument_id), given.day)
-    }
+    wanted: dict[str, dict[str, Instrument]] = defaultdict(dict)
+    for each in held:
+        if each.portfolio is not None and not _is_of_the_day(closes.get(each.instrument.instrument_id), given.day):
+            wanted[each.portfolio][each.instrument.symbol] = each.instrument
+    known = _last_bars_of_alerts(session, [each.instrument_id for of in wanted.values() for each in of.values()])
+    oldest = datetime(given.oldest.year, given.oldest.month, given.oldest.day, tzinfo=UTC)
     taken = 0
-    for (portfolio, symbol), instrument in sorted(wanted.items()):
-        zone = _zone(instrument, given)
-        told = bars_of_journal(session, str(portfolio), symbol, _DAILY, zone=zone)
-        if told.lines:
-            asked = Import(kind="bars", zone=zone, source=_ENGINE, source_kind=_ENGINE, partial=True, replace=True)
-            taken += take(session, asked, told).inserted
+    for portfolio, instruments in sorted(wanted.items()):
+        zones = {symbol: _zone(each, given) for symbol, each in instruments.items()}
+        # The last days again: what was spooled may come late. Nothing of a day is left out, so that its first close opens it.
+        since = {
+            symbol: max(oldest, known.get(each.instrument_id, oldest) - _COMES_LATE)
+            for symbol, each in instruments.items()
+        }
+        found = bars_since(session, portfolio, zones, _DAILY, since=since)
+        for symbol, told in sorted(found.items()):
+            if told.lines:
+                asked = Import(
+                    kind="bars", zone=zones[symbol], source=_ENGINE, source_kind=_ENGINE, partial=True, replace=True
+                )
+                done = take(session, asked, told)
+                taken += done.inserted + done.changed
     return taken > 0
+
+
+def _last_bars_of_alerts(session: Session, instruments: Iterable[int]) -> dict[int, datetime]:
+    """When the last daily bar opened that was made of alerts, by instrument."""
+    asked = (
+        select(MarketData.instrument_id, func.max(MarketData.timestamp))
+        .join(DataSource, DataSource.source_id == MarketData.source_id)
+        .where(MarketData.instrument_id.in_(list(instruments)), MarketData.timeframe == _DAILY)
+        .where(DataSource.name == _ENGINE, MarketData.expiry.is_(None))
+        .group_by(MarketData.instrument_id)
+    )
+    return {row[0]: row[1] for row in session.execute(asked)}
 
 
 def _is_of_the_day(closes: Closes | None, day: date) -> bool:

@@ -4,14 +4,14 @@ An alert tells a bar's close and no more: a bar made of alerts is of their close
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
-from book.journal_reading import last_seq, signals_between
+from book.journal_reading import last_seq, prices_between, seq_at
 from risk.as_of import Bar
 from risk.importers.history import rows_of
 from risk.importers.told import Told
@@ -21,38 +21,45 @@ _PIECE = 10_000
 _DAY = timedelta(days=1)
 
 
-def bars_of_journal(
-    session: Session, portfolio: str, instrument: str, timeframe: str, *, zone: ZoneInfo, after_seq: int = 0
-) -> Told:
-    """The instrument's bars from the alerts behind an entry, in order. Of less than a day, each alert is one bar, of the chart's
-    own length; a bar of a day or a week (from Monday on, in `zone`) is opened by the first close in it.
+def bars_of_journal(session: Session, portfolio: str, instrument: str, timeframe: str, *, zone: ZoneInfo) -> Told:
+    """The instrument's bars from the portfolio's alerts, in order. Of less than a day, each alert is one bar, of the chart's own
+    length; a bar of a day or a week (from Monday on, in `zone`) is opened by the first close in it.
 
     What was refused told a price all the same, and counts.
     """
-    closes: dict[datetime, dict[datetime, Decimal]] = defaultdict(dict)
+    return bars_since(session, portfolio, {instrument: zone}, timeframe)[instrument]
+
+
+def bars_since(
+    session: Session,
+    portfolio: str,
+    zones: Mapping[str, ZoneInfo],
+    timeframe: str,
+    *,
+    since: Mapping[str, datetime] | None = None,
+) -> dict[str, Told]:
+    """The same of several instruments, in one reading of the journal; of each only bars that opened at `since` (aware) or later,
+    where that is given: what was decided more than a day before the earliest of these is not read.
+    """
+    begins = since or {}
     last = last_seq(session, portfolio)
-    for begin in range(after_seq, last, _PIECE):
-        for signal in signals_between(session, portfolio, begin, min(begin + _PIECE, last)):
-            told = _close_of(signal["input"], instrument)
-            if told is not None:
-                time, close = told
-                closes[_begin(time, timeframe, zone)].setdefault(time, close)
-    return rows_of([_bar(begin, own) for begin, own in sorted(closes.items())], instrument, timeframe)
-
-
-def _close_of(document: dict[str, Any], instrument: str) -> tuple[datetime, Decimal] | None:
-    """When the alert's bar opened, else when it fired, and what it cost at its close."""
-    signal: dict[str, Any] = document.get("signal", document)
-    if signal.get("type") != "MARKET_DATA" or signal.get("instrument") != instrument:
-        return None
-    time = datetime.fromisoformat(signal.get("bar_time") or signal["timestamp"])
-    return time.astimezone(UTC), Decimal(str(signal["price"]))
+    after = seq_at(session, portfolio, min(begins.values()) - _DAY, last) if begins.keys() >= zones.keys() else 0
+    closes: dict[str, dict[datetime, dict[datetime, Decimal]]] = {name: defaultdict(dict) for name in zones}
+    for begin in range(after, last, _PIECE):
+        for told in prices_between(session, portfolio, begin, min(begin + _PIECE, last), list(zones)):
+            opened = _begin(told.time, timeframe, zones[told.instrument])
+            if told.instrument not in begins or opened >= begins[told.instrument]:
+                closes[told.instrument][opened].setdefault(told.time.astimezone(UTC), told.price)
+    return {
+        name: rows_of([_bar(begin, own) for begin, own in sorted(of.items())], name, timeframe)
+        for name, of in closes.items()
+    }
 
 
 def _begin(time: datetime, timeframe: str, zone: ZoneInfo) -> datetime:
     """When the bar opened that a close is in."""
     if TIMEFRAMES[timeframe] < _DAY:
-        return time
+        return time.astimezone(UTC)
     day = time.astimezone(zone).date()
     if TIMEFRAMES[timeframe] > _DAY:
         day -= timedelta(days=day.weekday())

@@ -85,22 +85,32 @@ def symmetric(name: str, given: Any) -> Array:
 def covariance(name: str, given: Any) -> Array:
     """A symmetric positive semi-definite matrix. Raises WrongShape, NotFinite, NotSymmetric, NotPositiveSemidefinite."""
     array = symmetric(name, given)
-    lowest = lowest_eigenvalue(array)
+    lowest = negative_eigenvalue(array)
     if lowest < 0:
         raise NotPositiveSemidefinite(f"`{name}`: scaled to variances of 1 its lowest eigenvalue is {lowest:.6g}")
     return array
 
 
-def lowest_eigenvalue(array: Array) -> float:
-    """The lowest eigenvalue of a symmetric matrix scaled to variances of 1: 0 where rounding alone makes it negative."""
+def negative_eigenvalue(array: Array) -> float:
+    """The lowest eigenvalue of a symmetric matrix scaled to variances of 1, where it is below 0 by more than rounding; else 0."""
     if not array.any():
         return 0.0
-    variances = np.abs(np.diag(array))
-    # Small variances count as much as large ones, but for what is rounding beside the largest.
-    scale = np.sqrt(np.maximum(variances, _NOISE * np.abs(array).max()))
-    values = np.linalg.eigvalsh(array / np.outer(scale, scale))
-    lowest = float(values[0])
-    return 0.0 if -TOLERANCE * max(1.0, float(values[-1])) * len(values) <= lowest < 0 else lowest
+    scaled = _scaled(array)
+    try:
+        # With half the tolerance added. It says so in a twentieth of the time that eigenvalues take.
+        np.linalg.cholesky(scaled + np.eye(len(array)) * (TOLERANCE * len(array) / 2))
+    except np.linalg.LinAlgError:
+        values = np.linalg.eigvalsh(scaled)
+        lowest = float(values[0])
+        return lowest if lowest < -TOLERANCE * max(1.0, float(values[-1])) * len(values) else 0.0
+    return 0.0
+
+
+def _scaled(array: Array) -> Array:
+    """To variances of 1. Small variances count as much as large ones, but for what is rounding beside the largest."""
+    scale = np.sqrt(np.maximum(np.abs(np.diag(array)), _NOISE * np.abs(array).max()))
+    scaled: Array = array / np.outer(scale, scale)
+    return scaled
 
 
 def correlation(name: str, given: Any) -> Array:

@@ -13,8 +13,8 @@ from risk.analytics.checks import (
     correlation,
     covariance,
     distinct,
-    lowest_eigenvalue,
     matrix,
+    negative_eigenvalue,
     not_negative,
     observations,
     share,
@@ -114,7 +114,7 @@ def repaired(given: pd.DataFrame) -> pd.DataFrame:
     variances = np.diag(values)
     if (variances < 0).any():
         raise NotPositiveSemidefinite(f"`covariance`: a variance is {variances.min():.6g}")
-    if lowest_eigenvalue(values) >= 0:
+    if not negative_eigenvalue(values):
         return given.astype(np.float64)
     scale = np.sqrt(variances)
     inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)

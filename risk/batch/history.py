@@ -4,11 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import select
+from sqlalchemy import Double, cast, select
 from sqlalchemy.orm import Session
 
 from book.reference_data import Instrument
@@ -55,9 +57,11 @@ def closes_of(session: Session, instruments: Iterable[Instrument], given: Given)
     """
     named = {each.instrument_id: each for each in instruments}
     plain: dict[int, dict[str, dict[date, float]]] = defaultdict(lambda: defaultdict(dict))
-    for row in session.execute(_bars(named, given)):
-        if given.oldest <= day_of(row.timestamp) <= given.day:
-            plain[row.instrument_id][row.name][day_of(row.timestamp)] = float(row.close)
+    for timestamp, of_a_time in groupby(session.execute(_bars(named, given)), key=itemgetter(0)):
+        day = day_of(timestamp)
+        if given.oldest <= day <= given.day:
+            for _, number, name, close in of_a_time:
+                plain[number][name][day] = close
     found = {number: _longest(by_source) for number, by_source in plain.items()}
     for number in named.keys() - found.keys():
         joined = _longest(_of_contracts(session, number, given))
@@ -70,7 +74,7 @@ def _bars(numbers: Mapping[int, Instrument], given: Given) -> Any:
     begin = datetime(given.oldest.year, given.oldest.month, given.oldest.day, tzinfo=UTC) - timedelta(days=1)
     end = datetime(given.day.year, given.day.month, given.day.day, tzinfo=UTC) + timedelta(days=1)
     return (
-        select(MarketData.instrument_id, MarketData.timestamp, MarketData.close, DataSource.name)
+        select(MarketData.timestamp, MarketData.instrument_id, DataSource.name, cast(MarketData.close, Double))
         .join(DataSource, DataSource.source_id == MarketData.source_id)
         .where(MarketData.instrument_id.in_(list(numbers)), MarketData.timeframe == _DAILY)
         .where(MarketData.expiry.is_(None), MarketData.timestamp >= begin, MarketData.timestamp < end)

@@ -10,13 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import Refused
+from risk.analytics.checks import Array
 from risk.analytics.covariance import volatilities_and_correlations
 from risk.analytics.diversification import diversification_ratio, diversification_score
 from risk.analytics.factor_risk import covariance_from_pairs, position_risk
 from risk.analytics.monte_carlo import monte_carlo
 from risk.analytics.parametric import normal
 from risk.analytics.refusals import InputRefused
-from risk.analytics.tails import Tail, historical
+from risk.analytics.tails import Tail, historical, tail_of
 from risk.analytics.valuation import exposure
 from risk.batch.given import Given
 from risk.batch.history import closes_of, returns_of, together
@@ -78,6 +79,7 @@ class _Known:
         self._instrument = {each.position: each.instrument_id for each in positions}
         self._covariance = _instrument_covariance(session, given)
         self._returns = _common_returns(session, positions, given)
+        self._last_drawn: tuple[int | None, Array] = None, np.array([])
 
     def row(self, below: Below) -> dict[str, Any]:
         measures: dict[str, Any] = {}
@@ -131,21 +133,23 @@ class _Known:
         return measure
 
     def _monte_carlo(self, confidence: float) -> _Measure:
-        def measure(below: Below) -> dict[str, Any]:
-            by_instrument = self._by_instrument(below, set(self._covariance.columns))
-            names = list(by_instrument.index)
-            method = self._given.method
-            return _told(
-                monte_carlo(
-                    by_instrument,
-                    self._covariance.loc[names, names],
-                    paths=method.paths,
-                    seed=method.seed,
-                    confidence=confidence,
-                ).tail
-            )
+        return lambda below: _told(tail_of(self._simulated(below), confidence, 1))
 
-        return measure
+    def _simulated(self, below: Below) -> Array:
+        """A node's P&L by path: drawn once for all confidences."""
+        node, pnl = self._last_drawn
+        if node != below.node:
+            by_instrument = self._by_instrument(below, set(self._covariance.columns))
+            names, method = list(by_instrument.index), self._given.method
+            pnl = monte_carlo(
+                by_instrument,
+                self._covariance.loc[names, names],
+                paths=method.paths,
+                seed=method.seed,
+                confidence=method.confidences[0],
+            ).pnl
+            self._last_drawn = below.node, pnl
+        return pnl
 
     def _diversification(self, below: Below) -> dict[str, Any]:
         """Of instruments: two positions of one are as one."""
@@ -187,8 +191,10 @@ def _told(tail: Tail) -> dict[str, Any]:
 
 
 def _instrument_covariance(session: Session, given: Given) -> pd.DataFrame:
-    asked = select(InstrumentCovariance).where(InstrumentCovariance.calculation_date == given.day)
-    rows = [(row.instrument1_id, row.instrument2_id, row.covariance) for row in session.scalars(asked)]
+    asked = select(
+        InstrumentCovariance.instrument1_id, InstrumentCovariance.instrument2_id, InstrumentCovariance.covariance
+    ).where(InstrumentCovariance.calculation_date == given.day)
+    rows = [tuple(row) for row in session.execute(asked)]
     if not rows:
         return pd.DataFrame()
     told = pd.DataFrame(rows, columns=["factor1", "factor2", "covariance"])

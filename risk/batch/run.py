@@ -8,6 +8,7 @@ from datetime import date, datetime
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
+from threadpoolctl import ThreadpoolController
 
 from book.database import transaction
 from book.day_ends import DayEnds
@@ -91,7 +92,8 @@ def run_batch(
     Raises BatchRuns, NoTradingDay, BookNotMigrated, DatabaseAway, StepTaken, and whatever made a step fail.
     """
     given = Given(day=day, calendar=calendar, method=method or Method())
-    with _alone(engine, day):
+    # One thread: sums are taken in one order, and who decides beside it keeps his processor.
+    with _alone(engine, day), ThreadpoolController().limit(limits=1, user_api="blas"):
         with transaction(engine) as session:
             _require_over(session, given, clock(), grace_seconds)
             seed(session)

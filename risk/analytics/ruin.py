@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from core.settings import Drawdown
 from risk.analytics.checks import Array, above_zero, observations, vector, whole
 from risk.analytics.refusals import OutOfRange, WrongShape
+from risk.distributed import Mapper, in_turn
 
 # Equity and its high so far, by path, to what one unit of the trades' figures is worth on the next one.
 SizingRule = Callable[[Array, Array], Array]
@@ -57,24 +59,43 @@ def live_rule(
     lots are bought, none where none fits. Equity here is closed: a bootstrapped trade has no open P&L to blend.
     Raises OutOfRange.
     """
-    share, lot = above_zero("risk_percent", risk_percent) / 100, risk_per_lot
-    if lot is not None:
-        above_zero("risk_per_lot", lot)
-    reduce_from, restrict_from, block_above = (
-        float(level) for level in (levels.reduce_from_percent, levels.restrict_from_percent, levels.block_above_percent)
+    if risk_per_lot is not None:
+        above_zero("risk_per_lot", risk_per_lot)
+    return _LiveRule(
+        share=above_zero("risk_percent", risk_percent) / 100,
+        reduce_from=float(levels.reduce_from_percent),
+        reduced=float(levels.reduce_factor),
+        restrict_from=float(levels.restrict_from_percent),
+        restricted=float(levels.restrict_factor),
+        block_above=float(levels.block_above_percent),
+        risk_per_lot=risk_per_lot,
+        pyramids=pyramids,
     )
-    reduced, restricted = float(levels.reduce_factor), float(levels.restrict_factor)
 
-    def rule(equity: Array, high: Array) -> Array:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LiveRule:
+    """What `live_rule` gives: its figures, so that it travels as a pickle."""
+
+    share: float
+    reduce_from: float
+    reduced: float
+    restrict_from: float
+    restricted: float
+    block_above: float
+    risk_per_lot: float | None
+    pyramids: bool
+
+    def __call__(self, equity: Array, high: Array) -> Array:
+        """The money that one R is, by path."""
         fallen = (high - equity) * 100
+        is_restricted = fallen >= self.restrict_from * high
         factor = np.where(
-            fallen >= restrict_from * high, restricted, np.where(fallen >= reduce_from * high, reduced, 1.0)
+            is_restricted, self.restricted, np.where(fallen >= self.reduce_from * high, self.reduced, 1.0)
         )
-        blocked = (equity <= 0) | (fallen > block_above * high) | (not pyramids) & (fallen >= restrict_from * high)
-        money = np.where(blocked, 0.0, equity * share * factor)
-        return money if lot is None else np.floor(money / lot) * lot
-
-    return rule
+        blocked = (equity <= 0) | (fallen > self.block_above * high) | (not self.pyramids) & is_restricted
+        money = np.where(blocked, 0.0, equity * self.share * factor)
+        return money if self.risk_per_lot is None else np.floor(money / self.risk_per_lot) * self.risk_per_lot
 
 
 def simulate(
@@ -87,13 +108,15 @@ def simulate(
     paths: int,
     seed: int,
     block: int = 1,
+    over: Mapper = in_turn,
 ) -> Ruin:
     """`paths` futures of `trades_per_path` trades, drawn from `trades` with replacement, `block` in a row at a time.
 
     `trades`: P&L in R, or in money, in the order in which they were closed; `rule` says what one unit of them is worth, so
     P&L of a trade is rule(equity, high) x trade. `initial_equity` and `ruin_equity` (below it) are money. With `block` above
     1 the order within a block is kept, and with it streaks: the circular block bootstrap of Politis and Romano (1992);
-    1 is Efron's (1979). The same seed gives the same bits (PCG64, a stream for each block of paths).
+    1 is Efron's (1979). The same seed gives the same bits (PCG64, a stream for each block of paths), whoever reckons the blocks
+    (`over`, risk.distributed); on a cluster `rule` travels as a pickle.
     Raises TooFewObservations, OutOfRange, NotFinite, WrongShape.
     """
     values = vector("trades", trades)
@@ -102,11 +125,18 @@ def simulate(
     if not 0 <= ruin_equity < start:
         raise OutOfRange(f"`ruin_equity`: {ruin_equity} is not from 0 to below {start}")
     count, length = whole("paths", paths), whole("trades_per_path", trades_per_path)
-    done = []
-    for number in range(-(-count // BLOCK)):
-        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key, spawn_key=(number,))))
-        size = min(BLOCK, count - number * BLOCK)
-        done.append(_paths(_drawn(generator, values, size, length, block), rule, start, ruin_equity))
+    futures = partial(
+        _block_of_paths,
+        values=values,
+        rule=rule,
+        start=start,
+        ruin_equity=ruin_equity,
+        paths=count,
+        length=length,
+        in_a_row=block,
+        seed=key,
+    )
+    done = over(futures, range(-(-count // BLOCK)))
     equity, drawdown, percent, ruined, idle = (np.concatenate(parts) for parts in zip(*done, strict=True))
     probability = float(ruined.mean())
     return Ruin(
@@ -117,6 +147,23 @@ def simulate(
         max_drawdown=drawdown,
         max_drawdown_percent=percent,
     )
+
+
+def _block_of_paths(
+    number: int,
+    *,
+    values: Array,
+    rule: SizingRule,
+    start: float,
+    ruin_equity: float,
+    paths: int,
+    length: int,
+    in_a_row: int,
+    seed: int,
+) -> tuple[Array, ...]:
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(number,))))
+    size = min(BLOCK, paths - number * BLOCK)
+    return _paths(_drawn(generator, values, size, length, in_a_row), rule, start, ruin_equity)
 
 
 def _drawn(generator: np.random.Generator, values: Array, size: int, length: int, block: int) -> Array:

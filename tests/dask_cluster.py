@@ -1,0 +1,68 @@
+"""A real Dask cluster on loopback: a scheduler and two workers, each a process of its own."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.free_ports import free_ports
+from tests.live_process import ROOT
+from tests.waiting import eventually
+
+
+class DaskCluster:
+    """`address` is the scheduler's; `workers` are its processes, to be ended by their ids."""
+
+    def __init__(self, folder: Path, workers: int = 2) -> None:
+        port, *self._http = free_ports(2 + workers)
+        self.address = f"tcp://127.0.0.1:{port}"
+        self._folder = folder
+        self.scheduler = self._started("dask_scheduler", "--host", "127.0.0.1", "--port", str(port), http=0)
+        self.workers = [self.add_worker(number + 1) for number in range(workers)]
+        assert eventually(lambda: self.told(workers)), self.log()
+
+    def add_worker(self, number: int) -> subprocess.Popen[bytes]:
+        return self._started(
+            "dask_worker",
+            self.address,
+            *("--host", "127.0.0.1", "--nthreads", "2", "--nworkers", "1", "--no-nanny"),
+            *("--memory-limit", "0", "--local-directory", str(self._folder)),
+            http=number,
+        )
+
+    def told(self, workers: int) -> bool:
+        """Whether so many have registered."""
+        return self.log().count("Register worker addr") >= workers
+
+    def log(self) -> str:
+        return "".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def stop(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            self.kill(process)
+
+    def _started(self, program: str, *given: str, http: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", f"distributed.cli.{program}", *given]
+        with (self._folder / f"{program}-{http}.log").open("wb") as log:
+            return subprocess.Popen(
+                [*command, "--dashboard-address", f"127.0.0.1:{self._http[http]}", "--no-dashboard"],
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+            )
+
+
+@contextmanager
+def a_cluster(folder: Path, workers: int = 2) -> Iterator[DaskCluster]:
+    """It ends with the block."""
+    cluster = DaskCluster(folder, workers)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()

@@ -14,6 +14,7 @@ from live.cli.output import time as shown_time
 from live.cli.risk_daily import batch, factors, scenarios, show
 from live.cli.risk_import import import_data
 from live.cli.risk_options import Instant, bars_options, now
+from live.cli.risk_simulate import ruin, simulate
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -38,7 +39,7 @@ def risk() -> None:
     """
 
 
-for _command in (import_data, batch, show, scenarios, factors):
+for _command in (import_data, batch, show, scenarios, factors, simulate, ruin):
     risk.add_command(_command)
 
 

@@ -3,20 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
-from importlib.util import find_spec
 from typing import Any
 
 import click
 
-from core.errors import ConfigurationError
 from live.cli.book_session import Day, session_of
 from live.cli.options import DatabaseChoice, database_options, json_option
 from live.cli.output import Column, print_facts, print_json, print_table, say, text
 from live.cli.output import time as shown_time
-from live.cli.risk_options import now
+from live.cli.risk_options import now, require_what_reckons
 
-_OF_THE_RISK_LAB = ("numpy", "pandas", "scipy", "sklearn", "QuantLib", "threadpoolctl")
-_OF_THE_BOOK = ("pyarrow",)
 _LIMIT_SECONDS = 900
 _date_option = click.option("--date", "day", type=Day(), required=True, help="The trading day.")
 
@@ -35,7 +31,7 @@ def batch(*, day: date, again: bool, database: DatabaseChoice, as_json: bool) ->
     Example:
       python portfolio_manager.py risk batch --date 2026-01-14
     """
-    _require_what_reckons()
+    require_what_reckons()
     from book.database import engine_of
     from live.contracts_file import load_calendar
     from risk.batch.run import STEPS, run_batch
@@ -56,13 +52,6 @@ def batch(*, day: date, again: bool, database: DatabaseChoice, as_json: bool) ->
     ]
     print_table(columns, done.steps, none="")
     say(f"{day}: {'reckoned' if done.changed else 'nothing was left to do'}; `risk show --date {day}` tells it")
-
-
-def _require_what_reckons() -> None:
-    """Says what to install where it is not."""
-    for libraries, file in ((_OF_THE_RISK_LAB, "requirements-risk.txt"), (_OF_THE_BOOK, "requirements-book.txt")):
-        if missing := [library for library in libraries if find_spec(library) is None]:
-            raise ConfigurationError(f"{', '.join(missing)}: not installed: pip install --requirement {file}")
 
 
 @contextmanager

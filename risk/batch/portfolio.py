@@ -1,7 +1,8 @@
 """Step seven: the measures of each node, and of each that is missing why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class _Known:
         self._model = FactorModel(session, given)
         positions = positions_of(session, given.day)
         self._instrument = {each.position: each.instrument_id for each in positions}
-        self._covariance = _instrument_covariance(session, given)
+        self._covariance = instrument_covariance(session, given.day)
         self._returns = _common_returns(session, positions, given)
         self._last_drawn: tuple[int | None, Array] = None, np.array([])
 
@@ -163,15 +164,17 @@ class _Known:
         }
 
     def _by_instrument(self, below: Below, among: set[int]) -> pd.Series:
-        """The net value of each instrument among these."""
-        sums: dict[int, float] = {}
-        for position, value in below.values.items():
-            number = self._instrument[position]
-            if number in among:
-                sums[number] = sums.get(number, 0.0) + value
-        return _some(
-            pd.Series(sums, dtype=float).sort_index(), "no position has returns on days in common with the others"
-        )
+        return by_instrument(below, self._instrument, among)
+
+
+def by_instrument(below: Below, instruments: Mapping[str, int], among: set[int]) -> pd.Series:
+    """The net value of each instrument among these, by its number; `instruments` are the positions'. Raises NothingHeld."""
+    sums: dict[int, float] = {}
+    for position, value in below.values.items():
+        number = instruments[position]
+        if number in among:
+            sums[number] = sums.get(number, 0.0) + value
+    return _some(pd.Series(sums, dtype=float).sort_index(), "no position has returns on days in common with the others")
 
 
 def _some(values: pd.Series, otherwise: str) -> pd.Series:
@@ -190,10 +193,11 @@ def _told(tail: Tail) -> dict[str, Any]:
     return {"value_at_risk": tail.value_at_risk, "expected_shortfall": tail.expected_shortfall}
 
 
-def _instrument_covariance(session: Session, given: Given) -> pd.DataFrame:
+def instrument_covariance(session: Session, day: date) -> pd.DataFrame:
+    """A day's covariance of what positions are of, as the sixth step kept it; empty where there is none."""
     asked = select(
         InstrumentCovariance.instrument1_id, InstrumentCovariance.instrument2_id, InstrumentCovariance.covariance
-    ).where(InstrumentCovariance.calculation_date == given.day)
+    ).where(InstrumentCovariance.calculation_date == day)
     rows = [tuple(row) for row in session.execute(asked)]
     if not rows:
         return pd.DataFrame()

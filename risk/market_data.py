@@ -1,6 +1,6 @@
 """Bars: open, high, low, close, with settlement, volume and open interest, of instruments, contracts and options."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import CheckConstraint, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
@@ -16,6 +16,13 @@ TIMEFRAMES = {
     "1d": timedelta(days=1),
     "1w": timedelta(weeks=1),
 }
+# A daily bar's time is 00:00 of its day on the exchange's clock: half a day later it is that day in UTC, wherever it is.
+_HALF_A_DAY = timedelta(hours=12)
+
+
+def day_of(timestamp: datetime) -> date:
+    """The exchange's day of a daily bar."""
+    return (timestamp + _HALF_A_DAY).astimezone(UTC).date()
 
 
 class MarketData(Base):

@@ -15,6 +15,7 @@ from live.cli.risk_daily import batch, factors, scenarios, show
 from live.cli.risk_import import import_data
 from live.cli.risk_options import Instant, bars_options, now
 from live.cli.risk_simulate import ruin, simulate
+from live.cli.risk_supply import supply, term_structure
 from live.cli.risk_sweep import sweep
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def risk() -> None:
     """
 
 
-for _command in (import_data, batch, show, scenarios, factors, simulate, ruin, sweep):
+for _command in (import_data, batch, show, scenarios, factors, simulate, ruin, sweep, term_structure, supply):
     risk.add_command(_command)
 
 

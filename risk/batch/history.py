@@ -19,12 +19,10 @@ from risk.as_of import Bar, observations_as_of
 from risk.batch.given import Given
 from risk.continuous import Adjustment, NoRoll, continuous, contracts_of
 from risk.factors import FactorDefinition
-from risk.market_data import MarketData
+from risk.market_data import MarketData, day_of
 from risk.sources import DataSource, SeriesMetadata
 
 _DAILY = "1d"
-# A daily bar's time is 00:00 of its day on the exchange's clock: half a day later it is that day in UTC, wherever it is.
-_HALF_A_DAY = timedelta(hours=12)
 _POINT = 0.01
 
 
@@ -42,11 +40,6 @@ class Closes:
 
     values: pd.Series
     source: str
-
-
-def day_of(timestamp: datetime) -> date:
-    """The exchange's day of a daily bar."""
-    return (timestamp + _HALF_A_DAY).astimezone(UTC).date()
 
 
 def closes_of(session: Session, instruments: Iterable[Instrument], given: Given) -> dict[int, Closes]:

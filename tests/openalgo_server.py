@@ -25,6 +25,7 @@ _REQUIRED = {
     "cancelorder": ("strategy", "orderid"),
     "orderstatus": ("strategy", "orderid"),
     "quotes": ("symbol", "exchange"),
+    "history": ("symbol", "exchange", "interval", "start_date", "end_date"),
     "margin": ("positions",),
     "analyzer/toggle": ("mode",),
 }
@@ -48,6 +49,8 @@ class OpenAlgoServer(MisbehavingServer):
         self.semi_automatic = False
         self.gives_trade_ids = False
         self.capital = Decimal(5_000_000)
+        # By symbol, exchange and interval: rows as it answers them, but that their times are aware datetimes.
+        self.bars: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
 
     def endpoint_of(self, method: str, path: str) -> str:
         return path.removeprefix(_PREFIX).strip("/")
@@ -168,6 +171,15 @@ class OpenAlgoServer(MisbehavingServer):
         names = ("open", "high", "low", "prev_close")
         around = {"ask": float(last) + 0.05, "bid": 0}
         return {"data": {"ltp": float(last), "volume": 14414545, **around, **dict.fromkeys(names, float(last))}}
+
+    def _history(self, fields: dict[str, Any], trouble: Trouble | None) -> dict[str, Any]:
+        kept = self.bars.get((fields["symbol"], fields["exchange"], fields["interval"]))
+        if kept is None:
+            raise Turned(400, f"Symbol '{fields['symbol']}' not found for exchange '{fields['exchange']}'.")
+        first, last = fields["start_date"], fields["end_date"]
+        within = [row for row in kept if first <= f"{row['timestamp'].astimezone(_KOLKATA):%Y-%m-%d}" <= last]
+        rows = [{"oi": 0, **row, "timestamp": int(row["timestamp"].timestamp())} for row in within]
+        return {"data": _distorted(rows, trouble)}
 
     def _margin(self, fields: dict[str, Any], trouble: Trouble | None) -> dict[str, Any]:
         required = float(270_000 * len(fields["positions"]))

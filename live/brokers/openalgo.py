@@ -6,7 +6,7 @@ that a second request would be a second order. Reads are tried again.
 
 import threading
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from time import monotonic, sleep
 from typing import Any, Self, TypeVar
@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 import structlog
 from msgspec.structs import replace
 
+from live.brokers.openalgo_bars import bars_of, interval_of, spans
 from live.brokers.openalgo_rows import (
     Row,
     UnreadableRow,
@@ -32,6 +33,7 @@ from live.brokers.openalgo_wire import Answer, NoAnswer, NotDone, Wire
 from live.brokers.pace import Pace
 from live.brokers.port import (
     BrokerAway,
+    BrokerBar,
     BrokerFill,
     BrokerOrder,
     BrokerOrderState,
@@ -196,6 +198,15 @@ class OpenAlgoBroker:
     def funds(self) -> Funds:
         """The account's free cash, collateral aside, and the margin in use."""
         return _parsed(funds_of, self._read("funds").data, "funds")
+
+    def bars(self, symbol: str, exchange: str, timeframe: str, first: date, last: date) -> list[BrokerBar]:
+        """What the broker behind OpenAlgo has kept of a symbol's bars; how far back, is that broker's."""
+        asked = {"symbol": symbol, "exchange": exchange, "interval": interval_of(timeframe)}
+        rows: list[Row] = []
+        for begin, end in spans(timeframe, first, last):
+            days = {"start_date": begin.isoformat(), "end_date": end.isoformat()}
+            rows += _parsed(rows_in, self._read("history", {**asked, **days}).data, "history")
+        return _parsed(bars_of, rows, "history")
 
     def _order_fields(self, request: OrderRequest) -> dict[str, str]:
         return {

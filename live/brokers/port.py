@@ -3,7 +3,7 @@
 Every call ends within a few of the adapter's time-outs and raises one of three errors, by what is known of its effect.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
@@ -15,8 +15,10 @@ from core.symbols import Action
 
 __all__ = [
     "Action",
+    "BarHistory",
     "Broker",
     "BrokerAway",
+    "BrokerBar",
     "BrokerFill",
     "BrokerOrder",
     "BrokerOrderState",
@@ -147,6 +149,28 @@ class Funds(Struct, frozen=True, kw_only=True):
 
     available: Decimal
     used: Decimal
+
+
+class BrokerBar(Struct, frozen=True, kw_only=True):
+    """A bar that a broker has kept: when it opened, as the broker tells it, prices in points; None where it does not say."""
+
+    opened: datetime
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal | None = None
+    open_interest: Decimal | None = None
+
+
+class BarHistory(Protocol):
+    """A broker that tells the past too. Nothing is changed by asking; each call raises BrokerRefused or BrokerAway."""
+
+    def bars(self, symbol: str, exchange: str, timeframe: str, first: date, last: date) -> list[BrokerBar]:
+        """The bars from one day of the exchange up to another one, in order, each once; that in progress may be among them.
+
+        `timeframe` is ours: 1m to 4h, 1d, 1w.
+        """
 
 
 class Broker(Protocol):

@@ -1,7 +1,8 @@
 """`risk import`: a file of market data, or the journal's own alerts, into the tables."""
 
+import dataclasses
 from collections.abc import Mapping
-from datetime import date
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -10,9 +11,9 @@ import click
 
 from core.errors import PortfolioError
 from live.cli.book_session import Day, session_of
-from live.cli.options import DatabaseChoice, database_options, json_option
+from live.cli.options import DatabaseChoice, config_option, database_options, file_settings, json_option
 from live.cli.output import Column, note, print_facts, print_json, print_table
-from live.cli.risk_options import TIMEFRAMES
+from live.cli.risk_options import TIMEFRAMES, now
 
 if TYPE_CHECKING:
     from risk.importers.told import Told
@@ -32,7 +33,9 @@ _KINDS = (
     "volatilities",
     "signals",
     "journal",
+    "broker",
 )
+_WITHOUT_FILE = ("journal", "broker")
 _MOST_SHOWN = 50
 # Ten million rows take a while.
 _LIMIT_SECONDS = 3600.0
@@ -65,29 +68,22 @@ class _Zone(click.ParamType[ZoneInfo]):
 @click.option(
     "--map", "mapped", multiple=True, metavar="THEIRS=OURS", help="What the file calls an instrument of ours."
 )
+@click.option("--from", "first", type=Day(), help="broker: from this day on.")
+@click.option("--to", "last", type=Day(), help="broker: up to this day.")
+@click.option("--symbol", help="broker: what it calls the instrument. [default: by `brokers.markets`]")
 @click.option("--timezone", type=_Zone(), default="Asia/Kolkata", show_default=True, help="Of times without an offset.")
 @click.option("--partial", is_flag=True, help="Take the good rows though others are not. [default: all or nothing]")
 @click.option("--replace", is_flag=True, help="Take what the file says in place of what is known of the same.")
+@config_option
 @database_options
 @json_option
 def import_data(
-    *,
-    kind: str,
-    file: Path | None,
-    instrument: str | None,
-    timeframe: str | None,
-    expiry: date | None,
-    source: str | None,
-    mapped: tuple[str, ...],
-    timezone: ZoneInfo,
-    partial: bool,
-    replace: bool,
-    database: DatabaseChoice,
-    as_json: bool,
+    *, kind: str, file: Path | None, config: Path | None, database: DatabaseChoice, as_json: bool, **asked: Any
 ) -> None:
     """Take the rows of FILE (.csv, .parquet, or a .zip of one of them). The same again changes nothing. KIND is a layout:
-    tradingview, nse, mcx, yfinance, or our own columns (bars, macro, curves, flows, fiscal, volatilities, signals); journal
-    has no file: bars of the closes that the portfolio's alerts told.
+    tradingview, nse, mcx, yfinance, or our own columns (bars, macro, curves, flows, fiscal, volatilities, signals). Two have no
+    file: journal, bars of the closes that the portfolio's alerts told; broker, what OpenAlgo tells of the past, as --config says
+    where it is.
 
     Where a row is bad nothing is taken, unless --partial is given, and each is told with its line; the exit code is then 1.
 
@@ -96,27 +92,24 @@ def import_data(
       python portfolio_manager.py risk import tradingview chart.csv --instrument GOLD_MINI --timeframe 1h
       python portfolio_manager.py risk import nse BhavCopy_NSE_FO_0_0_0_20260114_F_0000.csv.zip
       python portfolio_manager.py risk import journal --instrument BANK_NIFTY --timeframe 1d
+      python portfolio_manager.py risk import broker --instrument GOLD_MINI --timeframe 1d --from 2026-01-01 --to 2026-01-31
     """
-    from risk.importing import Import, NothingImported, take
+    from risk.importing import NothingImported, take
 
-    if (kind == "journal") == (file is not None):
-        raise click.UsageError("journal has no FILE, and every other KIND needs one")
-    given = Import(
-        kind="bars" if kind == "journal" else kind,
-        zone=timezone,
-        source=source or ("engine" if kind == "journal" else None),
-        source_kind="engine" if kind == "journal" else None,
-        instrument=None if kind == "journal" else instrument,
-        timeframe=timeframe,
-        expiry=None if kind == "journal" else expiry,
-        symbols=_symbols(mapped),
-        partial=partial,
-        replace=replace,
-    )
+    if (kind in _WITHOUT_FILE) == (file is not None):
+        raise click.UsageError(f"{' and '.join(_WITHOUT_FILE)} have no FILE, and every other KIND needs one")
+    if kind != "broker" and any(asked[name] is not None for name in ("first", "last", "symbol")):
+        raise click.UsageError("--from, --to and --symbol are of broker")
+    given = _import(kind, asked)
+    if kind == "broker":
+        # Asked before there is a transaction that would wait for it.
+        given, told = _of_broker(given, config, asked)
+    elif file is not None:
+        told = _of_file(file)
     try:
         with session_of(database, limit_seconds=_LIMIT_SECONDS) as session:
-            of_journal = (session, database.portfolio, instrument, timeframe, timezone)
-            told = _of_journal(*of_journal) if file is None else _of_file(file)
+            if kind == "journal":
+                told = _of_journal(session, database.portfolio, asked)
             done = take(session, given, told)
     except NothingImported as error:
         _tell(given, None, error.problems, as_json=as_json)
@@ -130,12 +123,58 @@ def _of_file(file: Path) -> "Told":
     return read_file(file.name, file.read_bytes())
 
 
-def _of_journal(session: Any, portfolio: str, instrument: str | None, timeframe: str | None, zone: ZoneInfo) -> "Told":
+def _of_journal(session: Any, portfolio: str, asked: Mapping[str, Any]) -> "Told":
     from risk.importers.journal import bars_of_journal
 
-    if instrument is None or timeframe is None:
-        raise PortfolioError("journal: give --instrument and --timeframe")
-    return bars_of_journal(session, portfolio, instrument, timeframe, zone=zone)
+    instrument, timeframe = _bars_asked("journal", asked, "instrument", "timeframe")
+    return bars_of_journal(session, portfolio, instrument, timeframe, zone=asked["timezone"])
+
+
+def _of_broker(given: "Import", config: Path | None, asked: Mapping[str, Any]) -> "tuple[Import, Told]":
+    """The import with what the broker calls the instrument, and what it tells."""
+    from live.broker_history import AdapterHistory, broker_with_history, listed_as
+    from risk.importers.history import bars_of_history
+
+    instrument, timeframe, first, last = _bars_asked("broker", asked, "instrument", "timeframe", "first", "last")
+    zone, expiry = asked["timezone"], asked["expiry"]
+    if last < first:
+        raise click.BadParameter(f"{last} is before --from {first}", param_hint="--to")
+    configured = file_settings(config)
+    listed = listed_as(configured, instrument, expiry, asked["symbol"])
+    since, until = (datetime(day.year, day.month, day.day, tzinfo=zone) for day in (first, last + timedelta(days=1)))
+    with broker_with_history(configured) as broker:
+        history = AdapterHistory(broker, listed.exchange, zone)
+        told = bars_of_history(history, listed.symbol, timeframe, since, until, now=now(), expiry=expiry)
+    return dataclasses.replace(given, symbols={listed.symbol: instrument}), told
+
+
+def _bars_asked(kind: str, asked: Mapping[str, Any], *names: str) -> list[Any]:
+    options = {"instrument": "--instrument", "timeframe": "--timeframe", "first": "--from", "last": "--to"}
+    if any(asked[name] is None for name in names):
+        needed = [options[name] for name in names]
+        raise PortfolioError(f"{kind}: give {', '.join(needed[:-1])} and {needed[-1]}")
+    return [asked[name] for name in names]
+
+
+def _import(kind: str, asked: Mapping[str, Any]) -> "Import":
+    from risk.importing import Import
+
+    teller = {"journal": ("engine", "engine"), "broker": ("openalgo", "broker")}
+    source, source_kind = teller.get(kind, (None, None))
+    # Their rows say of what they are.
+    tells_all = kind in _WITHOUT_FILE
+    return Import(
+        kind="bars" if tells_all else kind,
+        zone=asked["timezone"],
+        source=asked["source"] or source,
+        source_kind=source_kind,
+        instrument=None if tells_all else asked["instrument"],
+        timeframe=asked["timeframe"],
+        expiry=None if tells_all else asked["expiry"],
+        symbols=_symbols(asked["mapped"]),
+        partial=asked["partial"],
+        replace=asked["replace"],
+    )
 
 
 def _symbols(mapped: tuple[str, ...]) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from risk.as_of import Bar
 from risk.importers.told import Told
+from risk.market_data import TIMEFRAMES
 
 _PRICES = ("open", "high", "low", "close", "settlement", "volume", "open_interest")
 
@@ -19,13 +20,23 @@ class History(Protocol):
 
 
 def bars_of_history(
-    history: History, symbol: str, timeframe: str, since: datetime, until: datetime, *, expiry: date | None = None
+    history: History,
+    symbol: str,
+    timeframe: str,
+    since: datetime,
+    until: datetime,
+    *,
+    now: datetime,
+    expiry: date | None = None,
 ) -> Told:
-    """The bars that it tells, as rows to be imported; a row's line is its place from 1. What lies outside is left out."""
+    """The bars that it tells, as rows to be imported; a row's line is its place from 1. What lies outside is left out, and so is
+    what is not over at `now` (aware): it will be another one."""
     given = list(history.bars(symbol, timeframe, since, until))
-    own = [bar for bar in given if since <= bar.timestamp < until]
+    within = [bar for bar in given if since <= bar.timestamp < until]
+    own = [bar for bar in within if bar.timestamp + TIMEFRAMES[timeframe] <= now]
     told = rows_of(own, symbol, timeframe, expiry)
-    told.left_out["outside what was asked for"] += len(given) - len(own)
+    told.left_out["outside what was asked for"] += len(given) - len(within)
+    told.left_out["not over yet"] += len(within) - len(own)
     return told
 
 

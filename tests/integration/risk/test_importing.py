@@ -370,13 +370,21 @@ class Recorded:
 def test_a_brokers_history_is_imported(session: Session) -> None:
     history: History = Recorded()
     since = datetime(2026, 1, 14, 4, tzinfo=UTC)
-    told = bars_of_history(history, "GOLDM05FEB26FUT", "1h", since, since + timedelta(hours=3), expiry=date(2026, 2, 5))
+    asked = ("GOLDM05FEB26FUT", "1h", since, since + timedelta(hours=3))
+    told = bars_of_history(history, *asked, now=since + timedelta(hours=3), expiry=date(2026, 2, 5))
     given = Import(
         kind="bars", zone=INDIA, source="paper", source_kind="broker", symbols={"GOLDM05FEB26FUT": "GOLD_MINI"}
     )
     done = take(session, given, told)
     assert (done.inserted, done.left_out) == (3, {"outside what was asked for": 1})
     assert bars(session, "expiry", "close", "volume")[2] == (date(2026, 2, 5), Decimal(102), Decimal(2))
+
+
+def test_a_bar_that_is_not_over_is_left_out(session: Session) -> None:
+    since = datetime(2026, 1, 14, 4, tzinfo=UTC)
+    asked = ("GOLDM05FEB26FUT", "1h", since, since + timedelta(hours=3))
+    told = bars_of_history(Recorded(), *asked, now=since + timedelta(hours=2, minutes=59))
+    assert (len(told.lines), told.left_out["not over yet"]) == (2, 1)
 
 
 # --- what is refused

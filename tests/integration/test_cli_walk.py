@@ -91,13 +91,20 @@ GIVEN = {
     "risk show": f"{_DATABASE} --date 2026-01-14 --node 1",
     "risk scenarios": _DATABASE,
     "risk factors": f"{_DATABASE} --set index=BANK_NIFTY",
+    "risk simulate": f"{_DATABASE} --date 2026-01-14 --node 1",
+    "risk ruin": f"{_DATABASE} {{folder}}/closed.csv --paths 100",
+    "risk sweep": f"{_DATABASE} {{folder}}/alert.json --set spacing_atr=0.5,1",
+    "risk term-structure": f"{_DATABASE} GOLD_MINI",
+    "risk supply": f"{_DATABASE} GOLD_MINI",
     "risk series": _DATABASE,
     "risk bars": f"{_DATABASE} GOLD_MINI --timeframe 1h",
     "risk quality": f"{_DATABASE} GOLD_MINI --timeframe 1h",
     "notify": "--portfolio main",
 }
-# Without an order, a position, a broker or another instance there is nothing that these could do.
+# Without an order, a position, a contract, a broker or another instance there is nothing that these could do.
 REFUSED = {
+    "risk simulate",
+    "risk term-structure",
     "close",
     "close-all",
     "approve",
@@ -137,6 +144,8 @@ def place() -> Iterator[Place]:
     with passable_folder("walk") as folder, LiveProcess(folder / "data") as live:
         (folder / "alert.json").write_text(json.dumps(alert))
         (folder / "rates.csv").write_text("pair,as_of_date,rate\nUSD/INR,2026-01-13,85\n")
+        closed = "state,instrument,net_pnl,initial_risk\n" + "closed,GOLD_MINI,900,500\nclosed,GOLD_MINI,-500,500\n"
+        (folder / "closed.csv").write_text(closed)
         (folder / "chart.csv").write_text("time,open,high,low,close\n2026-01-13T09:00:00+05:30,1,2,1,2\n")
         assert live.post(alert)[0] == 200
         yield Place(folder, live.url)

@@ -1292,6 +1292,10 @@ def test_the_market_data_guides_commands_do_what_it_says(shell: Shell) -> None:
     assert re.findall(r"2026-01-13T(\d\d:\d\d):00Z +138,", told) == ["03:30"]
     assert re.findall(r'"close": "(\d+)"', told) == ["139210", "138815"]
     assert "nothing is wrong with 3 bars" in told
+    # 1,125 points in 28 days: 1125 / 138815 x 365 / 28.
+    assert re.search(r"^GOLD_MINI: contango, by file 1d$", told, re.MULTILINE)
+    assert re.search(r" 1,125 +10\.564549 ", told)
+    assert "NoSuchBars: no bar of BANK_NIFTY 1d was over by then" in told
     assert {found.how for found in blocks} == {"before live", "while live runs"}
 
 
@@ -1308,6 +1312,9 @@ def test_the_risk_guides_commands_do_what_it_says(shell: Shell) -> None:
     assert "index -0.1" in told
     assert "2026-01-14: reckoned" in told
     assert "2026-01-14: nothing was left to do" in told
+    assert re.search(r"^drawn from +824$", told, re.MULTILINE)
+    swept = re.findall(r"^(0(?:\.05)?) +(20\d\d) +[\d,.]+ ", told, re.MULTILINE)
+    assert swept == [("0", "2023"), ("0", "2024"), ("0.05", "2023"), ("0.05", "2024")]
     assert '"calculation_type": "snapshots", "run": 1, "attempt": 1, "status": "completed"' in told
     assert {found.how for found in blocks} == {"before live", "while live runs"}
 

@@ -11,7 +11,7 @@ from core.config import FileSettings
 from core.errors import ConfigurationError
 from core.symbols import FutureSymbol
 from live.brokers.port import BarHistory
-from live.contracts_file import load_contract_rules
+from live.contracts_file import DEFAULT_CONTRACT_RULES, load_contract_rules
 from live.order_desk import brokers_settings
 
 if TYPE_CHECKING:
@@ -75,14 +75,14 @@ def listed_as(file_settings: FileSettings, instrument: str, expiry: date | None,
     if market is None:
         raise ConfigurationError(f"`brokers.markets`: {instrument} has none: on which exchange is it traded?")
     if symbol is None and market.contracts:
-        symbol = _contract(instrument, expiry)
+        symbol = _contract(file_settings, instrument, expiry)
     found = symbol or market.symbol
     assert found is not None  # noqa: S101 - held by MarketSettings
     return Listed(symbol=found, exchange=market.exchange)
 
 
-def _contract(instrument: str, expiry: date | None) -> str:
-    rules = load_contract_rules().get(instrument)
+def _contract(file_settings: FileSettings, instrument: str, expiry: date | None) -> str:
+    rules = load_contract_rules(file_settings.contracts.rules or DEFAULT_CONTRACT_RULES).get(instrument)
     if expiry is None or rules is None:
         raise ConfigurationError(f"{instrument} is traded by contract: say --expiry, or --symbol with --expiry")
     return str(FutureSymbol(underlying=rules.symbol, expiry=expiry))

@@ -51,10 +51,12 @@ def in_turn(function: Callable[[_Item], _Result], items: Sequence[_Item], /) -> 
     return [function(item) for item in items]
 
 
-def mapper(scheduler: str = THREADS, *, done: Callable[[int], object] = lambda _: None) -> Mapper:
+def mapper(
+    scheduler: str = THREADS, *, threads: int | None = None, done: Callable[[int], object] = lambda _: None
+) -> Mapper:
     """`mapped` by that scheduler. Raises NoScheduler."""
     require_scheduler(scheduler)
-    return partial(mapped, scheduler=scheduler, done=done)
+    return partial(mapped, scheduler=scheduler, threads=threads, done=done)
 
 
 def require_scheduler(scheduler: str) -> None:
@@ -76,26 +78,30 @@ def mapped(
     items: Sequence[_Item],
     scheduler: str = THREADS,
     *,
+    threads: int | None = None,
     done: Callable[[int], object] = lambda _: None,
 ) -> list[_Result]:
     """function(item) of each item, in the items' order, by Dask.
 
-    `scheduler`: this process's threads, or the cluster at that address and no other. There function, items and results travel
-    as pickles, the function once a worker; a task of a worker that dies is done again elsewhere, so the function must be
-    pure. `done` is told of each that is finished, from any thread. Raises NoScheduler, ClusterAway, ClusterDiffers, and what
-    the function raises.
+    `scheduler`: this process's threads (as many as there are processors, or `threads`), or the cluster at that address and no
+    other. There function, items and results travel as pickles, the function once a worker; a task of a worker that dies is done
+    again elsewhere, so the function must be pure. `done` is told of each that is finished, from any thread.
+    Raises NoScheduler, ClusterAway, ClusterDiffers, and what the function raises.
     """
     require_scheduler(scheduler)
     if not items:
         return []
     if scheduler == THREADS:
-        return _by_threads(function, items, done)
+        return _by_threads(function, items, threads, done)
     with _client(scheduler) as client:
         return _by_workers(client, function, items, done)
 
 
 def _by_threads(
-    function: Callable[[_Item], _Result], items: Sequence[_Item], done: Callable[[int], object]
+    function: Callable[[_Item], _Result],
+    items: Sequence[_Item],
+    threads: int | None,
+    done: Callable[[int], object],
 ) -> list[_Result]:
     import dask
 
@@ -106,7 +112,8 @@ def _by_threads(
 
     # By their places: Dask looks into whatever else it is given.
     task = dask.delayed(one, pure=False)
-    return list(dask.compute(*(task(place) for place in range(len(items))), scheduler="threads"))
+    tasks = [task(place) for place in range(len(items))]
+    return list(dask.compute(*tasks, scheduler="threads", num_workers=threads))
 
 
 @contextmanager
@@ -131,13 +138,20 @@ def _by_workers(
 ) -> list[_Result]:
     from concurrent.futures import CancelledError
 
-    (sent,) = client.scatter([_Packed(function)], broadcast=True, hash=False)
+    from distributed.scheduler import KilledWorker
+
+    try:
+        (sent,) = client.scatter([_Packed(function)], broadcast=True, hash=False)
+    except (OSError, TimeoutError) as error:
+        raise ClusterAway(f"the cluster was lost on the way: {error}") from error
     try:
         futures = client.map(_unpacked, list(items), packed=sent, pure=False)
         _await(client, futures, done)
         return list(client.gather(futures))
     except CancelledError as error:
         raise ClusterAway("the cluster was lost on the way") from error
+    except KilledWorker as error:
+        raise ClusterAway("every worker that tried one of the items died of it: has it too little memory?") from error
 
 
 class _Packed:
@@ -172,6 +186,8 @@ def _require_alike(client: "Client") -> None:
         theirs: Mapping[str, dict[str, str]] = client.run(reckons_with)
     except ImportError as error:
         raise ClusterDiffers(f"a worker cannot import this program: {error}") from error
+    except OSError as error:
+        raise ClusterAway(f"a worker was lost as it was asked: {error}") from error
     for worker, told in sorted(theirs.items()):
         if different := [f"{name} {told.get(name)}, not {ours[name]}" for name in ours if told.get(name) != ours[name]]:
             raise ClusterDiffers(f"the worker {worker} has {'; '.join(different)}")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+import pandas as pd
 from sqlalchemy.orm import Session
 
 from core.errors import Refused
@@ -34,24 +35,22 @@ class Draws:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSimulation:
-    """A tail for each confidence, money in `currency`; how many positions are in it, and why the others are not."""
+class NodeDay:
+    """What a node held on a day: values by instrument, money in `currency`, and the covariance of their returns a day."""
 
     node: int
     currency: str
     positions: int
-    instruments: int
-    tails: tuple[Tail, ...]
+    values: pd.Series
+    covariance: pd.DataFrame
     left_out: dict[str, str]
 
 
-def simulate_node(session: Session, day: date, node: int, draws: Draws, *, over: Mapper = in_turn) -> NodeSimulation:
-    """Monte Carlo of a node with all below it, from what the batch kept of the day: the same paths and seed give what it gave.
+def read_node(session: Session, day: date, node: int) -> NodeDay:
+    """A node with all below it, from what the batch kept of the day.
 
-    Raises NotReckoned, NothingHeld where no position can be simulated, and what `monte_carlo` raises.
+    Raises NotReckoned; NothingHeld where no position can be drawn.
     """
-    for level in draws.confidences:
-        share("confidence", level)
     instruments = {each.position: each.instrument_id for each in positions_of(session, day)}
     below = next((each for each in nodes_below(session, day) if each.node == node), None)
     if not instruments or below is None:
@@ -60,10 +59,25 @@ def simulate_node(session: Session, day: date, node: int, draws: Draws, *, over:
     covariance = instrument_covariance(session, day)
     values = by_instrument(below, instruments, set(covariance.columns))
     names = list(values.index)
+    left_out = _left_out(below, instruments, set(names))
+    return NodeDay(
+        node=node,
+        currency=below.currency,
+        positions=len(below.positions) - len(left_out),
+        values=values,
+        covariance=covariance.loc[names, names],
+        left_out=left_out,
+    )
+
+
+def simulate_node(held: NodeDay, draws: Draws, *, over: Mapper = in_turn) -> tuple[Tail, ...]:
+    """A tail for each confidence, of one simulation: the batch's paths and seed give what it kept. Raises as `monte_carlo`."""
+    for level in draws.confidences:
+        share("confidence", level)
     first, *others = draws.confidences
     found = monte_carlo(
-        values,
-        covariance.loc[names, names],
+        held.values,
+        held.covariance,
         paths=draws.paths,
         seed=draws.seed,
         confidence=first,
@@ -71,15 +85,7 @@ def simulate_node(session: Session, day: date, node: int, draws: Draws, *, over:
         degrees_of_freedom=draws.degrees_of_freedom,
         over=over,
     )
-    left_out = _left_out(below, instruments, set(names))
-    return NodeSimulation(
-        node=node,
-        currency=below.currency,
-        positions=len(below.positions) - len(left_out),
-        instruments=len(names),
-        tails=(found.tail, *(tail_of(found.pnl, level, draws.horizon) for level in others)),
-        left_out=left_out,
-    )
+    return found.tail, *(tail_of(found.pnl, level, draws.horizon) for level in others)
 
 
 def _left_out(below: Below, instruments: dict[str, int], simulated: set[int]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from core.indicators import AverageTrueRange
 from core.numbers import exactly
 from risk.analytics.refusals import ConstantSeries, OutOfRange, TooFewObservations
 from risk.as_of import Bar, BarsOf, NoSuchBars, bars_as_of
-from risk.continuous import Adjustment, continuous, contracts_of
+from risk.continuous import Adjustment, NoRoll, continuous, contracts_of
 from risk.market_data import TIMEFRAMES, MarketData, day_of
 from risk.sources import DataSource
 
@@ -195,14 +195,26 @@ class _Reading:
             for source, name in self._sources()
             if (bars := bars_as_of(self._session, self._of(source, timeframe, None), self._at, last=last))
         ]
-        found = plain or [
-            _Bars(bars=bars[-last:], source=name, length=length)
-            for source, name in self._sources()
-            if (bars := self._joined(source, timeframe, adjustment))
-        ]
+        found = plain or self._of_contracts(timeframe, last, adjustment)
         if not found:
             raise NoSuchBars(f"no bar of {self._instrument.symbol} {timeframe} was over by then")
         return max(found, key=lambda each: len(each.bars))
+
+    def _of_contracts(self, timeframe: str, last: int, adjustment: Adjustment) -> list[_Bars]:
+        """Of the sources whose contracts can be joined. Raises NoRoll where none's can."""
+        found: list[_Bars] = []
+        problems: list[NoRoll] = []
+        for source, name in self._sources():
+            try:
+                bars = self._joined(source, timeframe, adjustment)
+            except NoRoll as error:
+                problems.append(error)
+                continue
+            if bars:
+                found.append(_Bars(bars=bars[-last:], source=name, length=TIMEFRAMES[timeframe]))
+        if problems and not found:
+            raise problems[0]
+        return found
 
     def _joined(self, source: int, timeframe: str, adjustment: Adjustment) -> list[Bar]:
         until = self._at - TIMEFRAMES[timeframe]

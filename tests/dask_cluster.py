@@ -1,5 +1,6 @@
 """A real Dask cluster on loopback: a scheduler and two workers, each a process of its own."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from tests.waiting import eventually
 class DaskCluster:
     """`address` is the scheduler's; `workers` are its processes, to be ended by their ids."""
 
-    def __init__(self, folder: Path, workers: int = 2) -> None:
+    def __init__(self, folder: Path, workers: int = 2, **environment: str) -> None:
         port, *self._http = free_ports(2 + workers)
         self.address = f"tcp://127.0.0.1:{port}"
         self._folder = folder
+        self._environment = {**os.environ, **environment}
         self.scheduler = self._started("dask_scheduler", "--host", "127.0.0.1", "--port", str(port), http=0)
         self.workers = [self.add_worker(number + 1) for number in range(workers)]
         assert eventually(lambda: self.told(workers)), self.log()
@@ -55,13 +57,14 @@ class DaskCluster:
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
+                env=self._environment,
             )
 
 
 @contextmanager
-def a_cluster(folder: Path, workers: int = 2) -> Iterator[DaskCluster]:
+def a_cluster(folder: Path, workers: int = 2, **environment: str) -> Iterator[DaskCluster]:
     """It ends with the block."""
-    cluster = DaskCluster(folder, workers)
+    cluster = DaskCluster(folder, workers, **environment)
     try:
         yield cluster
     finally:

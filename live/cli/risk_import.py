@@ -16,6 +16,7 @@ from live.cli.output import Column, note, print_facts, print_json, print_table
 from live.cli.risk_options import TIMEFRAMES, now
 
 if TYPE_CHECKING:
+    from core.config import FileSettings
     from risk.importers.told import Told
     from risk.importing import Import, Imported
     from risk.upsert import Problem
@@ -103,7 +104,7 @@ def import_data(
     given = _import(kind, asked)
     if kind == "broker":
         # Asked before there is a transaction that would wait for it.
-        given, told = _of_broker(given, config, asked)
+        given, told = _of_broker(given, file_settings(config).of(database.portfolio), asked)
     elif file is not None:
         told = _of_file(file)
     try:
@@ -130,7 +131,7 @@ def _of_journal(session: Any, portfolio: str, asked: Mapping[str, Any]) -> "Told
     return bars_of_journal(session, portfolio, instrument, timeframe, zone=asked["timezone"])
 
 
-def _of_broker(given: "Import", config: Path | None, asked: Mapping[str, Any]) -> "tuple[Import, Told]":
+def _of_broker(given: "Import", configured: "FileSettings", asked: Mapping[str, Any]) -> "tuple[Import, Told]":
     """The import with what the broker calls the instrument, and what it tells."""
     from live.broker_history import AdapterHistory, broker_with_history, listed_as
     from risk.importers.history import bars_of_history
@@ -139,7 +140,6 @@ def _of_broker(given: "Import", config: Path | None, asked: Mapping[str, Any]) -
     zone, expiry = asked["timezone"], asked["expiry"]
     if last < first:
         raise click.BadParameter(f"{last} is before --from {first}", param_hint="--to")
-    configured = file_settings(config)
     listed = listed_as(configured, instrument, expiry, asked["symbol"])
     since, until = (datetime(day.year, day.month, day.day, tzinfo=zone) for day in (first, last + timedelta(days=1)))
     with broker_with_history(configured) as broker:

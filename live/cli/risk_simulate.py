@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from core.config import FileSettings
     from risk.analytics.ruin import Ruin
 
-_LIMIT_SECONDS = 900.0
 _MOST_PATHS = 100_000_000
 _MOST_TRADES = 100_000
 _seed_option = click.option(
@@ -73,37 +72,38 @@ def simulate(
     """
     require_what_reckons()
     from risk.analytics.monte_carlo import blocks
-    from risk.distributed import mapper
-    from risk.simulation import Draws, simulate_node
+    from risk.distributed import mapper, require_scheduler
+    from risk.simulation import Draws, read_node, simulate_node
 
     levels = confidences or (0.95, 0.99)
     draws = Draws(paths=paths, seed=seed, confidences=levels, horizon=horizon, degrees_of_freedom=degrees_of_freedom)
-    with (
-        progress_bar("blocks", blocks(paths), visible=not as_json) as done,
-        session_of(database, limit_seconds=_LIMIT_SECONDS) as session,
-    ):
-        found = simulate_node(session, day, node, draws, over=mapper(scheduler, done=done))
+    require_scheduler(scheduler)
+    with session_of(database) as session:
+        held = read_node(session, day, node)
+    # Nothing waits for it in the database.
+    with progress_bar("blocks", blocks(paths), visible=not as_json) as done:
+        found = simulate_node(held, draws, over=mapper(scheduler, done=done))
     tails = [
         {
             "confidence": tail.confidence,
             "value_at_risk": tail.value_at_risk,
             "expected_shortfall": tail.expected_shortfall,
         }
-        for tail in found.tails
+        for tail in found
     ]
     facts: dict[str, Any] = {
         "date": day,
         "node": node,
-        "currency": found.currency,
-        "positions": found.positions,
-        "instruments": found.instruments,
+        "currency": held.currency,
+        "positions": held.positions,
+        "instruments": len(held.values),
         "paths": paths,
         "seed": seed,
         "horizon_days": horizon,
         "degrees_of_freedom": degrees_of_freedom,
     }
     if as_json:
-        print_json({**facts, "tails": tails, "left_out": found.left_out})
+        print_json({**facts, "tails": tails, "left_out": held.left_out})
         return
     _print_facts(facts)
     columns = [
@@ -113,7 +113,7 @@ def simulate(
     ]
     print_table(columns, tails, none="")
     print_table(
-        [Column("left out", lambda pair: pair[0]), Column("why", lambda pair: pair[1])], found.left_out.items(), none=""
+        [Column("left out", lambda pair: pair[0]), Column("why", lambda pair: pair[1])], held.left_out.items(), none=""
     )
 
 
@@ -165,7 +165,8 @@ def ruin(*, file: Path | None, config: Path | None, database: DatabaseChoice, as
     rule: SizingRule = as_traded
     risk_percent = None
     if given["unit"] == "r":
-        risk_percent = given["risk_percent"] or _risk_percent(configured, drawn.instruments)
+        told = given["risk_percent"]
+        risk_percent = _risk_percent(configured, drawn.instruments) if told is None else told
         rule = live_rule(risk_percent, configured.settings.drawdown, risk_per_lot=given["risk_per_lot"])
     with progress_bar("blocks", -(-given["paths"] // BLOCK), visible=not as_json) as done:
         found = simulate(

@@ -122,6 +122,10 @@ def test_trades_without_a_stop_have_no_r_and_are_told(database: tuple[str, ...],
     closed.write_text(header + "closed,2,TIN,Long_1,900,5\nclosed,3,TIN,Long_1,-9,5\n")
     assert "--risk-percent: give it" in run("risk", "ruin", str(closed), *database).stderr
     assert shown("risk", "ruin", str(closed), "--risk-percent", "2", *database)["risk_percent"] == 2
+    assert (
+        "`risk_percent`: 0.0 is not above 0"
+        in run("risk", "ruin", str(closed), "--risk-percent", "0", *database).stderr
+    )
 
 
 @pytest.mark.parametrize(

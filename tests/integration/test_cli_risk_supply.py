@@ -165,6 +165,26 @@ def test_what_is_refused_is_told(contracts: tuple[str, ...], given: tuple[str, .
     assert told in result.stderr
 
 
+def test_contracts_that_cannot_be_joined_are_a_reason_unless_another_source_can(
+    contracts: tuple[str, ...], tmp_path: Path
+) -> None:
+    lines = (
+        f"{day:02} Jan 2026,FUTCOM,COPPER,{expiry},-,0,{close},{close},{close},{close},10,5"
+        for expiry, day, close in (("30JAN2026", 27, 800), ("27FEB2026", 29, 810))
+    )
+    file = tmp_path / "copper.csv"
+    file.write_text("\n".join([BHAVCOPY, *lines]) + "\n")
+    shown("risk", "import", "mcx", str(file), *contracts)
+    asked = ("risk", "supply", "COPPER", *AS_OF, "--period", "1", *contracts)
+    (copper,) = shown(*asked)["instruments"]
+    assert copper["atr"]["value"] is None
+    assert copper["atr"]["reason"].startswith("NoRoll: the contract that expires on 2026-01-30 has no bar in common")
+    file.write_text("\n".join([BHAVCOPY, "29 Jan 2026,FUTCOM,COPPER,27FEB2026,-,0,810,815,805,810,10,5"]) + "\n")
+    shown("risk", "import", "mcx", str(file), "--source", "desk", *contracts)
+    (copper,) = shown(*asked)["instruments"]
+    assert (copper["atr"]["value"], copper["atr"]["source"]) == ("10", "desk")
+
+
 def test_of_two_sources_of_contracts_one_has_to_be_named(contracts: tuple[str, ...], tmp_path: Path) -> None:
     shown("risk", "import", "mcx", str(tmp_path / "bhav.csv"), "--source", "desk", *contracts)
     assert "name one of the sources desk, mcx" in run("risk", "term-structure", "GOLD_MINI", *contracts).stderr

@@ -103,6 +103,21 @@ def test_a_cluster_that_is_lost_on_the_way_is_given_up(
             mapped(abs, [1], cluster.address)
 
 
+def test_an_item_that_ends_its_workers_is_given_up(tmp_path: Path) -> None:
+    died = "every worker that tried one of the items died of it"
+    with (
+        a_cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as cluster,
+        pytest.raises(ClusterAway, match=died),
+    ):
+        mapped(_deadly, [1, 2, 3], cluster.address)
+
+
+def _deadly(number: int) -> int:
+    if number == 2:
+        os._exit(1)
+    return number
+
+
 def _who(_: int) -> int:
     time.sleep(0.05)
     return os.getpid()

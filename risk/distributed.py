@@ -182,13 +182,10 @@ def _await(client: "Client", futures: "list[Future[Any]]", done: Callable[[int],
 
 def _require_alike(client: "Client") -> None:
     ours = reckons_with()
-    try:
-        theirs: Mapping[str, dict[str, str]] = client.run(reckons_with)
-    except ImportError as error:
-        raise ClusterDiffers(f"a worker cannot import this program: {error}") from error
-    except OSError as error:
-        raise ClusterAway(f"a worker was lost as it was asked: {error}") from error
+    theirs: Mapping[str, dict[str, str] | Exception] = client.run(reckons_with, on_error="return")
     for worker, told in sorted(theirs.items()):
+        if isinstance(told, Exception):
+            raise ClusterDiffers(f"the worker {worker} cannot run this program: {told}")
         if different := [f"{name} {told.get(name)}, not {ours[name]}" for name in ours if told.get(name) != ours[name]]:
             raise ClusterDiffers(f"the worker {worker} has {'; '.join(different)}")
 

@@ -13,6 +13,7 @@ PURE = (
     "core/stops.py",
     "core/peel_off.py",
     "core/fills.py",
+    "core/indicators.py",
     "core/numbers.py",
     "core/fingerprint.py",
     "core/ordering.py",

@@ -16,10 +16,10 @@ from tests.waiting import eventually
 class DaskCluster:
     """`address` is the scheduler's; `workers` are its processes, to be ended by their ids."""
 
-    def __init__(self, folder: Path, workers: int = 2, **environment: str) -> None:
+    def __init__(self, folder: Path, workers: int = 2, *, where: Path = ROOT, **environment: str) -> None:
         port, *self._http = free_ports(2 + workers)
         self.address = f"tcp://127.0.0.1:{port}"
-        self._folder = folder
+        self._folder, self._where = folder, where
         self._environment = {**os.environ, **environment}
         self.scheduler = self._started("dask_scheduler", "--host", "127.0.0.1", "--port", str(port), http=0)
         self.workers = [self.add_worker(number + 1) for number in range(workers)]
@@ -54,7 +54,7 @@ class DaskCluster:
         with (self._folder / f"{program}-{http}.log").open("wb") as log:
             return subprocess.Popen(
                 [*command, "--dashboard-address", f"127.0.0.1:{self._http[http]}", "--no-dashboard"],
-                cwd=ROOT,
+                cwd=self._where,
                 stdout=log,
                 stderr=log,
                 env=self._environment,
@@ -62,9 +62,9 @@ class DaskCluster:
 
 
 @contextmanager
-def a_cluster(folder: Path, workers: int = 2, **environment: str) -> Iterator[DaskCluster]:
-    """It ends with the block."""
-    cluster = DaskCluster(folder, workers, **environment)
+def a_cluster(folder: Path, workers: int = 2, *, where: Path = ROOT, **environment: str) -> Iterator[DaskCluster]:
+    """It ends with the block. Its processes are started `where` they may find our program, or not."""
+    cluster = DaskCluster(folder, workers, where=where, **environment)
     try:
         yield cluster
     finally:

@@ -65,6 +65,14 @@ def test_a_worker_with_another_program_is_refused(cluster: DaskCluster, monkeypa
         mapped(abs, [1], cluster.address)
 
 
+def test_a_worker_without_the_program_is_refused(tmp_path: Path) -> None:
+    with (
+        a_cluster(tmp_path, workers=1, where=tmp_path, PYTHONPATH="") as cluster,
+        pytest.raises(ClusterDiffers, match=r"cannot run this program: .*No module named 'risk'"),
+    ):
+        mapped(abs, [1], cluster.address)
+
+
 def test_where_nobody_listens_the_cluster_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "CONNECT_SECONDS", 0.5)
     (port,) = free_ports(1)

@@ -21,9 +21,12 @@ class DaskCluster:
         self.address = f"tcp://127.0.0.1:{port}"
         self._folder, self._where = folder, where
         self._environment = {**os.environ, **environment}
+        self.workers: list[subprocess.Popen[bytes]] = []
         self.scheduler = self._started("dask_scheduler", "--host", "127.0.0.1", "--port", str(port), http=0)
-        self.workers = [self.add_worker(number + 1) for number in range(workers)]
-        assert eventually(lambda: self.told(workers)), self.log()
+        self.workers += [self.add_worker(number + 1) for number in range(workers)]
+        if not eventually(lambda: self.told(workers)):
+            self.stop()
+            raise AssertionError(self.log())
 
     def add_worker(self, number: int) -> subprocess.Popen[bytes]:
         return self._started(

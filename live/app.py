@@ -23,6 +23,7 @@ from live.api.operator import OperatorCommands
 from live.api.orders import orders_blueprint
 from live.api.positions import positions_blueprint
 from live.api.proposals import proposals_blueprint
+from live.api.risk import RiskApi
 from live.api.signals import signals_blueprint
 from live.api.status import health_blueprint, status_blueprint
 from live.book_desk import BookDesk
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 # Of the two seconds that no request waits longer than, what is left is for the answer itself.
 READ_WITHIN_SECONDS = 1.8
 NO_OTHER_LIMITS = RateLimitSettings()
-_OF_THE_BOOK = ("/api/book/", "/dashboard/book")
+_OF_THE_BOOK = ("/api/book/", "/api/risk/", "/dashboard/book")
 
 
 class Application(Flask):
@@ -117,6 +118,7 @@ def create_app(
     app.register_blueprint(BookPositions(portfolios, access, book_api.session, book_api.now).blueprint())
     app.register_blueprint(book_briefings_blueprint(portfolios, book_api.session))
     app.register_blueprint(book_pnl_blueprint(portfolios, book_api.session, book_api.today))
+    app.register_blueprint(RiskApi(book_api).blueprint())
     app.register_blueprint(BookPages(portfolios, book_api).blueprint())
     app.register_blueprint(description_blueprint())
     return app

@@ -1,12 +1,12 @@
 """The book of record, as the API asks for it. SQLAlchemy and the book's models are imported when it is first asked."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.book_settings import LARGEST_UPLOAD
 from live.book_work import BookWork
@@ -36,12 +36,17 @@ USED = (
     "book.roll_up",
     "book.snapshots",
     "book.uploads.batches",
+    "risk.asked",
+    "risk.bars",
+    "risk.reading",
+    "risk.reckoned",
 )
 
 
 class BookDesk:
     """Transactions in the book of one database; `clock` tells the day that is meant where none is named. `work` is what takes
-    long: its files, of uploads of at most so many bytes, are made below `folder`."""
+    long: its files, of uploads of at most so many bytes, are made below `folder`. `batch` is what is configured for days that are
+    reckoned: the calendar's file, the seconds after a close."""
 
     def __init__(
         self,
@@ -50,8 +55,10 @@ class BookDesk:
         folder: Path | None = None,
         *,
         upload_max_bytes: int = LARGEST_UPLOAD,
+        batch: Mapping[str, Any] | None = None,
     ) -> None:
         self.work = BookWork(dsn, folder, upload_max_bytes=upload_max_bytes)
+        self.batch = dict(batch or {})
         self._dsn = dsn
         self._clock = clock
         self._lock = Lock()

@@ -1,4 +1,4 @@
-"""What the book's worker can do: take a file in, and write one out. Each is one transaction."""
+"""What the book's worker can do: take a file in, write one out, each in one transaction; and reckon a day (live/risk_task.py)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from core.errors import Refused
 from live.api.encoding import encode
+from live.risk_task import reckon_day
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -202,4 +203,5 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "export": make_export,
     "tear_sheet": make_tear_sheet,
     "tax_report": make_tax_report,
+    "risk_batch": reckon_day,
 }

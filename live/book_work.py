@@ -71,13 +71,13 @@ class UploadFile:
 
 
 class BookWork:
-    """Uploads, one at a time, and files and reports that are asked for, one at a time too. Files are made below `folder`."""
+    """Uploads, files and reports that are asked for, and batches of the risk lab: each one at a time. Files: below `folder`."""
 
     def __init__(self, dsn: str, folder: Path | None = None, *, upload_max_bytes: int = LARGEST_UPLOAD) -> None:
         self.upload_max_bytes = upload_max_bytes
         self._dsn = dsn
         self._folder = folder
-        self._upload_place, self._report_place = Lock(), Lock()
+        self._upload_place, self._report_place, self._batch_place = Lock(), Lock(), Lock()
         self._lock = Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._closed = False
@@ -98,6 +98,17 @@ class BookWork:
                 yield file
         finally:
             self._report_place.release()
+
+    @contextmanager
+    def reckoning(self) -> Iterator[IO[bytes]]:
+        """The place for a day's batch, and the file of its process, which holds nothing. Raises Busy."""
+        if not self._batch_place.acquire(blocking=False):
+            raise Busy("another batch is under way: one at a time")
+        try:
+            with open(os.devnull, "r+b") as file:  # noqa: PTH123 - no path of ours
+                yield file
+        finally:
+            self._batch_place.release()
 
     def run(self, task: str, arguments: Mapping[str, Any], file: IO[bytes]) -> dict[str, Any]:
         """What the task tells when it is done; `file` is what it reads, or writes.

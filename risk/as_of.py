@@ -23,6 +23,10 @@ class NoSuchBars(Refused):
     """there are no bars of that, or it has to be said of which source"""
 
 
+class SourceNeeded(NoSuchBars):
+    """several sources tell such bars: which one is meant has to be said"""
+
+
 class NoSuchSeries(Refused):
     """there is no such series of that source"""
 
@@ -81,7 +85,7 @@ class BarsOf(Struct, frozen=True, kw_only=True):
 def bars_of(
     session: Session, instrument: str, timeframe: str, *, source: str | None = None, expiry: date | None = None
 ) -> BarsOf:
-    """Which bars are meant by names. Raises NoSuchBars, also where several sources have such bars and none is named."""
+    """Which bars are meant by names. Raises NoSuchBars; SourceNeeded where several sources have them and none is named."""
     number = session.scalar(select(Instrument.instrument_id).where(Instrument.symbol == instrument))
     if number is None:
         raise NoSuchBars(f"{instrument} is not in the master of instruments")
@@ -99,7 +103,7 @@ def bars_of(
     if not found:
         raise NoSuchBars(f"there are no bars of {what}" + (f" by {source}" if source else ""))
     if len(found) > 1:
-        raise NoSuchBars(f"{what}: name one of the sources {', '.join(name for _, name in found)}")
+        raise SourceNeeded(f"{what}: name one of the sources {', '.join(name for _, name in found)}")
     return found[0][0]
 
 

@@ -53,11 +53,24 @@ _REFUSED: Mapping[str, tuple[int, str]] = {
     "NoDays": (409, "no_days"),
     "CapitalNeeded": (409, "capital_needed"),
     "LibraryMissing": (409, "library_missing"),
+    "UnknownDay": (404, "unknown_day"),
+    "UnknownScenario": (404, "unknown_scenario"),
+    "NoSuchBars": (404, "unknown_bars"),
+    "SourceNeeded": (409, "source_needed"),
+    "NoTradingDay": (409, "no_trading_day"),
+    "BatchRuns": (409, "batch_runs"),
+    "StepTaken": (409, "batch_runs"),
+    "StepFailed": (409, "step_failed"),
 }
 
 
 # Where the message names none.
-_FIELDS: Mapping[str, str] = {"UnreadableFile": "file", "CannotExport": "format"}
+_FIELDS: Mapping[str, str] = {
+    "UnreadableFile": "file",
+    "CannotExport": "format",
+    "UnknownDay": "date",
+    "NoTradingDay": "date",
+}
 
 
 class BookApi:

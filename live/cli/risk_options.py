@@ -2,16 +2,13 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from importlib.util import find_spec
 from typing import Any
 
 import click
 
 from core.errors import ConfigurationError
 from live.cli.book_session import Day
-
-_OF_THE_RISK_LAB = ("numpy", "pandas", "scipy", "sklearn", "QuantLib", "threadpoolctl", "dask", "distributed")
-_OF_THE_BOOK = ("pyarrow",)
+from live.risk_task import missing_libraries
 
 # As the tables have them; risk.market_data, which says how long each is, is imported where it is used.
 TIMEFRAMES = ("1m", "3m", "5m", "10m", "15m", "30m", "45m", "1h", "2h", "3h", "4h", "1d", "1w")
@@ -65,9 +62,8 @@ def scheduler_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def require_what_reckons() -> None:
     """Raises ConfigurationError, which says what to install, where it is not."""
-    for libraries, file in ((_OF_THE_RISK_LAB, "requirements-risk.txt"), (_OF_THE_BOOK, "requirements-book.txt")):
-        if missing := [library for library in libraries if find_spec(library) is None]:
-            raise ConfigurationError(f"{', '.join(missing)}: not installed: pip install --requirement {file}")
+    for file, missing in missing_libraries().items():
+        raise ConfigurationError(f"{', '.join(missing)}: not installed: pip install --requirement {file}")
 
 
 def now() -> datetime:

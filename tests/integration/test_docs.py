@@ -1307,7 +1307,8 @@ def test_the_risk_guides_commands_do_what_it_says(shell: Shell) -> None:
     blocks = [found for found in blocks_of("docs/risk.md") if found.language == "bash"]
     (migrated,) = [found for found in blocks if found.how == "before live"]
     assert f"book: migrated from version none to {shared_head()}" in shell.run(migrated)
-    with shell.serving(Block("bash", "", "python portfolio_manager.py live", "docs/risk.md")):
+    with shell.serving(Block("bash", "", "python portfolio_manager.py live", "docs/risk.md")) as served:
+        shell.mapped = lambda text: text.replace("http://127.0.0.1:5000", served.url)
         told = shell.run(*(found for found in blocks if found.how == "while live runs"))
     assert "index -0.1" in told
     assert "2026-01-14: reckoned" in told
@@ -1315,6 +1316,8 @@ def test_the_risk_guides_commands_do_what_it_says(shell: Shell) -> None:
     assert re.search(r"^drawn from +824$", told, re.MULTILINE)
     swept = re.findall(r"^(0(?:\.05)?) +(20\d\d) +[\d,.]+ ", told, re.MULTILINE)
     assert swept == [("0", "2023"), ("0", "2024"), ("0.05", "2023"), ("0.05", "2024")]
+    for answered in ('"complete": true', '"name": "Market Down 10%"', '"method": "normal"', '"records": null'):
+        assert answered in told
     assert '"calculation_type": "snapshots", "run": 1, "attempt": 1, "status": "completed"' in told
     assert {found.how for found in blocks} == {"before live", "while live runs"}
 

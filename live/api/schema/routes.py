@@ -12,7 +12,8 @@ from live.api.book_files import CONTENTS, DOWNLOAD, EXPORTED_FORMATS, KINDS, UPL
 from live.api.book_reference import ENTITY_TYPES
 from live.api.book_reports import CAPITAL
 from live.api.queries import DEFAULT_LIMIT, LARGEST_ID, MAX_LIMIT
-from live.api.schema import answers, bodies, book, book_positions, book_reference, reports, rows
+from live.api.risk import CONFIDENCES, LONGEST_SCENARIO, METHODS, POSITION, SOURCE, TIME, TIMEFRAMES
+from live.api.schema import answers, bodies, book, book_positions, book_reference, reports, risk, rows
 from live.api.schema.route import EVENTS, FORM, HTML, Content, Needs, Route, Schema
 from live.webhook_secrets import SIGNATURE, SIGNED_AT
 
@@ -39,6 +40,19 @@ _ON_A_DAY = {"as_of": _DAY, "currency": _CURRENCY}
 _IN_A_PERIOD = {"from": _DAY, "to": _DAY, "node": _whole(LARGEST_ID), "currency": _CURRENCY}
 _BY = {"enum": ["instrument", "strategy", "layer", "node"], "default": "instrument"}
 _SHEET = {"from": _DAY, "to": _DAY, "currency": _CURRENCY, "capital": {"type": "string", "pattern": f"^({CAPITAL})$"}}
+_OF_A_DAY = {"date": _DAY, "node": _whole(LARGEST_ID)}
+_PAGED_BY_POSITION = {"limit": _LIMIT, "after": {"type": "string", "pattern": f"^{POSITION}$"}}
+_BARS: Mapping[str, Schema] = {
+    "instrument": _INSTRUMENT,
+    "timeframe": {"enum": list(TIMEFRAMES), "default": "1d"},
+    "from": _DAY,
+    "to": _DAY,
+    "as_of": {"anyOf": [_DAY, {"type": "string", "format": "date-time", "pattern": f"^{TIME}$"}]},
+    "source": {"type": "string", "pattern": f"^{SOURCE}$"},
+    "expiry": _DAY,
+    "limit": _LIMIT,
+    "before": {"type": "string", "format": "date-time", "pattern": f"^{TIME}$"},
+}
 # By a process of its own: one at a time, and anew whenever it is asked for.
 _MADE: dict[str, Any] = {"refused": (409, 429), "has_etag": False}
 
@@ -52,7 +66,14 @@ PARAMETERS = {
     "instrument": "Only of this one.",
     "version": "What is known already: the `version` of what came before.",
     "type": "Only entities of this type.",
-    "as_of": "At the end of this day (UTC); without it, now.",
+    "as_of": "At the end of this day (UTC); without it, now. Of bars also at a time.",
+    "date": "The day that was reckoned; without it, the newest that was to its end, of steps the newest of all.",
+    "scenario": "Only this one, with what it would have earned each position.",
+    "method": "How it was foreseen.",
+    "confidence": "How seldom it is to be exceeded.",
+    "timeframe": "How long a bar is.",
+    "source": "Who tells them; needed where several do.",
+    "expiry": "Of the contract that expires then.",
     "currency": "All money in this one; without it, the node's own, or that of all roots.",
     "after": "The `next` of the page before.",
     "kind": "Of what the file's rows are.",
@@ -185,6 +206,11 @@ def _of_book(path: str, summary: str, answer: Content, query: Mapping[str, Schem
 
 def _to_book(path: str, summary: str, body: type[BaseModel], answer: Content) -> Route:
     return _command(path, summary, body, answer, tag="Book", body_required=True, refused=(409,))
+
+
+def _of_risk(path: str, summary: str, answer: Content, query: Mapping[str, Schema], *needed: str) -> Route:
+    """A view of what the daily batch kept, and of market data."""
+    return _view(f"/api/risk{path}", summary, answer, query, tag="Risk", refused=(409,), needed=needed)
 
 
 def _book_page(path: str, summary: str, query: Mapping[str, Schema]) -> Route:
@@ -484,6 +510,53 @@ ROUTES = (
         reports.TaxReport,
         {"year_begins": _whole(12, default=4), "year": {"type": "string", "pattern": "^[0-9]{4}(-[0-9]{2})?$"}},
         **_MADE,
+    ),
+    _of_risk("/days", "Days that were reckoned, the newest first", risk.RiskDays, {"limit": _LIMIT, "before": _DAY}),
+    _of_risk(
+        "/nodes",
+        "A day's nodes: exposure, volatility, value at risk",
+        risk.NodesRisk,
+        {**_OF_A_DAY, "limit": _LIMIT, "after": _whole(LARGEST_ID)},
+    ),
+    _of_risk("/positions", "A day's positions", risk.PositionsOfDay, {**_OF_A_DAY, **_PAGED_BY_POSITION}),
+    _of_risk("/exposures", "Which factors a node's volatility is of", risk.Exposures, _OF_A_DAY, "node"),
+    _of_risk("/correlations", "How what a node held moves together", risk.Correlations, _OF_A_DAY, "node"),
+    _of_risk(
+        "/stress",
+        "What scenarios would have earned a node",
+        risk.Stress,
+        {
+            **_OF_A_DAY,
+            "scenario": {"type": "string", "minLength": 1, "maxLength": LONGEST_SCENARIO},
+            **_PAGED_BY_POSITION,
+        },
+        "node",
+    ),
+    _of_risk(
+        "/value_at_risk",
+        "What was foreseen by day, what came, and the tests of it",
+        risk.ValueAtRisk,
+        {
+            "node": _whole(LARGEST_ID),
+            "from": _DAY,
+            "to": _DAY,
+            "method": {"enum": list(METHODS), "default": METHODS[0]},
+            "confidence": {"enum": list(CONFIDENCES), "default": next(iter(CONFIDENCES))},
+        },
+        "node",
+    ),
+    _of_risk("/scenarios", "Stress scenarios with their shocks", risk.Scenarios, {}),
+    _of_risk("/factors", "Factors, and what tells how they move", risk.Factors, {}),
+    _of_risk("/steps", "The log of a day's batch", risk.BatchSteps, {"date": _DAY}),
+    _of_risk("/bars", "Market data: bars as they were known, the newest first", risk.MarketBars, _BARS, "instrument"),
+    _command(
+        "/api/risk/batch",
+        "Reckon a day, as `risk batch` does",
+        risk.BatchAsked,
+        risk.Reckoned,
+        tag="Risk",
+        body_required=True,
+        refused=(409,),
     ),
     _page("/openapi.json", "This description", answers.Document),
     _page("/docs", "The same to read", HTML),

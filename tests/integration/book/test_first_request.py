@@ -44,14 +44,21 @@ client = app.test_client()
 assert client.get("/health").status_code == 200
 assert "sqlalchemy" not in before[0] and "sqlalchemy" not in sys.modules
 answer = client.get(path)
-late = {name for name in set(sys.modules) - before[1] if name.partition(".")[0] in ("book", "sqlalchemy")}
+late = {name for name in set(sys.modules) - before[1] if name.partition(".")[0] in ("book", "risk", "sqlalchemy")}
 print(answer.status_code, *sorted(late))
 desk.close()
 """
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/book/tree", "/api/book/pnl/calendar", "/dashboard/book", "/dashboard/book/attribution"]
+    "path",
+    [
+        "/api/book/tree",
+        "/api/book/pnl/calendar",
+        "/api/risk/days",
+        "/dashboard/book",
+        "/dashboard/book/attribution",
+    ],
 )
 def test_the_first_request_of_the_book_imports_before_its_time_begins(
     book_dsn: str, sessions: sessionmaker[Session], path: str
@@ -70,6 +77,6 @@ def test_all_that_requests_import_of_the_book_is_imported_before() -> None:
         for folder in ("live/api", "live/dashboard")
         for file in (ROOT / folder).glob("*.py")
         for node in ast.walk(ast.parse(file.read_text("utf-8")))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("book.")
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("book.", "risk."))
     }
     assert imported - set(USED) == {"book.portfolio_management"}  # of which book.models is made

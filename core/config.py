@@ -19,6 +19,7 @@ from core.book_settings import BookSettings
 from core.contracts import INSTRUMENT_NAME, PositiveMoney, Settled
 from core.errors import ConfigurationError
 from core.notifications import NotificationSettings
+from core.risk_settings import RiskSettings
 from core.settings import (
     Approval,
     Bars,
@@ -142,6 +143,7 @@ class FileSettings(BaseSettings):
     intake: IntakeSettings = IntakeSettings()
     notifications: NotificationSettings = Field(default_factory=NotificationSettings)
     book: BookSettings = BookSettings()
+    risk: RiskSettings = RiskSettings()
     # The shell's own, with secrets; it knows what may be in there.
     brokers: dict[str, Any] = Field(default={}, repr=False)
     # What is another for one portfolio, by its name.
@@ -281,6 +283,7 @@ _OF_THE_PROCESS = frozenset(
         "trusted_proxies",
         "leadership",
         "rate_limits",
+        "risk",
     }
 )
 

@@ -1,6 +1,6 @@
 """The WSGI application: intake, operator's commands and views around the engines."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,8 @@ from live.webhook import BegunAlert, Webhook
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+    from live.reckoning import Reckoning
+
 # Of the two seconds that no request waits longer than, what is left is for the answer itself.
 READ_WITHIN_SECONDS = 1.8
 NO_OTHER_LIMITS = RateLimitSettings()
@@ -80,12 +82,13 @@ def create_app(
     rate_limits: RateLimitSettings = NO_OTHER_LIMITS,
     links: Links | None = None,
     book: BookDesk | None = None,
+    reckoning: "Callable[[], Reckoning | None]" = lambda: None,
 ) -> Application:
     """The application around the portfolios' engines. Sessions of browsers are signed with what `session_secret` gives.
 
     Where `allowed_addresses` (addresses or networks) is not empty, alerts come from there only; who they come from is what
     `trusted_proxies` say, where they connect. `links` decide proposals; None: there are none. Without `book` none is
-    told of. Raises ConfigurationError for an address that is none.
+    told of; `reckoning` tells how its days stand. Raises ConfigurationError for an address that is none.
     """
     app = Application("live", static_folder=None)
     app.book = book
@@ -98,7 +101,7 @@ def create_app(
     limits = RateLimits(rate_limits)
     access = Access(operators, limits.tokens, secret=session_secret, trusts_proxies=bool(trusted))
     access.install(app)
-    metrics = Metrics(portfolios)
+    metrics = Metrics(portfolios, reckoning)
     app.webhook = Webhook(portfolios, metrics, limits, allowed_addresses=allowed_addresses, trusted_proxies=trusted)
     app.register_blueprint(app.webhook.blueprint())
     app.register_blueprint(positions_blueprint(portfolios))

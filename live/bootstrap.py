@@ -40,6 +40,7 @@ from live.traces import traced
 
 if TYPE_CHECKING:
     from live.briefings.keeper import BookKeeper
+    from live.reckoning import RiskKeeper
     from live.server import Server
 
 DRAIN_SECONDS = 3.0
@@ -101,10 +102,17 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         services: dict[str, Service] = {}
         links = _links(options, file_settings)
         largest = file_settings.book.upload_max_bytes
-        book = BookDesk(database.dsn, utc_now, options.data_dir / "uploads", upload_max_bytes=largest)
+        book = BookDesk(
+            database.dsn,
+            utc_now,
+            options.data_dir / "uploads",
+            upload_max_bytes=largest,
+            batch=_batch_given(file_settings),
+        )
         stack.callback(book.close)
         keeper = _book_keeper(database.dsn, configured, services)
-        server = _server(options, file_settings, operators, token, configured, services, links, book, keeper)
+        risk = _risk_keeper(file_settings, services, book)
+        server = _server(options, file_settings, operators, token, configured, services, links, book, keeper, risk)
         listener = Listener(database.dsn)
         stack.callback(listener.stop)
         shared = Shared(
@@ -129,16 +137,17 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
         # Undone from the last to the first: nobody new is let in, what waits is decided and answered, then the rest.
         stack.callback(lambda: serving.join(DRAIN_SECONDS) if serving.ident is not None else None)
         stack.callback(_stop, list(services.values()))
-        _notify(options, configured, services, server.port, process, stack, links)
+        _notify(options, configured, services, server.port, process, stack, links, risk)
         stack.callback(server.stop)
         stack.callback(book.work.close)
-        if keeper is not None:
-            stack.callback(keeper.stop)
+        beside = [each for each in (keeper, risk) if each is not None]
+        for each_beside in beside:
+            stack.callback(each_beside.stop)
         serving.start()
         for service in services.values():
             service.start()
-        if keeper is not None:
-            keeper.start()
+        for each_beside in beside:
+            each_beside.start()
         process.ending.wait()
         tell_service_manager(STOPPING)
         log.info("stopping", reason=process.failure or "asked to")
@@ -153,6 +162,7 @@ def _notify(
     process: _Process,
     stack: ExitStack,
     links: Links | None,
+    risk: "RiskKeeper | None",
 ) -> None:
     """Have somebody told what happens, where that is configured. Raises ConfigurationError."""
     settings = {each.name: each.file_settings.notifications for each in configured}
@@ -165,7 +175,14 @@ def _notify(
 
     pace = max(1.0, len(configured) / CLOSELY)
     notifications = Notifications(
-        settings, engine_of, options.data_dir, port=port, clock=utc_now, pace=pace, links=links
+        settings,
+        engine_of,
+        options.data_dir,
+        port=port,
+        clock=utc_now,
+        pace=pace,
+        links=links,
+        troubles=tuple if risk is None else risk.troubles,
     )
     stack.callback(lambda: notifications.stop(process.failure))
     notifications.start()
@@ -191,6 +208,30 @@ def _book_keeper(dsn: str, configured: list[Configured], services: dict[str, Ser
         for each in wanted
     }
     return BookKeeper(dsn, books, clock=utc_now)
+
+
+def _batch_given(file_settings: FileSettings) -> dict[str, Any]:
+    """What is configured for days that are reckoned, as the worker takes it."""
+    given = file_settings.contracts.calendar
+    calendar = {} if given is None else {"calendar": str(given)}
+    return {"grace_seconds": file_settings.book.close_grace_seconds, **calendar}
+
+
+def _risk_keeper(file_settings: FileSettings, services: dict[str, Service], book: BookDesk) -> "RiskKeeper | None":
+    """What has days reckoned, where that is configured; nothing is imported elsewhere."""
+    if not file_settings.risk.enabled:
+        return None
+    from live.contracts_file import DEFAULT_CALENDAR, load_calendar
+    from live.reckoning import RiskKeeper
+
+    return RiskKeeper(
+        book,
+        file_settings.risk,
+        engines=lambda: [service.engine for service in services.values()],
+        calendar=partial(load_calendar, file_settings.contracts.calendar or DEFAULT_CALENDAR),
+        close_grace_seconds=file_settings.book.close_grace_seconds,
+        clock=utc_now,
+    )
 
 
 def _stop(services: list[Service]) -> None:
@@ -256,6 +297,7 @@ def _server(
     links: Links | None,
     book: BookDesk,
     keeper: "BookKeeper | None",
+    risk: "RiskKeeper | None",
 ) -> "Server":
     # Flask and waitress are imported where something is served: the other commands start without them.
     with collector_off():
@@ -289,6 +331,7 @@ def _server(
         rate_limits=file_settings.rate_limits,
         links=links,
         book=book,
+        reckoning=(lambda: None) if risk is None else risk.told,
     )
     return Server(
         app,

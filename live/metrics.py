@@ -4,7 +4,7 @@ import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from live.ports import Engine
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
+
+    from live.reckoning import Reckoning
 
 PREFIX = "portfolio_manager_"
 # Seconds. TradingView hangs up after 3, and no request waits longer than 2 to be decided or kept.
@@ -62,8 +64,9 @@ FIGURES: tuple[tuple[str, str, _Figure], ...] = (
 class Metrics:
     """Counts, by any thread, and the text that Prometheus reads."""
 
-    def __init__(self, portfolios: Portfolios) -> None:
+    def __init__(self, portfolios: Portfolios, reckoning: "Callable[[], Reckoning | None]" = lambda: None) -> None:
         self._portfolios = portfolios
+        self._reckoning = reckoning
         self._lock = threading.Lock()
         self._answers: Counter[tuple[str, str, str, str]] = Counter()
         self._refused: Counter[str] = Counter()
@@ -102,6 +105,7 @@ class Metrics:
         yield from self._counted()
         yield from self._states()
         yield from self._figures()
+        yield from self._reckoned()
 
     def _counted(self) -> Iterator["Metric"]:
         from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -168,6 +172,19 @@ class Metrics:
             for state, count in status.get("orders", {}).items():
                 orders.add_metric((engine.portfolio_name, state), count)
         return [*families.values(), orders]
+
+    def _reckoned(self) -> Iterable["Metric"]:
+        """Of the whole database, where this instance has its days reckoned."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        days = GaugeMetricFamily(f"{PREFIX}risk_last_day_timestamp_seconds", "The newest day whose risk is reckoned.")
+        failures = CounterMetricFamily(f"{PREFIX}risk_failures", "Tries to reckon a day that failed.")
+        told = self._reckoning()
+        if told is not None:
+            failures.add_metric((), told.failures)
+            if told.last_day is not None:
+                days.add_metric((), datetime.combine(told.last_day, time(0), UTC).timestamp())
+        return days, failures
 
     @staticmethod
     def _gauge(name: str, text: str, *labels: str) -> Any:

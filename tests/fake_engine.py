@@ -22,6 +22,7 @@ from live.deliveries import Delivery
 from live.links import Links
 from live.operators import Operators
 from live.portfolios import Portfolios, Served
+from live.reckoning import Reckoning
 from live.reconcile import Finding
 from live.webhook_secrets import WebhookSecrets
 from tests.builders import NOON, a_portfolio, a_position
@@ -235,6 +236,7 @@ def an_app(
     trusted_proxies: Collection[str] = (),
     rate_limits: Mapping[str, str | None] | None = None,
     links: Links | None = None,
+    reckoning: Callable[[], Reckoning | None] = lambda: None,
     **options: Any,
 ) -> Application:
     """The application around the fake as the only portfolio."""
@@ -246,6 +248,7 @@ def an_app(
         trusted_proxies=trusted_proxies,
         rate_limits=RateLimitSettings(**(rate_limits or {})),
         links=links,
+        reckoning=reckoning,
     )
 
 

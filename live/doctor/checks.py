@@ -9,6 +9,7 @@ from live.doctor.database import check_database
 from live.doctor.findings import Check, Finding, findings_of
 from live.doctor.instance import Instance, check_webhook
 from live.doctor.machine import check_clock, check_disk, check_port
+from live.doctor.risk import check_risk
 from live.doctor.secrets import check_secrets
 from live.doctor.services import check_broker, check_redis
 from live.options import LiveOptions
@@ -28,6 +29,7 @@ def look_at_all(
         "port": partial(check_port, options, Instance.of(options.host, options.port, None, configuration.portfolio)),
         "broker": partial(check_broker, configuration, clock),
         "redis": partial(check_redis, configuration),
+        "risk": partial(check_risk, configuration),
         "webhook": partial(check_webhook, instance),
         "secrets": partial(check_secrets, configuration, clock),
     }

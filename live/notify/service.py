@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from live.notify.notices import Notice
 from live.notify.pinger import Pinger
 from live.notify.rounds import Rounds
 from live.notify.sender import AppriseSender, Sender
-from live.notify.watch import Watch
+from live.notify.watch import Trouble, Watch
 
 
 def senders_of(settings: NotificationSettings) -> dict[str, Sender]:
@@ -41,6 +41,7 @@ class Notifications:
         clock: Callable[[], datetime],
         pace: float = 1.0,
         links: Links | None = None,
+        troubles: Callable[[], Iterable[Trouble]] = tuple,
     ) -> None:
         who = f"{socket.gethostname()}:{port}, pid {os.getpid()}"
         addresses: dict[str, str] = {}
@@ -63,7 +64,7 @@ class Notifications:
             ]
             self._couriers += couriers
             if couriers:
-                self._beside.append(Watch(engine_now, couriers, data_dir))
+                self._beside.append(Watch(engine_now, couriers, data_dir, more=troubles))
             address = its.heartbeat.address(portfolio)
             if address is not None:
                 _require_its_own(portfolio, address, addresses)

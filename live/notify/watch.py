@@ -3,7 +3,7 @@ by each process, and told as well as can be."""
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class Trouble:
 
 
 class Watch(Rounds):
-    """One portfolio's, by a thread of its own."""
+    """One portfolio's, by a thread of its own; `more` is what others have found wrong."""
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Watch(Rounds):
         *,
         every: float = EVERY_SECONDS,
         lasts: float | None = None,
+        more: Callable[[], Iterable[Trouble]] = tuple,
     ) -> None:
         super().__init__("notify-watch", self._look_for_troubles, first_after=every)
         self._engine_now = engine_now
@@ -51,11 +52,13 @@ class Watch(Rounds):
         self._data_dir = data_dir
         self._every = every
         self._lasts = lasts
+        self._more = more
         self._since: dict[str, float] = {}
         self._told: set[str] = set()
 
     def _look_for_troubles(self) -> float:
-        self._compare({trouble.what: trouble for trouble in troubles_of(self._engine_now(), self._data_dir)})
+        found = (*troubles_of(self._engine_now(), self._data_dir), *self._more())
+        self._compare({trouble.what: trouble for trouble in found})
         return self._every
 
     def _compare(self, found: dict[str, Trouble]) -> None:

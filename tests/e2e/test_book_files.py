@@ -17,6 +17,7 @@ import pytest
 from tests.e2e.test_live import an_alert, folder
 from tests.live_process import ROOT, LiveProcess
 from tests.waiting import eventually
+from tests.workers import workers_of
 
 __all__ = ["folder"]
 MOST = 300_000
@@ -140,8 +141,8 @@ def test_who_hangs_up_leaves_his_place_and_no_file(live: LiveProcess) -> None:
 def test_a_kill_in_the_middle_leaves_nothing_and_the_file_is_taken_behind_it(folder: Path, live: LiveProcess) -> None:
     with sending(live, len(LARGE)) as connection:
         connection.sendall(LARGE)
-        assert eventually(lambda: workers_of(live))
-        workers = workers_of(live)
+        assert eventually(lambda: workers_of(live.process.pid))
+        workers = workers_of(live.process.pid)
         live.sigkill()
     assert eventually(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
     with LiveProcess(folder / "data") as again:
@@ -157,27 +158,10 @@ def held(workers: list[int]) -> bool:
     return bool(workers)
 
 
-def workers_of(live: LiveProcess) -> list[int]:
-    """The processes that it has started for the book."""
-    found = []
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit() and b"live.book_worker" in _read(place / "cmdline"):
-            parent = int(_read(place / "stat").rpartition(b") ")[2].split()[1])
-            found += [int(place.name)] if parent == live.process.pid else []
-    return found
-
-
-def _read(place: Path) -> bytes:
-    try:
-        return place.read_bytes()
-    except OSError:
-        return b") 0 0 0" if place.name == "stat" else b""
-
-
 def test_a_stop_in_the_middle_is_not_waited_for(live: LiveProcess) -> None:
     with sending(live, len(LARGE)) as connection:
         connection.sendall(LARGE)
-        assert eventually(lambda: held(workers_of(live)))
+        assert eventually(lambda: held(workers_of(live.process.pid)))
         live.process.terminate()
         status, told = reply(connection)
         assert (status, told["error"]["code"]) == (503, "unavailable")

@@ -25,7 +25,7 @@ from live.notify.rounds import Rounds
 from live.notify.sender import AppriseSender
 from live.notify.service import Notifications
 from live.notify.standing import Standing
-from live.notify.watch import Watch, troubles_of
+from live.notify.watch import Trouble, Watch, troubles_of
 from tests.builders import NOON, a_signal, minutes, settings_with
 from tests.engines import Clock, an_engine, status_of, without_waiting
 from tests.queries import rows
@@ -406,6 +406,18 @@ def test_a_trouble_is_told_once_it_lasts_once_and_when_it_is_over(tmp_path: Path
         "the database is away",
         "over: the database is away",
     ]
+
+
+def test_what_others_have_found_wrong_is_told_once_and_when_it_is_over(tmp_path: Path) -> None:
+    engine, told, found = FakeEngine(), Told(), [Trouble(Level.ERROR, "a day's risk was not reckoned", "on fire")]
+    watch = Watch(lambda: engine, [told], tmp_path, every=0.01, lasts=0.02, more=lambda: found)  # type: ignore[arg-type, return-value, list-item]
+    watch.start()
+    assert eventually(lambda: any(notice.text == "on fire" for notice in told.notices))
+    found.clear()
+    assert eventually(lambda: any(notice.title.startswith("over: ") for notice in told.notices))
+    watch.stop()
+    titles = [notice.title for notice in told.notices if "disk" not in notice.title]
+    assert titles == ["a day's risk was not reckoned", "over: a day's risk was not reckoned"]
 
 
 def test_what_is_not_in_the_journal_is_told_by_who_notices_though_it_leads_nothing(

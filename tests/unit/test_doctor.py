@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,6 +23,7 @@ from live.doctor.configuration import Configuration
 from live.doctor.findings import Finding, Outcome, findings_of, ok
 from live.doctor.instance import Instance, check_webhook
 from live.doctor.machine import check_clock, check_disk, check_port
+from live.doctor.risk import check_risk
 from live.doctor.secrets import bits_of, check_secrets
 from live.doctor.services import check_broker, check_redis
 from live.options import LiveOptions
@@ -139,7 +141,8 @@ def test_what_live_would_refuse_has_failed_and_what_needs_it_is_skipped(
     outcome, said = only(found.check())
     assert (outcome, part in said) == ("failed", True), said
     found.settings = None
-    for check in (check_broker(found, lambda: NOW), check_redis(found), check_secrets(found, lambda: NOW)):
+    services = (check_broker(found, lambda: NOW), check_redis(found), check_risk(found))
+    for check in (*services, check_secrets(found, lambda: NOW)):
         assert only(check)[0] == "skipped"
 
 
@@ -394,6 +397,18 @@ def test_the_switch_that_stops_orders_is_warned_of(tmp_path: Path) -> None:
 
 
 # --- Redis
+
+
+def test_what_days_are_reckoned_with_is_looked_for_where_that_is_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off, on = configuration(tmp_path), configuration(tmp_path, {"risk": {"enabled": True}})
+    assert only(check_risk(off)) == ("skipped", "`risk.enabled` is off: days are reckoned by `risk batch` only; ")
+    assert only(check_risk(on))[0] == "ok"
+    for missing in ("numpy", "pyarrow"):
+        monkeypatch.setitem(sys.modules, missing, None)
+    mend = "pip install --requirement requirements-risk.txt --requirement requirements-book.txt"
+    assert only(check_risk(on)) == ("failed", f"days cannot be reckoned: numpy, pyarrow not installed; {mend}")
 
 
 def test_redis_is_asked_where_it_is_configured(tmp_path: Path, redis_server: RedisServer) -> None:

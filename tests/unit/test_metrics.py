@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from core.errors import DatabaseAway
 from core.portfolio_state import PortfolioStateManager
 from live.answers import Answer, AnswerKind
 from live.metrics import PREFIX
+from live.reckoning import Reckoning
 from tests.builders import NOON
 from tests.fake_engine import BASE_ENTRY, FakeEngine, an_app, decided
 
@@ -46,7 +48,8 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def client(engine: FakeEngine) -> Iterator[FlaskClient]:
-    with an_app(engine, book_lag=lambda: 5).test_client() as client:
+    reckoned = Reckoning(last_day=date(2026, 1, 14), failures=3)
+    with an_app(engine, book_lag=lambda: 5, reckoning=lambda: reckoned).test_client() as client:
         yield client
 
 
@@ -164,6 +167,20 @@ def test_a_portfolio_without_a_spool_tells_nothing_of_one(
 def test_a_portfolio_whose_book_is_not_kept_here_tells_nothing_of_it(engine: FakeEngine) -> None:
     with an_app(engine).test_client() as client:
         assert of_main(scraped(client), "book_lag_entries") is None
+
+
+def test_the_newest_day_whose_risk_was_reckoned_is_told_by_who_has_it_done(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    told = scraped(client)
+    assert value(told, "risk_last_day_timestamp_seconds") == datetime(2026, 1, 14, tzinfo=UTC).timestamp()
+    assert value(told, "risk_failures_total") == 3
+    nothing_yet = Reckoning(last_day=None, failures=0)
+    with an_app(engine, reckoning=lambda: nothing_yet).test_client() as others:
+        names = {name for name, _ in scraped(others)}
+        assert ("risk_failures_total" in names, "risk_last_day_timestamp_seconds" in names) == (True, False)
+    with an_app(engine).test_client() as others:
+        assert not {name for name, _ in scraped(others) if name.startswith("risk_failures")}
 
 
 def test_a_parameter_is_refused_here_as_everywhere(client: FlaskClient) -> None:

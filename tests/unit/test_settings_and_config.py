@@ -606,6 +606,7 @@ def test_what_was_given_for_all_counts_as_given_for_each(file: Any) -> None:
         ({"beta": {"limits": {"risc_percent": 1}}}, "did you mean `risk_percent`"),
         ({"beta": {"operator_token": "x" * 20}}, "`operator_token` is of the whole process"),
         ({"beta": {"leadership": {}}}, "`leadership` is of the whole process"),
+        ({"beta": {"risk": {"enabled": True}}}, "`risk` is of the whole process"),
         ({"beta": {"portfolios": {}}}, "`portfolios` is of the whole process"),
         ({"beta": {"instruments": {"GOLD_MINI": {"lot_size": 0}}}}, "lot_size"),
         ({"Beta": {"initial_capital": 5}}, "a name is a letter"),

@@ -11,7 +11,7 @@ from datetime import date, datetime
 
 import structlog
 
-from core.errors import PortfolioError, Retryable
+from core.errors import ConfigurationError, PortfolioError, Retryable
 from core.notifications import Level
 from core.risk_settings import RiskSettings
 from core.trading_calendar import TradingCalendar
@@ -19,6 +19,7 @@ from live.book_desk import BookDesk
 from live.book_work import Busy, WorkFailed, WorkRefused
 from live.engine import LiveTradingEngine
 from live.notify.watch import Trouble
+from live.risk_task import said_missing
 
 JOIN_SECONDS = 3.0
 LONGEST_PAUSE_SECONDS = 3600.0
@@ -111,6 +112,7 @@ class RiskKeeper:
                 self._began = self._told = None
                 self._failed.clear()
                 return
+            _require_what_reckons()
             self._began = self._began or self._clock()
             tried: set[date] = set()
             day = self._next_day(self._began)
@@ -196,3 +198,8 @@ class RiskKeeper:
     def _is_new(self, reason: str) -> bool:
         is_new, self._complaint = reason != self._complaint, reason
         return is_new
+
+
+def _require_what_reckons() -> None:
+    if said := said_missing():
+        raise ConfigurationError(said)

@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Select, func, select
+from sqlalchemy import ARRAY, Label, Select, Text, cast, func, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from book.hierarchy import PortfolioNode
@@ -100,9 +101,8 @@ def nodes(session: Session, day: date, *, node: int | None, after: int, most: in
 
     Raises UnknownNode.
     """
-    names = ("portfolio_node_id", "currency", "positions", "measures", "reasons", "left_out")
-    columns = [getattr(PortfolioRisk, name) for name in names]
-    asked = _with_names(day, *columns, PortfolioRisk.snapshot["pnl"].label("pnl"))
+    columns = [getattr(PortfolioRisk, name) for name in ("portfolio_node_id", "currency", "positions", "reasons")]
+    asked = _with_names(day, *columns, _own_measures(), *_left_out(), PortfolioRisk.snapshot["pnl"].label("pnl"))
     if node is not None:
         asked = asked.where(PortfolioRisk.portfolio_node_id == node)
     asked = asked.where(PortfolioRisk.portfolio_node_id > after).order_by(PortfolioRisk.portfolio_node_id).limit(most)
@@ -240,18 +240,33 @@ def _with_names(day: date, *columns: Any) -> Select[Any]:
     return asked.where(PortfolioRisk.calculation_date == day)
 
 
+def _own_measures() -> Label[Any]:
+    """Without what each position contributes: thousands, of which a list of nodes tells none."""
+    by_position = cast(["volatility", "by_position"], ARRAY(Text))
+    return PortfolioRisk.measures.op("#-", return_type=JSONB)(by_position).label("measures")
+
+
+def _left_out() -> tuple[Label[Any], Label[Any]]:
+    """The first positions that are left out, with why, and of how many."""
+    each = func.jsonb_each(PortfolioRisk.left_out).table_valued("key", "value", name="each")
+    some = select(each.c.key, each.c.value).order_by(each.c.key.collate("C")).limit(MOST_LEFT_OUT).lateral("some")
+    first = select(func.jsonb_object_agg(some.c.key, cast(some.c.value, JSONB))).scalar_subquery()
+    all_keys = func.jsonb_object_keys(PortfolioRisk.left_out).table_valued("key", name="all_keys")
+    count = select(func.count()).select_from(all_keys).scalar_subquery()
+    return first.label("left_out"), count.label("more_left_out")
+
+
 def _unknown(node: int, day: date) -> UnknownNode:
     return UnknownNode(f"node {node} was not reckoned on {day}")
 
 
 def _node_told(row: Mapping[str, Any]) -> dict[str, Any]:
-    left_out = dict(row["left_out"])
-    first = {name: left_out[name] for name in sorted(left_out)[:MOST_LEFT_OUT]}
+    first = row["left_out"] or {}
     return {
         **row,
         "measures": {name: _numbers(parts) for name, parts in floats(row["measures"]).items()},
         "left_out": first,
-        "more_left_out": len(left_out) - len(first),
+        "more_left_out": row["more_left_out"] - len(first),
         "pnl": None if row["pnl"] is None else _pnl_told(row["pnl"]),
     }
 

@@ -19,8 +19,9 @@ VERSION = "3.1.0"
 _SCHEMAS = "#/components/schemas/{model}"
 _IN_PATH = re.compile(r"<(?:\w+:)?(\w+)>")
 _INTRODUCTION = """\
-Decimals are strings, times ISO 8601 in UTC, errors `{"error": {"code", "message", "field"}}`. Lists are in pages: `next` is
-what to ask for as `before`. A view with an ETag answers 304 to its If-None-Match. Every GET may be asked as HEAD."""
+Decimals are strings, estimates of risk numbers, times ISO 8601 in UTC, errors `{"error": {"code", "message", "field"}}`. Lists
+are in pages: `next` is what to ask for as `before`. A view with an ETag answers 304 to its If-None-Match. Every GET may be
+asked as HEAD."""
 _REFUSALS = {
     400: "The request is wrong: `field` names what.",
     401: "The secret or token is missing or wrong.",

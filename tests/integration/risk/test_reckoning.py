@@ -208,12 +208,20 @@ def test_an_end_in_the_middle_ends_the_worker_and_is_no_failure(world: str, book
 
 def test_tables_that_are_not_there_are_told_once_and_looked_for_again(dsn: str) -> None:
     with capture_logs() as logs, a_keeper(dsn) as keeper:
-        told = [entry for entry in logs if entry["event"] == "days are not reckoned"]
         assert eventually(lambda: any("migrate --book" in str(entry.get("reason")) for entry in logs))
         assert keeper.told() is None
         keeper._stopping.wait(2.5)  # two more looks
     told = [entry for entry in logs if entry["event"] == "days are not reckoned"]
     assert len(told) == 1
+
+
+def test_what_is_not_installed_is_told_once(world: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("live.reckoning.said_missing", lambda: "not installed: numpy")
+    with capture_logs() as logs, a_keeper(world) as keeper:
+        assert eventually(lambda: logs)
+        keeper._stopping.wait(2.5)  # two more looks
+        assert attempts(world) == []
+    assert [(entry["event"], entry["reason"]) for entry in logs] == [("days are not reckoned", "not installed: numpy")]
 
 
 def test_while_another_batch_has_the_place_a_day_waits(world: str) -> None:

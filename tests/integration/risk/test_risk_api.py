@@ -1,5 +1,7 @@
 """/api/risk: what the batch kept, in pages and with what is missing; every answer is described, and none needs arrays."""
 
+import io
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,14 +16,16 @@ from sqlalchemy import Engine, delete, update
 
 from book.database import engine_of, transaction
 from book.fx import set_rate
+from book.refusals import LibraryMissing
 from live.api.risk import CONFIDENCES, METHODS, TIMEFRAMES
 from live.api.schema.document import templated
 from live.api.schema.routes import ROUTES
 from live.app import create_app
 from live.book_desk import BookDesk
-from live.contracts_file import load_calendar
+from live.contracts_file import DEFAULT_CALENDAR, load_calendar
 from live.operators import Operators
 from live.portfolios import Portfolios
+from live.risk_task import reckon_day
 from risk import asked, market_data, reckoned
 from risk.batch.given import Method
 from risk.batch.run import STEPS, run_batch
@@ -412,6 +416,24 @@ def test_a_step_that_fails_is_named_and_done_the_next_time(world: Engine, book_d
     told = ask("POST /api/risk/batch", {"date": str(DAY)}, Authorization=BEARER)
     assert [step["records"] is None for step in told["steps"]] == [*[True] * 7, False, False]
     desk.close()
+
+
+def test_a_calendar_of_ones_own_says_which_days_are_traded(world: Engine, book_dsn: str, tmp_path: Path) -> None:
+    calendar = json.loads(DEFAULT_CALENDAR.read_text())
+    for table in calendar["tables"]:
+        table["days"] = dict(sorted({**table["days"], str(DAY): {"name": "ours alone"}}.items()))
+    file = tmp_path / "calendar.json"
+    file.write_text(json.dumps(calendar))
+    desk = BookDesk(book_dsn, lambda: AFTER, batch={"calendar": str(file), "grace_seconds": 0})
+    told = asking(desk)("POST /api/risk/batch", {"date": str(DAY)}, status=409, Authorization=BEARER)
+    assert told["error"]["code"] == "no_trading_day"
+    desk.close()
+
+
+def test_without_an_extra_a_batch_says_what_to_install(world: Engine, book_dsn: str, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "QuantLib", None)
+    with pytest.raises(LibraryMissing, match=r"QuantLib: `pip install --requirement requirements-risk\.txt`"):
+        reckon_day(io.BytesIO(), dsn=book_dsn, day=str(DAY), again=False, at=AFTER)
 
 
 def test_where_there_are_no_tables_no_batch_is_begun(dsn: str) -> None:

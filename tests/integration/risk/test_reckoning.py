@@ -16,12 +16,17 @@ from structlog.testing import capture_logs
 
 from book.database import transaction
 from book.fx import set_rate
-from core.notifications import Level
+from core.book_settings import BookSettings
+from core.notifications import Level, NotificationSettings
 from core.risk_settings import RiskSettings
 from live.book_desk import BookDesk
+from live.briefings.keeper import BookKeeper, KeptBook
 from live.contracts_file import load_calendar
+from live.engine import LiveTradingEngine
 from live.reckoning import Reckoning, RiskKeeper
 from risk.batch.run import STEPS
+from tests.builders import NOON, a_signal
+from tests.engines import Clock, an_engine, status_of
 from tests.queries import rows
 from tests.risk_world import AFTER, DAY, DAYS, USD, a_world
 from tests.waiting import eventually
@@ -47,12 +52,13 @@ def a_keeper(
     settings: RiskSettings = QUICKLY,
     at: Callable[[], datetime] = lambda: AFTER,
     leads: Callable[[], bool] = lambda: True,
+    engines: Callable[[], Any] | None = None,
 ) -> Iterator[RiskKeeper]:
     desk = BookDesk(dsn, at, batch={"grace_seconds": 300})
     keeper = RiskKeeper(
         desk,
         settings,
-        engines=lambda: [SimpleNamespace(serving=leads(), database_away=False)],  # type: ignore[list-item]
+        engines=engines or (lambda: [SimpleNamespace(serving=leads(), database_away=False)]),
         calendar=load_calendar,
         close_grace_seconds=300,
         clock=at,
@@ -63,6 +69,23 @@ def a_keeper(
     finally:
         keeper.stop()
         desk.close()
+
+
+@contextmanager
+def a_book(dsn: str, engine: LiveTradingEngine, at: Callable[[], datetime]) -> Iterator[BookKeeper]:
+    """The book kept beside an engine."""
+    kept = KeptBook(
+        settings=BookSettings(enabled=True, every_seconds=Decimal(1)),
+        notifications=NotificationSettings(),
+        engine_now=lambda: engine,
+        calendar=load_calendar,
+    )
+    keeper = BookKeeper(dsn, {"main": kept}, clock=at)
+    keeper.start()
+    try:
+        yield keeper
+    finally:
+        keeper.stop()
 
 
 @contextmanager
@@ -222,6 +245,24 @@ def test_what_is_not_installed_is_told_once(world: str, monkeypatch: pytest.Monk
         keeper._stopping.wait(2.5)  # two more looks
         assert attempts(world) == []
     assert [(entry["event"], entry["reason"]) for entry in logs] == [("days are not reckoned", "not installed: numpy")]
+
+
+def test_a_day_of_the_engines_is_reckoned_once_the_book_has_kept_it(book_dsn: str) -> None:
+    clock = SimpleNamespace(now=NOON)
+    patient = QUICKLY.model_copy(update={"grace_seconds": 86_400})
+    with an_engine(book_dsn, clock=Clock(NOON)) as engine:
+        assert status_of(engine.process_signal(a_signal())) == "executed"
+        with a_book(book_dsn, engine, lambda: clock.now) as book:
+            assert eventually(lambda: book.lag("main") == 0)
+        with a_keeper(book_dsn, settings=patient, at=lambda: clock.now, engines=lambda: [engine]) as keeper:
+            assert eventually(lambda: keeper.told() is not None)
+            clock.now = AFTER
+            keeper._stopping.wait(2.5)  # two more looks
+            assert attempts(book_dsn) == []
+            with a_book(book_dsn, engine, lambda: clock.now):
+                assert eventually(done(keeper))
+    assert rows(book_dsn, "SELECT calculation_date, symbol FROM risk.position_risk") == [(DAY, "BANK_NIFTY")]
+    assert {row[0] for row in attempts(book_dsn)} == {DAY}
 
 
 def test_while_another_batch_has_the_place_a_day_waits(world: str) -> None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import ARRAY, Label, Select, Text, cast, func, select
+from sqlalchemy import ARRAY, Label, Select, Text, cast, column, func, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -54,22 +54,18 @@ class UnknownScenario(Refused):
 
 
 class Node(Struct, frozen=True, kw_only=True):
-    """What was reckoned of a node on a day; `held` by position, None where its batch has not come to its end."""
+    """A node of which something was reckoned on a day; `complete`: what it holds is kept, its batch has come to its end."""
 
     day: date
     portfolio_node_id: int
     name: str
     currency: str
-    measures: Mapping[str, Any]
-    reasons: Mapping[str, str]
-    left_out: Mapping[str, Mapping[str, str]]
-    held: Mapping[str, Mapping[str, Any]] | None
+    complete: bool
 
-    def below(self) -> Mapping[str, Mapping[str, Any]]:
-        """What it holds by position. Raises UnknownDay where that is not kept."""
-        if self.held is None:
+    def require_complete(self) -> None:
+        """Raise UnknownDay where what it holds is not kept."""
+        if not self.complete:
             raise UnknownDay(f"{self.day} is not reckoned to its end: `risk batch --date {self.day}` goes on with it")
-        return self.held
 
 
 def days(session: Session, *, before: date | None, most: int) -> list[dict[str, Any]]:
@@ -113,16 +109,10 @@ def nodes(session: Session, day: date, *, node: int | None, after: int, most: in
 
 
 def node_of(session: Session, day: date, node: int) -> Node:
-    """One of them whole. Raises UnknownNode."""
-    names = ("portfolio_node_id", "currency", "measures", "reasons", "left_out")
-    columns = [getattr(PortfolioRisk, name) for name in names]
-    held = PortfolioRisk.snapshot["positions"].label("held")
-    asked = _with_names(day, *columns, held).where(PortfolioRisk.portfolio_node_id == node)
-    row = session.execute(asked).mappings().one_or_none()
-    if row is None:
-        raise _unknown(node, day)
-    below = None if row["held"] is None else {each["position"]: each for each in floats(row["held"])}
-    return Node(day=day, **{**row, "measures": floats(row["measures"]), "held": below})
+    """One of them. Raises UnknownNode."""
+    complete = PortfolioRisk.snapshot.is_not(None).label("complete")
+    row = _one(session, day, node, PortfolioRisk.portfolio_node_id, PortfolioRisk.currency, complete)
+    return Node(day=day, **row)
 
 
 def positions(
@@ -138,21 +128,23 @@ def positions(
     place = PositionRisk.position.collate("C")
     asked = select(*columns).where(PositionRisk.calculation_date == day).order_by(place).limit(most)
     of = None if node is None else node_of(session, day, node)
-    if of is not None:
-        asked = asked.where(PositionRisk.position.in_(_page(of.below(), after, most)))
+    there = None if of is None else _below(session, of, after, most)
+    if there is not None:
+        asked = asked.where(PositionRisk.position.in_(there))
     elif after is not None:
         asked = asked.where(place > after)
     rows = session.execute(asked).mappings().all()
     betas = _betas(session, day, [row["position"] for row in rows])
-    return [_position_told(dict(row), betas, of) for row in rows], of
+    return [_position_told(dict(row), betas, there) for row in rows], of
 
 
 def exposures(session: Session, day: date, node: int) -> dict[str, Any]:
     """A node's exposure to each factor, what it contributes to the volatility and what share that is; what no factor explains is
     `specific`. Raises UnknownNode."""
-    of = node_of(session, day, node)
-    volatility = of.measures.get("volatility")
-    told = {"portfolio_node_id": node, "name": of.name, "currency": of.currency, "reason": of.reasons.get("volatility")}
+    of = _one(session, day, node, PortfolioRisk.currency, PortfolioRisk.reasons, _own_measures())
+    volatility = floats(of["measures"]).get("volatility")
+    told = {"portfolio_node_id": node, "name": of["name"], "currency": of["currency"]}
+    told["reason"] = of["reasons"].get("volatility")
     if volatility is None:
         return {**told, "volatility": None, "positions": 0, "factors": []}
     daily, exposed, by_factor = (volatility[name] for name in ("daily", "exposures", "by_factor"))
@@ -190,7 +182,7 @@ def stressed_positions(
     session: Session, day: date, node: int, scenario: str, *, after: str | None, most: int
 ) -> list[dict[str, Any]]:
     """What a scenario would have earned each position of a node, in the position's currency, or why that is not known."""
-    names = _page(node_of(session, day, node).below(), after, most)
+    names = _below(session, node_of(session, day, node), after, most)
     asked = (
         select(
             StressResult.position,
@@ -256,6 +248,43 @@ def _left_out() -> tuple[Label[Any], Label[Any]]:
     return first.label("left_out"), count.label("more_left_out")
 
 
+def _one(session: Session, day: date, node: int, *columns: Any) -> dict[str, Any]:
+    asked = _with_names(day, *columns).where(PortfolioRisk.portfolio_node_id == node)
+    row = session.execute(asked).mappings().one_or_none()
+    if row is None:
+        raise _unknown(node, day)
+    return dict(row)
+
+
+def _below(session: Session, of: Node, after: str | None, most: int) -> dict[str, Mapping[str, Any]]:
+    """A page of what a node holds, by position, with its value, contribution and reasons there.
+
+    Found by the database: of thousands nobody beside the engine is to read more than he tells. Raises UnknownDay.
+    """
+    of.require_complete()
+    held = func.jsonb_array_elements(PortfolioRisk.snapshot["positions"]).table_valued(
+        column("value", JSONB), name="held"
+    )
+    name = held.c.value["position"].astext
+    contributions = PortfolioRisk.measures["volatility"]["by_position"]
+    asked = (
+        select(
+            name.label("position"),
+            held.c.value["value"].label("node_value"),
+            contributions.op("->", return_type=JSONB)(name).label("contribution"),
+            PortfolioRisk.left_out.op("->", return_type=JSONB)(name).label("left_out"),
+        )
+        .select_from(PortfolioRisk)
+        .join(held, true())
+        .where(PortfolioRisk.calculation_date == of.day, PortfolioRisk.portfolio_node_id == of.portfolio_node_id)
+        .order_by(name.collate("C"))
+        .limit(most)
+    )
+    if after is not None:
+        asked = asked.where(name.collate("C") > after)
+    return {row["position"]: floats(dict(row)) for row in session.execute(asked).mappings()}
+
+
 def _unknown(node: int, day: date) -> UnknownNode:
     return UnknownNode(f"node {node} was not reckoned on {day}")
 
@@ -282,22 +311,20 @@ def _pnl_told(kept: Mapping[str, Any]) -> dict[str, Any]:
     return {**money, **{name: kept.get(name) for name in _COUNTS}, "reason": kept.get("reason")}
 
 
-def _position_told(row: Mapping[str, Any], betas: Mapping[str, Mapping[str, float]], of: Node | None) -> dict[str, Any]:
+def _position_told(
+    row: Mapping[str, Any], betas: Mapping[str, Mapping[str, float]], there: Mapping[str, Any] | None
+) -> dict[str, Any]:
     name = row["position"]
     told = {**row, "greeks": None if row["greeks"] is None else floats(row["greeks"]), "betas": betas.get(name, {})}
-    if of is None:
+    if there is None:
         return {**told, "node_value": None, "contribution": None, "left_out": {}}
-    contributions = of.measures.get("volatility", {}).get("by_position", {})
+    own = there[name]
     return {
         **told,
-        "node_value": of.below()[name]["value"],
-        "contribution": contributions.get(name),
-        "left_out": of.left_out.get(name, {}),
+        "node_value": own["node_value"],
+        "contribution": own["contribution"],
+        "left_out": own["left_out"] or {},
     }
-
-
-def _page(below: Mapping[str, Any], after: str | None, most: int) -> list[str]:
-    return [name for name in sorted(below) if after is None or name > after][:most]
 
 
 def _betas(session: Session, day: date, names: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -118,7 +118,7 @@ class RiskApi:
             from risk import asked, reckoned
 
             day = asked.day_of(session, given)
-            asked.node_of(session, day, node).below()
+            asked.node_of(session, day, node).require_complete()
             found = reckoned.correlations(session, day, node)
         return respond_with_etag({"date": day, "portfolio_node_id": node, **found})
 

@@ -266,23 +266,35 @@ def _below(session: Session, of: Node, after: str | None, most: int) -> dict[str
         column("value", JSONB), name="held"
     )
     name = held.c.value["position"].astext
-    contributions = PortfolioRisk.measures["volatility"]["by_position"]
-    asked = (
-        select(
-            name.label("position"),
-            held.c.value["value"].label("node_value"),
-            contributions.op("->", return_type=JSONB)(name).label("contribution"),
-            PortfolioRisk.left_out.op("->", return_type=JSONB)(name).label("left_out"),
-        )
-        .select_from(PortfolioRisk)
-        .join(held, true())
-        .where(PortfolioRisk.calculation_date == of.day, PortfolioRisk.portfolio_node_id == of.portfolio_node_id)
-        .order_by(name.collate("C"))
-        .limit(most)
-    )
+    asked = _of(of, held, name.label("position"), held.c.value["value"].label("value"))
     if after is not None:
         asked = asked.where(name.collate("C") > after)
-    return {row["position"]: floats(dict(row)) for row in session.execute(asked).mappings()}
+    rows = session.execute(asked.order_by(name.collate("C")).limit(most)).all()
+    names = [row.position for row in rows]
+    contributions = _values(session, of, PortfolioRisk.measures["volatility"]["by_position"], names)
+    left_out = _values(session, of, PortfolioRisk.left_out, names)
+    return {
+        row.position: {
+            "node_value": floats(row.value),
+            "contribution": floats(contributions.get(row.position)),
+            "left_out": left_out.get(row.position, {}),
+        }
+        for row in rows
+    }
+
+
+def _values(session: Session, of: Node, document: Any, names: Sequence[str]) -> dict[str, Any]:
+    """What a node's document has of these names, all at once: name by name it would be unpacked as often."""
+    each = func.jsonb_each(document).table_valued("key", column("value", JSONB), name="each")
+    asked = _of(of, each, each.c.key, each.c.value).where(each.c.key.in_(names))
+    return {row.key: row.value for row in session.execute(asked)}
+
+
+def _of(of: Node, parts: Any, *columns: Any) -> Select[Any]:
+    asked = select(*columns).select_from(PortfolioRisk).join(parts, true())
+    return asked.where(
+        PortfolioRisk.calculation_date == of.day, PortfolioRisk.portfolio_node_id == of.portfolio_node_id
+    )
 
 
 def _unknown(node: int, day: date) -> UnknownNode:
@@ -318,13 +330,7 @@ def _position_told(
     told = {**row, "greeks": None if row["greeks"] is None else floats(row["greeks"]), "betas": betas.get(name, {})}
     if there is None:
         return {**told, "node_value": None, "contribution": None, "left_out": {}}
-    own = there[name]
-    return {
-        **told,
-        "node_value": own["node_value"],
-        "contribution": own["contribution"],
-        "left_out": own["left_out"] or {},
-    }
+    return {**told, **there[name]}
 
 
 def _betas(session: Session, day: date, names: Sequence[str]) -> dict[str, dict[str, float]]:

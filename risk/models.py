@@ -14,6 +14,7 @@ from risk.daily import (
 from risk.factors import FactorDefinition, StressScenario, StressScenarioShock
 from risk.market_data import MarketData
 from risk.series import CurveData, FiscalData, FlowData, MacroSeries, Signal, VolSurface
+from risk.sessions import ExportHistory, ModelingSession, ModelingSessionSnapshot
 from risk.sources import DataSource, SeriesMetadata
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "CalculationAuditLog",
     "CurveData",
     "DataSource",
+    "ExportHistory",
     "FactorCovariance",
     "FactorDefinition",
     "FiscalData",
@@ -29,6 +31,8 @@ __all__ = [
     "InstrumentCovariance",
     "MacroSeries",
     "MarketData",
+    "ModelingSession",
+    "ModelingSessionSnapshot",
     "PortfolioRisk",
     "PositionFactorExposure",
     "PositionRisk",

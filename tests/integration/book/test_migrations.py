@@ -55,17 +55,17 @@ def described(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
             "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,"
             f" pg_get_expr(d.adbin, d.adrelid) FROM {tables} JOIN pg_attribute a ON a.attrelid = c.oid"
             " LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)"
-            f" WHERE {of_book} AND c.relkind = 'r' AND a.attnum > 0 ORDER BY 1, 2",
+            f" WHERE {of_book} AND c.relkind = 'r' AND a.attnum > 0 ORDER BY n.nspname, 1, 2",
         ),
         "constraints": rows(
             dsn,
             f"SELECT c.relname, k.conname, pg_get_constraintdef(k.oid) FROM {tables}"
-            f" JOIN pg_constraint k ON k.conrelid = c.oid WHERE {of_book} ORDER BY 1, 2",
+            f" JOIN pg_constraint k ON k.conrelid = c.oid WHERE {of_book} ORDER BY n.nspname, 1, 2",
         ),
         "indexes": rows(
             dsn,
             f"SELECT c.relname, pg_get_indexdef(i.indexrelid) FROM {tables}"
-            f" JOIN pg_index i ON i.indrelid = c.oid WHERE {of_book} ORDER BY 1, 2",
+            f" JOIN pg_index i ON i.indrelid = c.oid WHERE {of_book} ORDER BY n.nspname, 1, 2",
         ),
     }
 

@@ -38,9 +38,14 @@ class DryRun:
         self.warning = _warning(loaded, settings.model_dump(mode="json"))
         self._portfolio = _portfolio_of(manager.portfolio, file_settings, loaded, clock())
 
+    @property
+    def portfolio(self) -> Portfolio:
+        """The portfolio as it is, after what was decided here."""
+        return self._portfolio
+
     def decide(self, found: FileSignal) -> dict[str, Any]:
         """The answer that the engine would give now, but for the numbers that only keeping gives."""
-        first = self._decided.get(found.fingerprint) or self._kept(found.fingerprint)
+        first = self._decided.get(found.fingerprint) or self.kept(found.fingerprint)
         if first is not None:
             return {"status": "duplicate", "first": first}
         now = self._clock()
@@ -51,7 +56,7 @@ class DryRun:
         self._decided[found.fingerprint] = outcome
         return {**outcome, "warnings": list(found.alert.warnings)}
 
-    def _kept(self, fingerprint: str) -> Mapping[str, Any] | None:
+    def kept(self, fingerprint: str) -> Mapping[str, Any] | None:
         """The outcome of a signal that was decided before; None where there is none yet."""
         row = self._manager.find_signal(fingerprint)
         if row is None or row["processing_status"] == Status.RECEIVED:

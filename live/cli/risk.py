@@ -12,8 +12,13 @@ from live.cli.options import DatabaseChoice, database_options, json_option
 from live.cli.output import Column, number, print_json, print_table, text
 from live.cli.output import time as shown_time
 from live.cli.risk_daily import batch, factors, scenarios, show
+from live.cli.risk_foresee import foresee
 from live.cli.risk_import import import_data
 from live.cli.risk_options import Instant, bars_options, now
+from live.cli.risk_session import begin, cancel, complete, list_sessions, session, verify
+from live.cli.risk_session import show as show_session
+from live.cli.risk_session_changes import add, remove, resize, roll, shock, undo
+from live.cli.risk_session_files import compare, export, exports, snapshot
 from live.cli.risk_simulate import ruin, simulate
 from live.cli.risk_supply import supply, term_structure
 from live.cli.risk_sweep import sweep
@@ -43,6 +48,12 @@ def risk() -> None:
 
 for _command in (import_data, batch, show, scenarios, factors, simulate, ruin, sweep, term_structure, supply):
     risk.add_command(_command)
+for _command in (foresee, session, exports):
+    risk.add_command(_command)
+for _command in (begin, list_sessions, show_session, add, resize, roll, shock, remove, undo):
+    session.add_command(_command)
+for _command in (snapshot, compare, export, verify, complete, cancel):
+    session.add_command(_command)
 
 
 @risk.command("series", short_help="What is there: bars by contract, and series.")

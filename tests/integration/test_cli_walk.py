@@ -96,12 +96,30 @@ GIVEN = {
     "risk sweep": f"{_DATABASE} {{folder}}/alert.json --set spacing_atr=0.5,1",
     "risk term-structure": f"{_DATABASE} GOLD_MINI",
     "risk supply": f"{_DATABASE} GOLD_MINI",
+    "risk foresee": f"{_DATABASE} --alert {{folder}}/alert.json",
+    "risk session begin": f"{_DATABASE} --node 1 --name Metal",
+    "risk session list": _DATABASE,
+    "risk session show": f"{_DATABASE} 1",
+    "risk session add": f"{_DATABASE} 1 GOLD_MINI 2 --price 72000",
+    "risk session resize": f"{_DATABASE} 1 new/1 3",
+    "risk session roll": f"{_DATABASE} 1 new/1 2026-03 --spread 350",
+    "risk session shock": f"{_DATABASE} 1 --price GOLD_MINI=-1%",
+    "risk session remove": f"{_DATABASE} 1 new/1",
+    "risk session undo": f"{_DATABASE} 1",
+    "risk session snapshot": f"{_DATABASE} 1",
+    "risk session compare": f"{_DATABASE} 1 1",
+    "risk session export": f"{_DATABASE} 1 --format fix --output {{folder}}/orders.fix",
+    "risk session verify": f"{_DATABASE} 1",
+    "risk session complete": f"{_DATABASE} 1",
+    "risk session cancel": f"{_DATABASE} 1",
+    "risk exports": _DATABASE,
     "risk series": _DATABASE,
     "risk bars": f"{_DATABASE} GOLD_MINI --timeframe 1h",
     "risk quality": f"{_DATABASE} GOLD_MINI --timeframe 1h",
     "notify": "--portfolio main",
 }
-# Without an order, a position, a contract, a broker or another instance there is nothing that these could do.
+# Without an order, a position, a contract, a broker or another instance there is nothing that these could do; what is completed
+# is not cancelled.
 REFUSED = {
     "risk simulate",
     "risk term-structure",
@@ -116,6 +134,7 @@ REFUSED = {
     "ignore",
     "handover",
     "rollover",
+    "risk session cancel",
 }
 
 

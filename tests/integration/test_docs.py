@@ -1322,6 +1322,7 @@ def test_the_risk_guides_commands_do_what_it_says(shell: Shell) -> None:
     assert "session 1: change 2, version 3" in told
     assert "the book is what it began with; its hashes hold, and those of 1 snapshot" in told
     assert "session 1 is completed" in told
+    assert "session 2 is cancelled" in told
     assert b"\x0135=D\x01" in (shell.folder / "orders.fix").read_bytes()
     assert re.search(r"BASE_ENTRY +SILVER_MINI +Long_1 +executed +2 +volatility", told)
     assert {found.how for found in blocks} == {"before live", "while live runs"}

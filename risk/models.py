@@ -16,6 +16,7 @@ from risk.market_data import MarketData
 from risk.series import CurveData, FiscalData, FlowData, MacroSeries, Signal, VolSurface
 from risk.sessions import ExportHistory, ModelingSession, ModelingSessionSnapshot
 from risk.sources import DataSource, SeriesMetadata
+from risk.tags import PortfolioTag, PositionTag, Tag
 
 __all__ = [
     "Base",
@@ -34,13 +35,16 @@ __all__ = [
     "ModelingSession",
     "ModelingSessionSnapshot",
     "PortfolioRisk",
+    "PortfolioTag",
     "PositionFactorExposure",
     "PositionRisk",
+    "PositionTag",
     "SeriesMetadata",
     "Signal",
     "StressResult",
     "StressScenario",
     "StressScenarioShock",
+    "Tag",
     "VolSurface",
     "metadata",
 ]

@@ -22,6 +22,7 @@ from live.cli.risk_session_files import compare, export, exports, snapshot
 from live.cli.risk_simulate import ruin, simulate
 from live.cli.risk_supply import supply, term_structure
 from live.cli.risk_sweep import sweep
+from live.cli.risk_tags import by_tag, tag
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -46,7 +47,7 @@ def risk() -> None:
     """
 
 
-for _command in (import_data, batch, show, scenarios, factors, simulate, ruin, sweep, term_structure, supply):
+for _command in (import_data, batch, show, scenarios, factors, simulate, ruin, sweep, term_structure, supply, tag, by_tag):
     risk.add_command(_command)
 for _command in (foresee, session, exports):
     risk.add_command(_command)

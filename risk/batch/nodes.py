@@ -24,6 +24,24 @@ class Below:
     rates: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
 
+    def add(self, position: PositionRisk, rates: Rates) -> None:
+        """One position more. What is not known of it is missing wherever it is counted."""
+        self.positions.append(position)
+        told = {
+            aspect: reason
+            for aspect, reason in position.reasons.items()
+            if aspect in ("value", "factors", "correlations")
+        }
+        if position.value is not None:
+            rate = rates.between(position.currency, self.currency)
+            if isinstance(rate, str):
+                told["value"] = rate
+            else:
+                self.rates[position.currency] = rate
+                self.values[position.position] = position.value * rate
+        if told:
+            self.left_out[position.position].update(told)
+
     def series(self, among: set[str]) -> pd.Series:
         """The values of those among these, by position."""
         return pd.Series({name: value for name, value in self.values.items() if name in among}, dtype=float)
@@ -35,22 +53,5 @@ def nodes_below(session: Session, day: date) -> list[Below]:
     found = {node: Below(node=node, currency=tree.currency(node)) for node in sorted(tree.nodes)}
     for position in positions_of(session, day):
         for node in tree.above(position.portfolio_node_id):
-            _add(found[node], position, rates)
+            found[node].add(position, rates)
     return list(found.values())
-
-
-def _add(below: Below, position: PositionRisk, rates: Rates) -> None:
-    below.positions.append(position)
-    # What is not known of the position is missing wherever it is counted.
-    told = {
-        aspect: reason for aspect, reason in position.reasons.items() if aspect in ("value", "factors", "correlations")
-    }
-    if position.value is not None:
-        rate = rates.between(position.currency, below.currency)
-        if isinstance(rate, str):
-            told["value"] = rate
-        else:
-            below.rates[position.currency] = rate
-            below.values[position.position] = position.value * rate
-    if told:
-        below.left_out[position.position].update(told)

@@ -41,7 +41,7 @@ def portfolio_metrics(session: Session, given: Given) -> int:
 
     Each is of the positions that it can be reckoned for; the others are left out, and named with the reason.
     """
-    known = _Known(session, given)
+    known = Known(session, given)
     rows = [known.row(below) for below in nodes_below(session, given.day)]
     return keep(session, PortfolioRisk, given.day, rows)
 
@@ -70,8 +70,8 @@ class FactorModel:
         self.positions = set(betas)
 
 
-class _Known:
-    """What measures are made of, read once."""
+class Known:
+    """What a day's measures are made of, read once."""
 
     def __init__(self, session: Session, given: Given) -> None:
         self._given = given
@@ -83,6 +83,7 @@ class _Known:
         self._last_drawn: tuple[int | None, Array] = None, np.array([])
 
     def row(self, below: Below) -> dict[str, Any]:
+        """The measures of what is below, or why there are none, as `portfolio_risk` keeps them of a node."""
         measures: dict[str, Any] = {}
         reasons: dict[str, str] = {}
         asked: dict[str, _Measure] = {

@@ -35,6 +35,7 @@ DAILY = (
     "calculation_audit_log",
 )
 SESSIONS = ("modeling_sessions", "modeling_session_snapshots", "export_history")
+TAGS = ("tags", "portfolio_tags", "position_tags")
 MODELS = (MarketData, MacroSeries, CurveData, FlowData, FiscalData, VolSurface, Signal)
 GOLDEN = Path(__file__).with_name("timescale.sql")
 WITH_TIMESCALE = (
@@ -70,7 +71,7 @@ def known(book_dsn: str) -> str:
 
 def test_there_are_ten_models_of_market_data_and_the_instruments_are_the_books() -> None:
     of_market_data = {*TIMES, "data_source", "series_metadata"}
-    assert {table.name for table in metadata.tables.values()} == of_market_data | set(DAILY) | set(SESSIONS)
+    assert {table.name for table in metadata.tables.values()} == of_market_data | {*DAILY, *SESSIONS, *TAGS}
     tables = [table for table in metadata.tables.values() if table.name in of_market_data]
     targets = {key.target_fullname for table in tables for key in table.foreign_keys}
     assert targets == {

@@ -6,29 +6,25 @@ from datetime import date, timedelta
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import exists, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from book.pnl_scope import scope_of
 from book.portfolio_management import PortfolioPosition, PositionPnLHistory
-from core.errors import Refused
 from risk.batch.given import Given
 from risk.batch.holdings import Rates, Tree
 from risk.batch.keeping import positions_of
 from risk.batch.nodes import Below
 from risk.batch.portfolio import Known
-from risk.daily import PortfolioRisk, PositionRisk, StressResult
+from risk.daily import PositionRisk, StressResult
 from risk.factors import StressScenario
+from risk.reading import require_reckoned
 from risk.tag_trades import NO_TRADES, Closed, Group, groups_of, trades_by_group
 from risk.tagged import Tagged, TagOf, end_of
 from risk.what_if.positions import Tags
 
 _OF_HOLDINGS = "NoMark: the book keeps no P&L of holdings that were uploaded"
-
-
-class NotReckoned(Refused):
-    """of that day nothing was reckoned"""
 
 
 class OfTag(Struct, frozen=True, kw_only=True):
@@ -74,8 +70,7 @@ def day_by_tag(
     """
     day = given.day
     currency = scope_of(session, day, node=node).currency
-    if not session.scalar(select(exists().where(PortfolioRisk.calculation_date == day))):
-        raise NotReckoned(f"{day} was not reckoned: `risk batch --date {day}` does")
+    require_reckoned(session, day)
     members = _Members(session, day, node, Tagged(session, tagged_on or day))
     rates = Rates(session, day)
     earned = _Earned(session, given, members, rates, currency)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from book.hierarchy import PortfolioNode
@@ -21,6 +21,16 @@ class UnknownFactor(Refused):
 
 class NothingTellsIt(Refused):
     """a factor is told by daily bars of an instrument, or by a series of a source"""
+
+
+class NotReckoned(Refused):
+    """of that day nothing was reckoned"""
+
+
+def require_reckoned(session: Session, day: date) -> None:
+    """Raises NotReckoned where the batch has kept no node of the day."""
+    if not session.scalar(select(exists().where(PortfolioRisk.calculation_date == day))):
+        raise NotReckoned(f"{day} was not reckoned: `risk batch --date {day}` does")
 
 
 def factors(session: Session) -> list[dict[str, Any]]:

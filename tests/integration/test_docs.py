@@ -1291,6 +1291,7 @@ def test_the_market_data_guides_commands_do_what_it_says(shell: Shell) -> None:
     # As of 05:00 only the first bar was over.
     assert re.findall(r"2026-01-13T(\d\d:\d\d):00Z +138,", told) == ["03:30"]
     assert re.findall(r'"close": "(\d+)"', told) == ["139210", "138815"]
+    assert re.findall(r"2026-01-13 (\d\d:\d\d):00\+00:00 +138500\.0 +138940\.5", told) == ["03:30"]
     assert "nothing is wrong with 3 bars" in told
     # 1,125 points in 28 days: 1125 / 138815 x 365 / 28.
     assert re.search(r"^GOLD_MINI: contango, by file 1d$", told, re.MULTILINE)
@@ -1318,6 +1319,9 @@ def test_the_risk_guides_commands_do_what_it_says(shell: Shell) -> None:
     assert swept == [("0", "2023"), ("0", "2024"), ("0.05", "2023"), ("0.05", "2024")]
     for answered in ('"complete": true', '"name": "Market Down 10%"', '"method": "normal"', '"records": null'):
         assert answered in told
+    assert "node/1 has the regular tag core (as before)" in told
+    assert re.search(r"^1 +default +INR +0 +0\.0$", told, re.MULTILINE)
+    assert re.search(r"^all +0 +0\.0 +NaN$", told, re.MULTILINE)
     assert '"calculation_type": "snapshots", "run": 1, "attempt": 1, "status": "completed"' in told
     assert "session 1: change 2, version 3" in told
     assert "the book is what it began with; its hashes hold, and those of 1 snapshot" in told

@@ -15,8 +15,9 @@ from book.models import FxSpot
 from book.portfolio_management import PositionPnLHistory
 from book.refusals import CurrencyNeeded, UnknownNode
 from risk.batch.given import Given
-from risk.by_tag import ByTag, NotReckoned, OfTag, day_by_tag
+from risk.by_tag import ByTag, OfTag, day_by_tag
 from risk.daily import PortfolioRisk
+from risk.reading import NotReckoned
 from risk.tagging import add_tag, create_tag, remove_tag, target
 from tests.book_world import a_held_position, a_live_portfolio, a_node, kept, pnl_values
 from tests.builders import a_signal

@@ -80,7 +80,7 @@ class Known:
         self._instrument = {each.position: each.instrument_id for each in positions}
         self._covariance = instrument_covariance(session, given.day)
         self._returns = _common_returns(session, positions, given)
-        self._last_drawn: tuple[int | None, Array] = None, np.array([])
+        self._last_drawn: tuple[Below | None, Array] = None, np.array([])
 
     def row(self, below: Below) -> dict[str, Any]:
         """The measures of what is below, or why there are none, as `portfolio_risk` keeps them of a node."""
@@ -139,8 +139,9 @@ class Known:
 
     def _simulated(self, below: Below) -> Array:
         """A node's P&L by path: drawn once for all confidences."""
-        node, pnl = self._last_drawn
-        if node != below.node:
+        drawn_for, pnl = self._last_drawn
+        # Itself, not its node: of one node there are as many as there are tags.
+        if drawn_for is not below:
             by_instrument = self._by_instrument(below, set(self._covariance.columns))
             names, method = list(by_instrument.index), self._given.method
             pnl = monte_carlo(
@@ -150,7 +151,7 @@ class Known:
                 seed=method.seed,
                 confidence=method.confidences[0],
             ).pnl
-            self._last_drawn = below.node, pnl
+            self._last_drawn = below, pnl
         return pnl
 
     def _diversification(self, below: Below) -> dict[str, Any]:

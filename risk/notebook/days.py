@@ -1,15 +1,16 @@
 """Frames of days that the batch has reckoned, and what came of them; and of tags."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from msgspec import Struct
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from book.pnl_calendar import calendar_of
 from book.portfolio_management import PortfolioPosition
 from book.reference_data import Instrument
 from risk import reading
@@ -27,7 +28,7 @@ from risk.daily import (
     StressResult,
 )
 from risk.factors import FactorDefinition, StressScenario
-from risk.notebook.frames import Told, day_told, days, floats, frame, reasons
+from risk.notebook.frames import Told, day_told, floats, frame, reasons
 from risk.notebook.market import calendar
 from risk.notebook.reader import Reader
 from risk.tagged import Tagged, TagOf
@@ -51,8 +52,6 @@ _POSITION = {
 _GREEKS = ("delta", "gamma", "vega_per_point", "theta_per_day", "rho_per_point")
 _TRADES = ("closed", "trades", "won")
 _R = ("win_rate", "mean_r", "total_r", "best_r", "worst_r")
-# Longer than exchanges are ever closed in a row.
-_THE_DAY_AFTER = timedelta(days=30)
 _VALUE_AT_RISK = "_value_at_risk"
 # The figures of each measure; what is not listed is a tail. Of none: it is a figure itself.
 _PARTS: Mapping[str, tuple[str, ...]] = {
@@ -196,34 +195,30 @@ class DayFrames(Reader):
         return frame(rows, kinds, index=["scenario", "of"])
 
     def value_at_risk(self, node: int, begins: Told | None = None, ends: Told | None = None) -> pd.DataFrame:
-        """A node's value at risk on each day that was reckoned, and what it gained on the next day of which the book has marks of
-        it (`gained_on`): a column for each measure, and `breach_...`, whether more was lost. In the node's currency.
+        """A node's value at risk on each day that was reckoned, a column for each measure, and how it came out, as the batch of
+        the trading day after tells it: `gained` on that day (`gained_on`), `breach_...`, whether more was lost, or the `reason`.
 
-        A day without marks is in the next one's gain. Raises NotReckoned where there is no such day, MissingRate.
+        Money in the node's `currency` of the day. Raises NotReckoned where there is no such day.
         """
         with self.reading() as session:
-            found = _kept_of(session, node, begins, ends)
-            first, last = found[0].calculation_date, found[-1].calculation_date
-            currency = found[-1].currency
-            earned = calendar_of(session, first, last + _THE_DAY_AFTER, node=node, currency=currency)
-        gained = [(each.date, float(each.daily_pnl)) for each in earned.days]
-        after = [next((told for told in gained if told[0] > each.calculation_date), (None, None)) for each in found]
-        table = pd.DataFrame({"day": days([each.calculation_date for each in found])})
-        flat = [_flat(each.measures, each.reasons) for each in found]
-        for name in dict.fromkeys(name for each in flat for name in each if name.endswith(_VALUE_AT_RISK)):
-            # In the currency that the node has now: of days when it had another one there is no comparison.
-            own = [
-                told.get(name) if each.currency == currency else None for each, told in zip(found, flat, strict=True)
-            ]
-            table[name] = floats(own)
-        measures = [name for name in table.columns if name != "day"]
-        table["gained_on"] = days([day for day, _ in after])
-        table["gained"] = floats([pnl for _, pnl in after])
-        for name in measures:
-            known = table[name].notna() & table["gained"].notna()
-            breach = (table["gained"] < -table[name]).astype("boolean")
-            table[f"breach_{name.removesuffix(_VALUE_AT_RISK)}"] = breach.mask(~known)
-        return table.set_index("day")
+            kept = _kept_of(session, node, begins, ends)
+        outcomes = [_outcome(row, following) for row, following in zip_longest(kept, kept[1:])]
+        last = date.max if ends is None else day_told(ends)
+        found = [(row, outcome) for row, outcome in zip(kept, outcomes, strict=True) if row.calculation_date <= last]
+        rows = [(row.calculation_date, row.currency, out.on, out.gained, out.reason) for row, out in found]
+        kinds = {"day": "day", "currency": "text", "gained_on": "day", "gained": "number", "reason": "text"}
+        head = frame(rows, kinds, index="day")
+        flat = [_flat(row.measures, row.reasons) for row, _ in found]
+        names = [
+            name for name in dict.fromkeys(name for each in flat for name in each) if name.endswith(_VALUE_AT_RISK)
+        ]
+        measures = frame([[each.get(name) for name in names] for each in flat], dict.fromkeys(names, "number"))
+        breaches = {f"breach_{name.removesuffix(_VALUE_AT_RISK)}": name.removesuffix(_VALUE_AT_RISK) for name in names}
+        told = frame(
+            [[out.breach.get(name) for name in breaches.values()] for _, out in found], dict.fromkeys(breaches, "yes")
+        )
+        parts = [head[["currency"]], measures.set_index(head.index), head[["gained_on", "gained"]]]
+        return pd.concat([*parts, told.set_index(head.index), head[["reason"]]], axis=1)
 
     def tags(self, day: Told) -> pd.DataFrame:
         """The tags of all nodes and of what was held at the end of a day, and what each was put on (`on`): itself, or a node
@@ -302,15 +297,40 @@ def _matrix(pairs: Sequence[Any]) -> pd.DataFrame:
     return covariance_from_pairs(pd.DataFrame(pairs, columns=["factor1", "factor2", "covariance"]), names)
 
 
+class _Outcome(Struct, frozen=True, kw_only=True):
+    """What came of a day's value at risk: when, how much was gained, by measure whether more was lost; or why nobody knows."""
+
+    on: date | None = None
+    gained: float | None = None
+    breach: dict[str, bool] = {}
+    reason: str = ""
+
+
+def _outcome(row: Any, following: Any) -> _Outcome:
+    """As the batch of the next day that was reckoned tells it, where that is the trading day after."""
+    if following is None:
+        return _Outcome(reason="no day after it was reckoned")
+    backtests: Mapping[str, Any] = following.backtests or {}
+    made = {name: told for name, told in backtests.items() if told.get("made_on") == str(row.calculation_date)}
+    if not made:
+        # Of a measure that there was not on the day nothing was to be told.
+        why = dict.fromkeys(backtests[name]["reason"] for name in row.measures if "reason" in backtests.get(name, {}))
+        return _Outcome(reason="; ".join(why) or f"the batch of {following.calculation_date} did not tell")
+    gained = float(next(iter(made.values()))["pnl"])
+    breach = {name: bool(told["breach"]) for name, told in made.items()}
+    return _Outcome(on=following.calculation_date, gained=gained, breach=breach)
+
+
 def _kept_of(session: Session, node: int, begins: Told | None, ends: Told | None) -> Sequence[Any]:
-    columns = (getattr(PortfolioRisk, name) for name in ("calculation_date", "currency", "measures", "reasons"))
-    asked = select(*columns).where(PortfolioRisk.portfolio_node_id == node)
+    """The days from the first one on: what came of the last one is told by one behind it."""
+    names = ("calculation_date", "currency", "measures", "reasons")
+    backtests = PortfolioRisk.snapshot["backtests"].label("backtests")
+    asked = select(*(getattr(PortfolioRisk, name) for name in names), backtests)
+    asked = asked.where(PortfolioRisk.portfolio_node_id == node).order_by(PortfolioRisk.calculation_date)
     if begins is not None:
         asked = asked.where(PortfolioRisk.calculation_date >= day_told(begins))
-    if ends is not None:
-        asked = asked.where(PortfolioRisk.calculation_date <= day_told(ends))
-    found = session.execute(asked.order_by(PortfolioRisk.calculation_date)).all()
-    if not found:
+    found = session.execute(asked).all()
+    if not found or (ends is not None and found[0].calculation_date > day_told(ends)):
         raise reading.NotReckoned(
             f"of node {node} no day was reckoned from {begins or 'the first'} to {ends or 'the last'}"
         )

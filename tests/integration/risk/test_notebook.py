@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 import risk
 from book.database import BookNotMigrated, transaction
-from book.portfolio_management import PositionPnLHistory
+from book.fx import set_rate
 from core.errors import DatabaseAway, DataRefused
 from core.postgres.migrations import migrate_shared
 from risk.as_of import NoSuchBars, NoSuchSeries
@@ -25,7 +25,9 @@ from risk.models import DataSource, MacroSeries, SeriesMetadata
 from risk.notebook.lab import Lab
 from risk.reading import NotReckoned
 from risk.tagging import add_tag, create_tag, target
-from tests.book_world import kept, pnl_values
+from tests.book_world import kept
+from tests.integration.risk.test_backtests import marked
+from tests.integration.risk.test_backtests import reckoned as days_reckoned
 from tests.integration.risk.test_batch import NAMES, by_hand, reckon, world_dsn
 from tests.live_process import ROOT
 from tests.queries import rows
@@ -313,30 +315,54 @@ def test_stress_is_told_by_scenario_and_by_what_it_is_of(reckoned: Lab) -> None:
     assert found.loc["Rates Up 0.25%", "reason"].str.contains("ImpossibleShocks").all()
 
 
-def test_value_at_risk_is_told_with_what_came_of_it(reckoned: Lab, world: Engine) -> None:
-    without = reckoned.value_at_risk(1)
-    assert (without["gained"].isna().all(), without["breach_normal_95%"].isna().all()) == (True, True)
-    limit = float(without["normal_95%_value_at_risk"].iloc[0])
-    before = DAYS[-2]
+def test_value_at_risk_is_told_with_what_came_of_it_as_the_batch_says(lab: Lab, world: Engine) -> None:
+    first, second, third = DAYS[-3:]
     with transaction(world) as session:
-        # The day before has the same measures, so that there is a day whose next one was no breach.
-        row = session.get_one(PortfolioRisk, (DAY, 1))
-        names = ("portfolio_node_id", "currency", "positions", "measures", "reasons", "left_out")
-        session.add(PortfolioRisk(calculation_date=before, **{name: getattr(row, name) for name in names}))
-        for day, pnl in ((DAY, -limit + 1), (DAY + timedelta(days=2), -limit - 1)):
-            daily = Decimal(str(round(pnl, 4)))
-            kept(session, PositionPnLHistory(**pnl_values(position_id=1, snapshot_date=day, daily_pnl_base=daily)))
-    found = reckoned.value_at_risk(1)
-    assert [each.date() for each in found.index] == [before, DAY]
-    assert [each.date() for each in found["gained_on"]] == [DAY, DAY + timedelta(days=2)]
-    assert found["gained"].to_list() == pytest.approx([-limit + 1, -limit - 1], abs=1e-3)
-    assert found["breach_normal_95%"].to_list() == [False, True]
+        for day in (first, second):
+            set_rate(session, "USD/INR", Decimal(str(USD)), day)
+    days_reckoned(world, first)
+    marked(world, second, -(10**8))
+    days_reckoned(world, second)
+    marked(world, third, 5)
+    days_reckoned(world, third)
+    found = lab.value_at_risk(1)
+    assert [each.date() for each in found.index] == [first, second, third]
+    assert [None if pd.isna(each) else each.date() for each in found["gained_on"]] == [second, third, None]
+    assert found["gained"].iloc[:2].to_list() == [-1e8, 5]
+    assert found["breach_normal_95%"].iloc[:2].to_list() == [True, False]
+    assert found["reason"].to_list() == ["", "", "no day after it was reckoned"]
+    assert found["currency"].to_list() == ["INR"] * 3
+    with Session(world) as session:
+        kept_then = session.get_one(PortfolioRisk, (first, 1)).measures["historical_95%"]["value_at_risk"]
+    assert found["historical_95%_value_at_risk"].iloc[0] == float(kept_then)
     # Where there is no measure, nobody knows whether it was a breach.
+    assert found["historical_99%_value_at_risk"].isna().all()
     assert found["breach_historical_99%"].isna().all()
-    assert str(found["breach_normal_95%"].dtype) == "boolean"
-    assert len(reckoned.value_at_risk(1, ends=before)) == len(reckoned.value_at_risk(1, begins=DAY)) == 1
-    with pytest.raises(NotReckoned, match="of node 9 no day was reckoned"):
-        reckoned.value_at_risk(9)
+    assert {str(found[name].dtype) for name in found if name.startswith("breach_")} == {"boolean"}
+    # What came of the last day that is asked for is told all the same.
+    one = lab.value_at_risk(1, begins=second, ends=second)
+    assert (len(one), one["gained"].iloc[0]) == (1, 5)
+    for others in ({"node": 9}, {"node": 1, "ends": "2020-01-01"}, {"node": 1, "begins": "2030-01-01"}):
+        with pytest.raises(NotReckoned, match="no day was reckoned"):
+            lab.value_at_risk(**others)
+
+
+def test_why_nothing_is_known_of_what_came_of_value_at_risk_is_said(lab: Lab, world: Engine) -> None:
+    first, second, third = DAYS[-3:]
+    with transaction(world) as session:
+        set_rate(session, "USD/INR", Decimal(str(USD)), first)
+    days_reckoned(world, first, second)
+    assert lab.value_at_risk(1)["reason"].to_list() == [
+        "P&L of the day is not whole: 3 unmarked",
+        "no day after it was reckoned",
+    ]
+    rows(world_dsn(world), f"DELETE FROM risk.portfolio_risk WHERE calculation_date = '{second}'")
+    days_reckoned(world, third)
+    assert lab.value_at_risk(1)["reason"].to_list()[0] == f"the day before, {second}, was not reckoned"
+    rows(world_dsn(world), "UPDATE risk.portfolio_risk SET snapshot = '{}'")
+    told = lab.value_at_risk(1)
+    assert told["reason"].to_list()[0] == f"the batch of {third} did not tell"
+    assert told["gained"].isna().all()
 
 
 def test_tags_and_a_day_by_them_are_told(reckoned: Lab, world: Engine) -> None:

@@ -24,6 +24,16 @@ from risk.tag_trades import NO_TRADES, Closed, Group, groups_of, trades_by_group
 from risk.tagged import Tagged, TagOf, end_of
 from risk.what_if.positions import Tags
 
+_OF_A_POSITION = (
+    "id",
+    "portfolio_node_id",
+    "base_ccy",
+    "strategy_ids",
+    "portfolio",
+    "engine_position_id",
+    "realized_pnl_base",
+    "exit_timestamp",
+)
 _OF_HOLDINGS = "NoMark: the book keeps no P&L of holdings that were uploaded"
 
 
@@ -133,14 +143,16 @@ class _Members:
     def __init__(self, session: Session, day: date, node: int | None, tagged: Tagged) -> None:
         self.node = node
         tree, end = Tree(session, day), end_of(day)
-        asked = select(PortfolioPosition).where(PortfolioPosition.entry_timestamp < end)
+        inside = {each for each in tree.nodes if node in tree.above(each)}
+        # As columns: of a long history each as an object of the model's takes gigabytes.
+        asked = select(*(getattr(PortfolioPosition, name) for name in _OF_A_POSITION))
         self.entered = {
             f"position/{each.id}": each
-            for each in session.scalars(asked)
-            if node is None or node in tree.above(each.portfolio_node_id)
+            for each in session.execute(asked.where(PortfolioPosition.entry_timestamp < end))
+            if node is None or each.portfolio_node_id in inside
         }
         self.open: list[PositionRisk] = [
-            each for each in positions_of(session, day) if node is None or node in tree.above(each.portfolio_node_id)
+            each for each in positions_of(session, day) if node is None or each.portfolio_node_id in inside
         ]
         nodes = {name: each.portfolio_node_id for name, each in self.entered.items()}
         nodes |= {each.position: each.portfolio_node_id for each in self.open}
@@ -220,7 +232,7 @@ class _Earned:
             row["measures"][measure] = float(sum(known))
 
     def _money(self, name: str) -> str:
-        return self._members.entered[name].base_ccy
+        return str(self._members.entered[name].base_ccy)
 
     def _of_the_day(self, name: str) -> float | str:
         mark = self._last.get(name)

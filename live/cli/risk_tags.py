@@ -1,5 +1,6 @@
 """`risk tag` and `risk by-tag`: what a desk calls nodes and positions, and a day told by that."""
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import date
 from getpass import getuser
@@ -17,6 +18,14 @@ _TYPES = ("regular", "strategy")  # of risk.tags, which --help starts without
 _LIMIT_SECONDS = 600.0
 _type_option = click.option("--type", "tag_type", type=click.Choice(_TYPES), default="regular", show_default=True)
 _by_option = click.option("--by", help="Who does, for the record. [default: the account that runs this]")
+
+
+def _account() -> str:
+    """Who runs this; in a container an account may have no name."""
+    try:
+        return getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 @click.group(short_help="Tags: `create`, `list`, `add`, `remove`, `show`, `retire`.")
@@ -57,7 +66,7 @@ def create(
     from risk.tagging import create_tag
 
     with session_of(database) as session:
-        made, changed = create_tag(session, name, tag_type, by=by or getuser(), colour=colour, description=description)
+        made, changed = create_tag(session, name, tag_type, by=by or _account(), colour=colour, description=description)
         told = {"tag_id": made.tag_id, "tag": made.name, "tag_type": made.tag_type, "changed": changed}
     tell(told, f"{tag_type} tag {told['tag']}", as_json=as_json)
 
@@ -111,7 +120,7 @@ def add(*, name: str, on: str, tag_type: str, by: str | None, database: Database
     from risk.tagging import add_tag, target
 
     with session_of(database) as session:
-        changed = add_tag(session, name, tag_type, target(on), by=by or getuser(), now=now())
+        changed = add_tag(session, name, tag_type, target(on), by=by or _account(), now=now())
     told = {"tag": name, "tag_type": tag_type, "on": on, "changed": changed}
     tell(told, f"{on} has the {tag_type} tag {name}", as_json=as_json)
 
@@ -133,7 +142,7 @@ def remove(*, name: str, on: str, tag_type: str, by: str | None, database: Datab
     from risk.tagging import remove_tag, target
 
     with session_of(database) as session:
-        changed = remove_tag(session, name, tag_type, target(on), by=by or getuser(), now=now())
+        changed = remove_tag(session, name, tag_type, target(on), by=by or _account(), now=now())
     told = {"tag": name, "tag_type": tag_type, "on": on, "changed": changed}
     tell(told, f"{on} has no {tag_type} tag {name}", as_json=as_json)
 
@@ -191,7 +200,7 @@ def retire(*, name: str, tag_type: str, by: str | None, database: DatabaseChoice
     from risk.tagging import retire_tag
 
     with session_of(database) as session:
-        retired, off = retire_tag(session, name, tag_type, by=by or getuser(), now=now())
+        retired, off = retire_tag(session, name, tag_type, by=by or _account(), now=now())
         told = {"tag": retired.name, "tag_type": tag_type, "taken_off": off or 0, "changed": off is not None}
     tell(told, f"{tag_type} tag {told['tag']} is retired, taken off {told['taken_off']}", as_json=as_json)
 

@@ -63,23 +63,23 @@ class Reader:
 
         The server ends it where nothing is asked for `timeout_seconds`, or where it lasts longer.
         """
-        with self.reading() as session:
-            before, self._session = self._session, session
-            try:
-                yield self
-            finally:
-                self._session = before
+        with self.reading():
+            yield self
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that only reads, for questions of one's own."""
+        """A session that only reads, for questions of one's own; within the block all questions are of its one state."""
         if self._session is not None:
             yield self._session
             return
         with transaction(self._engine, limit_seconds=self._seconds) as session:
             limit = f"{int(self._seconds * _MILLISECONDS)}ms"
             session.execute(select(func.set_config("statement_timeout", limit, True)))
-            yield session
+            self._session = session
+            try:
+                yield session
+            finally:
+                self._session = None
 
 
 def _url(dsn: str) -> str:

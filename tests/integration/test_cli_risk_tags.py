@@ -1,5 +1,6 @@
 """`risk tag` and `risk by-tag`: what is told in JSON and in tables, and what is refused in a sentence."""
 
+import os
 from getpass import getuser
 from pathlib import Path
 
@@ -59,6 +60,17 @@ def test_a_tag_goes_its_way(database: tuple[str, ...], desk: str) -> None:
     assert shown("risk", "tag", "list", *database)["tags"] == []
     assert "there is no tag" in run("risk", "tag", "list", *database).stdout
     assert "Metals" in run("risk", "tag", "list", "--all", *database).stdout
+
+
+def test_an_account_without_a_name_is_told_by_its_number(
+    database: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("live.cli.risk_tags.getuser", nameless)
+    shown("risk", "tag", "create", "core", *database)
+    assert shown("risk", "tag", "show", "core", *database)["created_by"] == f"uid {os.getuid()}"
 
 
 def test_a_day_is_told_by_tag(database: tuple[str, ...], desk: str) -> None:

@@ -96,6 +96,8 @@ def test_what_is_asked_together_is_of_one_state(lab: Lab, world: Engine) -> None
         with transaction(world) as session:
             session.execute(MarketData.__table__.delete())
         assert same.bars("COPPER").equals(before)
+        with lab.reading() as session:
+            assert session.scalar(select(func.count()).select_from(MarketData)) == 4 * len(DAYS)
         assert same.kept()["bars"].sum() == 4 * len(DAYS)
     assert lab.kept().empty
 

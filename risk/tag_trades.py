@@ -1,15 +1,19 @@
 """What closed positions have earned, in R, by tag: the book says which they are, the engine's rows what they risked."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import String, column, func, select, table
+from sqlalchemy import String, Text, cast, column, func, select, table
 from sqlalchemy.orm import Session
 
+from book.decision_journal import entries_of
+from book.journal_reading import last_seq, seq_at
+from core.events import Event, PositionIncreased, PositionOpened, PositionRolled
+from core.journal import read_events
 from core.models import Position
 from core.postgres.rows import POSITION_COLUMNS, position_from_row
 from risk.what_if.positions import Tags
@@ -19,7 +23,10 @@ _NOT_THE_ENGINES = "NoRisk: the engine does not know it: its stop is not told"
 _OF_R = ("win_rate", "mean_r", "total_r", "best_r", "worst_r")
 _NO_R = "NoRisk: of no closed position an R is known"
 NO_TRADES: dict[str, Any] = {"closed": 0, "trades": 0, "reasons": dict.fromkeys(_OF_R, _NO_R), "without": {}}
+_OF_A_FILL = ("entry_price", "entry_lots", "status", "lots", "quantity")
 _PIECE = 1000
+_A_MINUTE = timedelta(minutes=1)
+_A_DAY = timedelta(days=1)
 Group = tuple[str, str]
 
 
@@ -39,11 +46,12 @@ def trades_by_group(session: Session, closed: Sequence[Closed]) -> dict[Group, d
     """Of all (`all`, blank) and of each type and tag: how many were `closed`, and of those whose R is known `trades`, `won`,
     `win_rate`, `mean_r`, `total_r`, `best_r` and `worst_r`; `without` says by position why the others have none.
 
-    A roll moves entry and stop, and what was before is not told: what was rolled has no R.
+    A roll moves entry and stop: of what was rolled they are those of its first fills, as the journal tells them.
     """
     held = _as_the_engine_has_them(session, closed)
+    rolled = [each for each in closed if each.position in held and held[each.position].rollover_count]
     labels = {each.position: each.tags for each in closed}
-    told = r_of_trades(held.values(), tags=labels)
+    told = r_of_trades(held.values(), as_entered=_as_entered(session, rolled, held), tags=labels)
     without = {each.position: _NOT_THE_ENGINES for each in closed if each.position not in held}
     without |= {position: f"NoRisk: {why}" for position, why in told.without.items()}
     figures = _figures(told.trades)
@@ -94,4 +102,45 @@ def _as_the_engine_has_them(session: Session, closed: Sequence[Closed]) -> dict[
             for row in session.execute(select(rows).where(own)).mappings():
                 name = names[row["position_id"]]
                 found[name] = replace(position_from_row(dict(row)), position_id=name, strategy_id=None)
+    return found
+
+
+def _as_entered(session: Session, rolled: Sequence[Closed], held: Mapping[str, Position]) -> dict[str, Position]:
+    """Positions as they were before their first rolls, by the book's names, of those whose entry the journal tells."""
+    lasts = {portfolio: last_seq(session, portfolio) for portfolio in {each.portfolio or "" for each in rolled}}
+    found = {}
+    for each in rolled:
+        portfolio = each.portfolio or ""
+        entered = _first(
+            session, portfolio, held[each.position].entry_timestamp, each.engine_position_id or "", lasts[portfolio]
+        )
+        if entered is not None:
+            found[each.position] = replace(entered, position_id=each.position)
+    return found
+
+
+def _first(session: Session, portfolio: str, entered_at: datetime, position_id: str, last: int) -> Position | None:
+    """The entry's fills, which come within a day of its alert: of a long journal no more is looked at."""
+    begin = seq_at(session, portfolio, entered_at - _A_MINUTE, last)
+    end = seq_at(session, portfolio, entered_at + _A_DAY, last)
+    entries = entries_of(portfolio, begin, end).subquery()
+    events = cast(entries.c.events, Text)
+    asked = select(events).where(events.contains(position_id, autoescape=True)).order_by(entries.c.seq)
+    return as_entered((event for text in session.scalars(asked) for event in read_events(text)), position_id)
+
+
+def as_entered(events: Iterable[Event], position_id: str) -> Position | None:
+    """A position after the fills of its entry, before its first roll; None where these events do not tell of its opening."""
+    found: Position | None = None
+    for event in events:
+        match event:
+            case PositionOpened() if event.position.position_id == position_id:
+                found = event.position
+            case PositionIncreased() if event.position_id == position_id and found is not None:
+                # Its lots, status and quantity have to fit each other.
+                found = replace(found, **{name: getattr(event, name) for name in _OF_A_FILL})
+            case PositionRolled() if event.position_id == position_id:
+                return found
+            case _:
+                pass
     return found

@@ -192,7 +192,7 @@ def test_trades_are_told_in_r_as_they_are_reckoned_by_hand(world: Engine) -> Non
 
 def test_a_trade_without_a_stop_has_no_r_and_says_why(world: Engine) -> None:
     bank, gold = closed_ids(world)
-    rows(world_dsn(world), "UPDATE public.portfolio_positions SET rollover_count = 1 WHERE instrument = 'GOLD_MINI'")
+    rows(world_dsn(world), "UPDATE public.portfolio_positions SET initial_stop = NULL WHERE instrument = 'GOLD_MINI'")
     with transaction(world) as session:
         by_a_person = a_held_position(
             session, 2, 1, is_open=False, exit_timestamp=MORNING, realized_pnl_base=Decimal(-7)
@@ -201,7 +201,7 @@ def test_a_trade_without_a_stop_has_no_r_and_says_why(world: Engine) -> None:
     found = of(world)
     trend, metals = found["Trend"].trades, found["metals"]
     assert (trend["closed"], trend["trades"], trend["win_rate"], trend["total_r"]) == (2, 1, 1.0, 2.0)
-    assert trend["without"] == {gold: "NoRisk: rolled: its first entry and stop are not told"}
+    assert trend["without"] == {gold: "NoRisk: no initial stop"}
     assert metals.measures["closed_pnl"] == -7
     assert metals.trades["without"] == {
         f"position/{by_a_person}": "NoRisk: the engine does not know it: its stop is not told"
@@ -211,6 +211,22 @@ def test_a_trade_without_a_stop_has_no_r_and_says_why(world: Engine) -> None:
     # It was closed on the day, and what it earned on it nobody has marked.
     assert metals.left_out[f"position/{by_a_person}"]["day_pnl"].startswith("NoMark: ")
     assert bank not in trend["without"]
+
+
+def test_what_was_rolled_has_the_r_of_its_first_entry_and_stop_as_the_journal_tells_them(world: Engine) -> None:
+    of_gold = (
+        "UPDATE public.portfolio_positions SET rollover_count = 1, entry_price = 72900, initial_stop = 72600"
+        " WHERE instrument = 'GOLD_MINI'"
+    )
+    rows(world_dsn(world), of_gold)
+    reckon(world)
+    # Still -10,000 by 500 points x 2 x 10, as it was entered.
+    assert of(world)["Trend"].trades["worst_r"] == -1.0
+    # An entry that the journal has not: it was long before.
+    rows(world_dsn(world), of_gold.replace("SET", "SET entry_timestamp = '2025-06-01Z',"))
+    (_, gold), trend = closed_ids(world), of(world)["Trend"].trades
+    assert trend["without"] == {gold: "NoRisk: rolled: its first entry and stop are not told"}
+    assert (trend["trades"], trend["worst_r"]) == (1, 2.0)
 
 
 def test_the_tags_are_those_of_the_day_or_of_the_day_that_is_told(world: Engine) -> None:

@@ -13,6 +13,7 @@ from risk.daily import (
 )
 from risk.factors import FactorDefinition, StressScenario, StressScenarioShock
 from risk.market_data import MarketData
+from risk.option_terms import OptionTerms
 from risk.series import CurveData, FiscalData, FlowData, MacroSeries, Signal, VolSurface
 from risk.sessions import ExportHistory, ModelingSession, ModelingSessionSnapshot
 from risk.sources import DataSource, SeriesMetadata
@@ -34,6 +35,7 @@ __all__ = [
     "MarketData",
     "ModelingSession",
     "ModelingSessionSnapshot",
+    "OptionTerms",
     "PortfolioRisk",
     "PortfolioTag",
     "PositionFactorExposure",

@@ -14,6 +14,7 @@ from live.cli.output import time as shown_time
 from live.cli.risk_daily import batch, factors, scenarios, show
 from live.cli.risk_foresee import foresee
 from live.cli.risk_import import import_data
+from live.cli.risk_option import option
 from live.cli.risk_options import Instant, bars_options, now
 from live.cli.risk_session import begin, cancel, complete, list_sessions, session, verify
 from live.cli.risk_session import show as show_session
@@ -49,7 +50,7 @@ def risk() -> None:
 
 for _command in (import_data, batch, show, scenarios, factors, simulate, ruin, sweep, term_structure, supply, tag, by_tag):
     risk.add_command(_command)
-for _command in (foresee, session, exports):
+for _command in (foresee, session, exports, option):
     risk.add_command(_command)
 for _command in (begin, list_sessions, show_session, add, resize, roll, shock, remove, undo):
     session.add_command(_command)

@@ -40,12 +40,13 @@ def held_on(session: Session, day: date) -> list[Held]:
     return sorted(found, key=lambda each: each.position)
 
 
-def _end_of(day: date) -> datetime:
+def end_of(day: date) -> datetime:
+    """When a day is over, in UTC."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
 
 
 def _positions(session: Session, day: date) -> Iterable[Held]:
-    end = _end_of(day)
+    end = end_of(day)
     marks = (
         select(PositionPnLHistory)
         .where(PositionPnLHistory.snapshot_date <= day)
@@ -79,7 +80,7 @@ def _positions(session: Session, day: date) -> Iterable[Held]:
 
 def _holdings(session: Session, day: date) -> Iterable[Held]:
     """What was uploaded; it has no marks."""
-    end = _end_of(day)
+    end = end_of(day)
     asked = (
         select(Position, Instrument)
         .join(Instrument, Instrument.instrument_id == Position.instrument_id)

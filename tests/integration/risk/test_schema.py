@@ -33,6 +33,7 @@ DAILY = (
     "portfolio_risk",
     "stress_results",
     "calculation_audit_log",
+    "option_terms",
 )
 SESSIONS = ("modeling_sessions", "modeling_session_snapshots", "export_history")
 TAGS = ("tags", "portfolio_tags", "position_tags")

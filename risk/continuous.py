@@ -51,14 +51,6 @@ class RollSpread(Struct, frozen=True, kw_only=True):
         return price(quotient(self.far_close, self.near_close)) if self.near_close else None
 
 
-class TermPoint(Struct, frozen=True, kw_only=True):
-    """What a contract cost on a day: its settlement, else its close, in points."""
-
-    expiry: date
-    price: Decimal
-    days: int
-
-
 class Continuous(Struct, frozen=True, kw_only=True):
     """Bars on the scale of the last contract, the contract that each is of, and the rolls, the first one first."""
 
@@ -82,18 +74,6 @@ def contracts_of(
     found: dict[date, list[Bar]] = {}
     for row in session.execute(asked).mappings():
         found.setdefault(row["expiry"], []).append(Bar(**{name: row[name] for name in names}))
-    return found
-
-
-def term_structure(contracts: Mapping[date, Sequence[Bar]], at: datetime, day: date) -> list[TermPoint]:
-    """What the contracts cost at the bar of that time, the nearest first; those without such a bar, or expired by `day`, are
-    left out."""
-    found = []
-    for expiry, bars in sorted(contracts.items()):
-        bar = next((bar for bar in reversed(bars) if bar.timestamp == at), None)
-        if bar is not None and expiry >= day:
-            cost = bar.close if bar.settlement is None else bar.settlement
-            found.append(TermPoint(expiry=expiry, price=cost, days=(expiry - day).days))
     return found
 
 

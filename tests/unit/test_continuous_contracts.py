@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from risk.as_of import Bar
-from risk.continuous import Adjustment, NoRoll, continuous, roll_spread, term_structure
+from risk.continuous import Adjustment, NoRoll, continuous, roll_spread
 
 JANUARY, FEBRUARY, MARCH = date(2026, 1, 27), date(2026, 2, 24), date(2026, 3, 31)
 FIRST = date(2026, 1, 12)
@@ -142,14 +142,3 @@ def test_the_spread_of_a_rollover_is_that_of_the_last_common_closes() -> None:
     assert (roll.timestamp.date(), roll.near_close, roll.far_close, roll.spread) == (date(2026, 1, 15), 1003, 1033, 30)
     with pytest.raises(NoRoll, match="no bar in common until 2026-01-01"):
         roll_spread(THREE, JANUARY, MARCH, at(date(2026, 1, 1)))
-
-
-def test_the_term_structure_is_what_each_contract_cost_that_day() -> None:
-    day = date(2026, 1, 20)
-    assert [(point.expiry, point.price, point.days) for point in term_structure(THREE, at(day), day)] == [
-        (JANUARY, 1008, 7),
-        (FEBRUARY, 1018, 35),
-        (MARCH, 1038, 70),
-    ]
-    later = date(2026, 2, 25)
-    assert [point.expiry for point in term_structure(THREE, at(later), later)] == [MARCH]

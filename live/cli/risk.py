@@ -48,7 +48,20 @@ def risk() -> None:
     """
 
 
-for _command in (import_data, batch, show, scenarios, factors, simulate, ruin, sweep, term_structure, supply, tag, by_tag):
+for _command in (
+    import_data,
+    batch,
+    show,
+    scenarios,
+    factors,
+    simulate,
+    ruin,
+    sweep,
+    term_structure,
+    supply,
+    tag,
+    by_tag,
+):
     risk.add_command(_command)
 for _command in (foresee, session, exports, option):
     risk.add_command(_command)

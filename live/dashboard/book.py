@@ -5,22 +5,17 @@ They go by the same transactions, deadlines and refusals as /api/book. SQLAlchem
 """
 
 import re
-from collections.abc import Callable
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-import structlog
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response
 
-from core.errors import Retryable
-from live.api.access import PAGE_POLICY
 from live.api.book import BookApi
 from live.api.book_query import currency_of, day_in, node_number
-from live.api.errors import HttpRefused, malformed
+from live.api.errors import malformed
 from live.api.queries import INSTRUMENT, LARGEST_ID, Query
-from live.dashboard import words
-from live.dashboard.assets import address
 from live.dashboard.book_days import year_of
+from live.dashboard.book_page import PagesOf, given_in, node_in, nodes_above, with_policy
 from live.dashboard.book_waterfall import WIDTH, waterfall_of
 from live.portfolios import Portfolios
 
@@ -42,7 +37,7 @@ DIMENSIONS = ("instrument", "sector", "currency")
 _YEAR = re.compile(r"(?:19|20|21)[0-9]{2}", re.ASCII)
 _ONE_DAY = timedelta(days=1)
 _LONG_AGO = date(1900, 1, 1)
-log = structlog.get_logger("live.book")
+_NOT_MIGRATED = "There is no book of record here, or an older one: python portfolio_manager.py migrate --book makes it."
 
 
 class BookPages:
@@ -51,11 +46,14 @@ class BookPages:
     def __init__(self, portfolios: Portfolios, book: BookApi) -> None:
         self._portfolios = portfolios
         self._book = book
+        self._pages = PagesOf(
+            portfolios, book, path=PATH, pages=PAGES, refused="book_refused.html", not_migrated=_NOT_MIGRATED
+        )
 
     def blueprint(self) -> Blueprint:
         """The routes."""
         blueprint = Blueprint("book_pages", __name__, url_prefix=PATH, template_folder="templates")
-        blueprint.after_request(_with_policy)
+        blueprint.after_request(with_policy)
         blueprint.get("")(self.tree)
         blueprint.get("/calendar")(self.calendar)
         blueprint.get("/attribution")(self.attribution)
@@ -68,8 +66,8 @@ class BookPages:
     def tree(self) -> Response:
         """Every node, or one with all below it: figures, what it holds by instrument, sector or currency, and its positions."""
         query = Query(self._portfolios, "node", "as_of", "currency", "by")
-        given = _given(query, "node", "as_of", "currency", "by")
-        node, day, currency = _node(given), day_in(given["as_of"] or None, "as_of"), _currency(query)
+        given = given_in(query, "node", "as_of", "currency", "by")
+        node, day, currency = node_in(given), day_in(given["as_of"] or None, "as_of"), _currency(query)
         by = given["by"] or DIMENSIONS[0]
         if by not in DIMENSIONS:
             raise malformed(f"`by` must be one of {', '.join(DIMENSIONS)}", "by")
@@ -83,14 +81,14 @@ class BookPages:
             keyed = lines(session, Dimension(by), found.as_of, currency=found.currency, node=node)
             held = [] if node is None else largest_held(session, node, found.as_of, found.currency, MOST_POSITIONS)
             known = {row["portfolio_node_id"]: row for row in nodes_on(session, found.as_of)}
-            return {"found": found, "keyed": keyed, "held": held, "known": known, "above": _above(known, node)}
+            return {"found": found, "keyed": keyed, "held": held, "known": known, "above": nodes_above(known, node)}
 
-        return self._page("book_tree.html", query, "", given | {"by": by}, read, dimensions=DIMENSIONS)
+        return self._pages.answer("book_tree.html", query, "", given | {"by": by}, read, dimensions=DIMENSIONS)
 
     def calendar(self) -> Response:
         """A year of trading days."""
         query = Query(self._portfolios, "of", "year", "currency")
-        given = _given(query, "of", "year", "currency")
+        given = given_in(query, "of", "year", "currency")
         if given["year"] and not _YEAR.fullmatch(given["year"]):
             raise malformed("`year` must be like 2026", "year")
         of, currency = _of(given), _currency(query)
@@ -113,12 +111,12 @@ class BookPages:
                 "choices": _choices(session, last),
             }
 
-        return self._page("book_calendar.html", query, "/calendar", given, read)
+        return self._pages.answer("book_calendar.html", query, "/calendar", given, read)
 
     def attribution(self) -> Response:
         """What made equity change between two days."""
         query = Query(self._portfolios, "of", "from", "to", "by", "currency")
-        given = _given(query, "of", "from", "to", "by", "currency")
+        given = given_in(query, "of", "from", "to", "by", "currency")
         of, currency = _of(given), _currency(query)
         from_date, to_date = (day_in(given[name] or None, name) for name in ("from", "to"))
 
@@ -140,12 +138,12 @@ class BookPages:
                 "dimensions": tuple(By),
             }
 
-        return self._page("book_attribution.html", query, "/attribution", given, read, width=WIDTH)
+        return self._pages.answer("book_attribution.html", query, "/attribution", given, read, width=WIDTH)
 
     def proposals(self) -> Response:
         """What waited for a person, and what became of it."""
         query = Query(self._portfolios, "status", "instrument", "before")
-        given = _given(query, "status", "instrument", "before")
+        given = given_in(query, "status", "instrument", "before")
         before = None if not given["before"] else _whole(given["before"])
         if given["instrument"] and not INSTRUMENT.fullmatch(given["instrument"]):
             raise malformed("`instrument` must be 1 to 29 letters, digits or underscores", "instrument")
@@ -170,12 +168,12 @@ class BookPages:
                 "statuses": STATUSES,
             }
 
-        return self._page("book_proposals.html", query, "/proposals", given, read)
+        return self._pages.answer("book_proposals.html", query, "/proposals", given, read)
 
     def briefings(self) -> Response:
         """The archive of a portfolio's days."""
         query = Query(self._portfolios, "before")
-        given = _given(query, "before")
+        given = given_in(query, "before")
         before = day_in(given["before"] or None, "before")
         named = query.portfolio or next(iter(self._portfolios)).engine.portfolio_name
 
@@ -194,57 +192,7 @@ class BookPages:
                 "of": named.lower(),
             }
 
-        return self._page("book_briefings.html", query, "/briefings", given, read)
-
-    # --- what they share
-
-    def _page(
-        self,
-        template: str,
-        query: Query,
-        page: str,
-        given: dict[str, str],
-        read: Callable[["Session"], dict[str, Any]],
-        **more: Any,
-    ) -> Response:
-        """The page of what is read; or, where the book refuses or does not answer in time, one that says so."""
-        refused, status, found = "", 200, {}
-        try:
-            with self._book.session() as session:
-                found = read(session)
-        except HttpRefused as error:
-            if error.status != 409:
-                raise
-            refused, status = _sentence(error), 409
-        except Retryable as error:
-            log.warning("a page of the book could not be made", page=page, error=str(error))
-            refused, status = f"Not now: {error}. The engine goes on meanwhile; ask for less, or once more later.", 503
-        names = [served.engine.portfolio_name for served in self._portfolios]
-        text = render_template(
-            "book_refused.html" if refused else template,
-            address=address,
-            words=words,
-            refused=refused,
-            given=given,
-            path=PATH,
-            pages=PAGES,
-            page=page,
-            portfolio=query.portfolio or names[0],
-            names=names,
-            asked=query.portfolio or "",
-            **more,
-            **found,
-        )
-        return Response(text, status=status, mimetype="text/html", headers={"Cache-Control": "no-store"})
-
-
-def _given(query: Query, *names: str) -> dict[str, str]:
-    """What the page's form had in it; a field that is blank says nothing."""
-    return {name: (query.text(name) or "").strip() for name in names}
-
-
-def _node(given: dict[str, str]) -> int | None:
-    return None if not given["node"] else node_number(given["node"])
+        return self._pages.answer("book_briefings.html", query, "/briefings", given, read)
 
 
 def _of(given: dict[str, str]) -> dict[str, Any]:
@@ -263,22 +211,6 @@ def _whole(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text[:20]) <= LARGEST_ID:
         raise malformed("`before` must be a whole number", "before")
     return int(text)
-
-
-def _sentence(error: HttpRefused) -> str:
-    if error.code == "book_not_migrated":
-        return "There is no book of record here, or an older one: python portfolio_manager.py migrate --book makes it."
-    return f"{str(error)[:1].upper()}{str(error)[1:]}."
-
-
-def _above(known: dict[int, Any], node: int | None) -> list[Any]:
-    """The nodes above one, the root first."""
-    found: list[Any] = []
-    at = None if node is None else known[node]["parent_id"]
-    while at is not None and at in known:
-        found.insert(0, known[at])
-        at = known[at]["parent_id"]
-    return found
 
 
 def _choices(session: "Session", day: date) -> list[tuple[str, str]]:
@@ -313,8 +245,3 @@ def _periods(session: "Session", last: date) -> list[tuple[str, date]]:
     asked = [("the last day", before), ("seven days", last - 7 * _ONE_DAY)]
     asked += [(f"since {first:%-d %b}", first - _ONE_DAY) for first in (month, year)]
     return [(name, day) for name, day in dict(asked).items() if day < last]
-
-
-def _with_policy(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = PAGE_POLICY
-    return response

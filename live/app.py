@@ -30,6 +30,7 @@ from live.book_desk import BookDesk
 from live.dashboard.book import BookPages
 from live.dashboard.linked import LinkedPages
 from live.dashboard.pages import dashboard_blueprint
+from live.dashboard.risk import RiskPages
 from live.links import Links
 from live.metrics import Metrics
 from live.operators import Operators
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 # Of the two seconds that no request waits longer than, what is left is for the answer itself.
 READ_WITHIN_SECONDS = 1.8
 NO_OTHER_LIMITS = RateLimitSettings()
-_OF_THE_BOOK = ("/api/book/", "/api/risk/", "/dashboard/book")
+_OF_THE_BOOK = ("/api/book/", "/api/risk/", "/dashboard/book", "/dashboard/risk")
 
 
 class Application(Flask):
@@ -123,5 +124,6 @@ def create_app(
     app.register_blueprint(book_pnl_blueprint(portfolios, book_api.session, book_api.today))
     app.register_blueprint(RiskApi(book_api).blueprint())
     app.register_blueprint(BookPages(portfolios, book_api).blueprint())
+    app.register_blueprint(RiskPages(portfolios, book_api).blueprint())
     app.register_blueprint(description_blueprint())
     return app

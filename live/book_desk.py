@@ -40,6 +40,7 @@ USED = (
     "risk.bars",
     "risk.reading",
     "risk.reckoned",
+    "risk.shown",
 )
 
 

@@ -4,6 +4,7 @@ Nothing here needs arrays or frames.
 """
 
 from datetime import date
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from sqlalchemy import Double, Subquery, case, cast, column, func, select, true
@@ -83,16 +84,17 @@ def _few_measures(session: Session, day: date) -> list[dict[str, Any]]:
 
 def node_on(session: Session, day: date, node: int) -> dict[str, Any]:
     """What was reckoned of a node on a day, but for its positions: `measures`, the `reasons` of those that are missing, what is
-    `left_out`, the book's `pnl`, and whether the day's snapshot was taken.
+    `left_out`, the book's P&L of the day, and whether the day's snapshot was taken.
     """
     names = ("portfolio_node_id", "currency", "positions", "measures", "reasons", "left_out")
     asked = select(
         *(getattr(PortfolioRisk, name) for name in names),
-        PortfolioRisk.snapshot["pnl"].label("pnl"),
+        PortfolioRisk.snapshot["pnl"]["day_pnl"].astext.label("day_pnl"),
         PortfolioRisk.snapshot.is_not(None).label("has_snapshot"),
     ).where(PortfolioRisk.calculation_date == day, PortfolioRisk.portfolio_node_id == node)
     told: dict[str, Any] = floats(session.execute(asked).mappings().one())
-    return told
+    # What the book knows exactly was kept as text.
+    return {**told, "day_pnl": None if told["day_pnl"] is None else Decimal(told["day_pnl"])}
 
 
 def largest_positions(session: Session, day: date, node: int, most: int) -> list[dict[str, Any]]:

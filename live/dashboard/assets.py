@@ -15,6 +15,7 @@ _FILES = {
     "controls.js": (_HERE / "static" / "controls.js", _SCRIPT),
     "waiting.js": (_HERE / "static" / "waiting.js", _SCRIPT),
     "book.css": (_HERE / "static" / "book.css", _STYLE),
+    "risk.css": (_HERE / "static" / "risk.css", _STYLE),
     "link.css": (_HERE / "static" / "link.css", _STYLE),
     "icon.svg": (_HERE / "static" / "icon.svg", "image/svg+xml"),
     "uPlot.min.css": (_HERE.parent / "vendor" / "uPlot.min.css", _STYLE),

@@ -7,7 +7,7 @@ from typing import Any
 NOTHING = "—"
 
 
-def money(value: Decimal | None, *, signed: bool = False) -> str:
+def money(value: Decimal | float | None, *, signed: bool = False) -> str:
     """Two decimals and groups of three; with a sign where asked. A dash for none."""
     if value is None:
         return NOTHING
@@ -17,6 +17,19 @@ def money(value: Decimal | None, *, signed: bool = False) -> str:
 def percent(value: Decimal | None) -> str:
     """Two decimals and the sign of per cent."""
     return NOTHING if value is None else f"{value:,.2f} %"
+
+
+def share(value: float | None, *, signed: bool = False) -> str:
+    """A fraction in per cent: 0.0123 is `1.23 %`; with a sign where asked. A dash for none."""
+    return f"{money(None if value is None else value * 100, signed=signed)}{'' if value is None else ' %'}"
+
+
+def short_amount(value: float) -> str:
+    """In three digits or so: `12.3k`, `-1.25M`."""
+    for unit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit * 0.9995:
+            return f"{value / unit:.3g}{letter}"
+    return f"{value:.3g}" if value else "0"
 
 
 def factor(value: Decimal | None) -> str:
@@ -38,7 +51,7 @@ def decimals_of(step: Decimal) -> int:
     return max(0, -int(step.normalize().as_tuple().exponent))
 
 
-def kind(value: Decimal | None) -> str:
+def kind(value: Decimal | float | None) -> str:
     """`gain`, `loss`, or nothing: the sign in the text says the same."""
     if not value:
         return ""

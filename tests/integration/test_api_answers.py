@@ -55,6 +55,7 @@ BAR = {**GOLD, "type": "MARKET_DATA", "price": 72100}
 # Asked by other tests: links below, days that were reckoned in tests/integration/risk/test_risk_api.py.
 ELSEWHERE = ("Links", "Risk")
 PNL = ("/pnl/calendar", "/pnl/attribution")
+RISK_PAGES = ("", "/factors", "/correlations", "/stress", "/value-at-risk")
 LISTS = ("positions", "orders", "proposals", "signals", "journal")
 
 
@@ -269,9 +270,25 @@ def ask_for_pages_of_the_book(ask: Described) -> None:
     assert ask("GET /dashboard/book/calendar?of=nobodys", status=404)["error"]["code"] == "unknown_portfolio"
 
 
+def ask_for_pages_of_risk(ask: Described) -> None:
+    """Nothing is reckoned there: tests/integration/risk/test_pages.py asks where something is."""
+    for page in RISK_PAGES:
+        for asked in ("", "?node=1&date=2026-01-14", "?node=&date="):
+            ask(f"GET /dashboard/risk{page}{asked}")
+        for wrong in ("date=x", "colour=red"):
+            field = wrong.partition("=")[0]
+            assert ask(f"GET /dashboard/risk{page}?{wrong}", status=400)["error"]["field"] == field
+        assert ask(f"GET /dashboard/risk{page}?node=4711", status=404)["error"]["code"] == "unknown_node"
+    for wrong in ("method=guess", "confidence=90", "days=3"):
+        field = wrong.partition("=")[0]
+        assert ask(f"GET /dashboard/risk/value-at-risk?{wrong}", status=400)["error"]["field"] == field
+
+
 def ask_for_pages_without_a_book(ask: Described) -> None:
     for page in ("", "/calendar", "/attribution", "/proposals", "/briefings"):
         ask(f"GET /dashboard/book{page}", status=409)
+    for page in RISK_PAGES:
+        ask(f"GET /dashboard/risk{page}", status=409)
 
 
 def ask_for_files_in_and_out(ask: Described) -> None:
@@ -509,6 +526,7 @@ def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine, desk:
     ask_for_everything_that_is_shown(ask, busy)
     ask_what_days_earned(ask)
     ask_for_pages_of_the_book(ask)
+    ask_for_pages_of_risk(ask)
     without = Described(an_app_of(busy).test_client())
     ask_for_pages_without_a_book(without)
     ask.asked |= without.asked
@@ -623,6 +641,7 @@ def test_every_parameter_of_a_query_is_taken_with_each_of_its_values(busy: LiveT
 
 OF_THE_BOOK = {
     "as_of": ["2026-01-14", "2100-12-31"],
+    "date": ["2026-01-14", "2100-12-31"],
     "from": ["2026-01-13"],
     "to": ["2026-01-14", "2100-12-31"],
     "currency": ["inr", "USD"],

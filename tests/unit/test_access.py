@@ -73,7 +73,7 @@ def test_from_this_machine_everybody_may_look_and_from_elsewhere_a_viewer(
     assert "/status" in views(client)
     for view in views(client):
         # There is no book behind the fake engine: who may look is told that.
-        shown = 409 if view.startswith(("/api/book/", "/api/risk/", "/dashboard/book")) else 200
+        shown = 409 if view.startswith(("/api/book/", "/api/risk/", "/dashboard/book", "/dashboard/risk")) else 200
         if any((route.method, route.path) == ("GET", view) and route.needed for route in ROUTES):
             shown = 400  # and of what he has to say more
         if view != "/session":

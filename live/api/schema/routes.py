@@ -87,6 +87,11 @@ PARAMETERS = {
     "node": "Only of this node and all below it.",
     "by": "What is told apart; a node's are its children.",
     "capital": "Returns of this capital; without it, of that of the portfolios that hang there.",
+    "date": "The trading day that was reckoned; without it, the newest one.",
+    "scenario": "Its name; without it, that which costs or earns most.",
+    "method": "How value at risk was reckoned; without it, historical.",
+    "confidence": "In per cent; without it, 95.",
+    "days": "Of how many days that were reckoned; without it, 250.",
     "year_begins": "The month that tax years begin with.",
     "of": "One entry: its number, the position that it opened, or its fingerprint; of the book a node's number or a portfolio.",
     "year": "The year; without it, this one. Of tax lots: only this tax year, 2025-26, or 2025 where it begins in January.",
@@ -216,6 +221,12 @@ def _of_risk(path: str, summary: str, answer: Content, query: Mapping[str, Schem
 def _book_page(path: str, summary: str, query: Mapping[str, Schema]) -> Route:
     """A page that says itself what the book refuses, and that it does not answer."""
     return _drawn(f"/dashboard/book{path}", summary, HTML, query, answers=dict.fromkeys((200, 409, 503), HTML))
+
+
+def _risk_page(path: str, summary: str, query: Mapping[str, Schema] | None = None) -> Route:
+    """A page of a node on a day, that says itself what is refused."""
+    asked: dict[str, Schema] = {"node": _NUMBER_OR_BLANK, "date": _DAY_OR_BLANK, **(query or {})}
+    return _drawn(f"/dashboard/risk{path}", summary, HTML, asked, answers=dict.fromkeys((200, 409, 503), HTML))
 
 
 # The fields of the pages' forms: one that is blank says nothing.
@@ -451,6 +462,19 @@ ROUTES = (
         },
     ),
     _book_page("/briefings", "Briefings, the latest day first", {"before": _DAY_OR_BLANK}),
+    _risk_page("", "What a day's risk of a node was"),
+    _risk_page("/factors", "What a node is exposed to, and what its volatility is made of"),
+    _risk_page("/correlations", "How what a node holds moves together, as a heat-map"),
+    _risk_page("/stress", "What scenarios would earn a node, and one of them its positions", {"scenario": _TEXT}),
+    _risk_page(
+        "/value-at-risk",
+        "Value at risk by day, and what came of it",
+        {
+            "method": {"enum": ["historical", "normal", "monte_carlo", ""]},
+            "confidence": {"enum": ["95", "99", ""]},
+            "days": {"enum": ["60", "125", "250", "500", "1000", ""]},
+        },
+    ),
     _of_book("/api/book/pnl/calendar", "What each trading day earned", book.PnLCalendar, _IN_A_PERIOD),
     _of_book(
         "/api/book/pnl/attribution",

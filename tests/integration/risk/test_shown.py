@@ -75,7 +75,10 @@ def test_a_node_is_told_without_its_positions(world: Engine) -> None:
         told = node_on(session, LAST, FUND)
         kept = session.get_one(PortfolioRisk, (LAST, FUND))
         assert told["has_snapshot"]
-        assert told["pnl"]["unmarked"] == kept.snapshot["pnl"]["unmarked"] == 3
+        assert told["day_pnl"] is None  # nothing was marked
+        kept.snapshot = {**floats(kept.snapshot), "pnl": {"day_pnl": "12.5000"}}
+        session.flush()
+        assert node_on(session, LAST, FUND)["day_pnl"] == Decimal("12.5")
     assert told["measures"]["exposure"]["net"] == float(kept.measures["exposure"]["net"])
     assert "snapshot" not in told
 

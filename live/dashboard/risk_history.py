@@ -35,7 +35,6 @@ class Tick(Struct, frozen=True, kw_only=True):
 
     at: str
     label: str
-    anchor: str = "middle"
     y: str = ""
 
 
@@ -127,10 +126,19 @@ def _line(days: Sequence[Mapping[str, Any]], down: Any) -> str:
 
 
 def _dates(days: Sequence[date]) -> list[Tick]:
-    every = max(1, ceil(len(days) / _DATES))
-    form = "%b %Y" if len(days) > _MONTHS_FROM else "%-d %b"
-    chosen = range(every // 2, len(days), every)
-    return [Tick(at=f"{(place + 0.5) / len(days):.3%}", label=f"{days[place]:{form}}") for place in chosen]
+    """Of a few days some of them; else the first ones of months, the year where it is new."""
+    if len(days) <= _MONTHS_FROM:
+        places = list(range(len(days)))
+    else:
+        places = [place for place in range(1, len(days)) if days[place].month != days[place - 1].month]
+    every = max(1, ceil(len(places) / _DATES))
+    chosen = places[every // 2 :: every]
+    told: list[Tick] = []
+    for place, before in zip(chosen, [None, *chosen], strict=False):
+        is_new = before is None or days[before].year != days[place].year
+        label = f"{days[place]:%-d %b}" if len(days) <= _MONTHS_FROM else f"{days[place]:{'%b %Y' if is_new else '%b'}}"
+        told.append(Tick(at=f"{(place + 0.5) / len(days):.3%}", label=label))
+    return told
 
 
 def _words(told: Sequence[Mapping[str, Any]]) -> str:

@@ -38,9 +38,13 @@ USED = (
     "book.uploads.batches",
     "risk.asked",
     "risk.bars",
+    "risk.modelling.listing",
     "risk.reading",
     "risk.reckoned",
     "risk.shown",
+    "risk.shown_contracts",
+    "risk.shown_sessions",
+    "risk.term_structure",
 )
 
 

@@ -21,6 +21,7 @@ from live.dashboard.risk_bars import WIDTH as BAR_WIDTH
 from live.dashboard.risk_bars import bars_of
 from live.dashboard.risk_correlations import SQUARE, heat_of
 from live.dashboard.risk_history import HEIGHT, plot_of, verdicts_of
+from live.dashboard.risk_lab import LabPages
 from live.portfolios import Portfolios
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ PAGES = {
     "/correlations": "Correlations",
     "/stress": "Stress",
     "/value-at-risk": "Value at risk",
+    "/term-structure": "Contracts",
+    "/what-if": "What if",
 }
 METHODS = {"historical": "historical", "normal": "normal, by factors", "monte_carlo": "Monte Carlo"}
 CONFIDENCES = ("95", "99")
@@ -55,6 +58,7 @@ class RiskPages:
 
     def __init__(self, portfolios: Portfolios, book: BookApi) -> None:
         self._portfolios = portfolios
+        self._book = book
         self._pages = PagesOf(
             portfolios, book, path=PATH, pages=PAGES, refused="risk_refused.html", not_migrated=_NOT_MIGRATED
         )
@@ -68,6 +72,7 @@ class RiskPages:
         blueprint.get("/correlations")(self.correlations)
         blueprint.get("/stress")(self.stress)
         blueprint.get("/value-at-risk")(self.value_at_risk)
+        LabPages(self._portfolios, self._book, self._pages).add_to(blueprint)
         return blueprint
 
     # --- the pages

@@ -32,6 +32,13 @@ def short_amount(value: float) -> str:
     return f"{value:.3g}" if value else "0"
 
 
+def figure(value: float | None, *, signed: bool = False) -> str:
+    """Two decimals as money has; what is below 1 in four digits."""
+    if value is None or not value or abs(value) >= 1:
+        return money(value, signed=signed)
+    return f"{value:{'+' if signed else ''}.4g}"
+
+
 def factor(value: Decimal | None) -> str:
     """A multiple of R with its sign."""
     return NOTHING if value is None else f"{value:+.2f} R" if value else "0.00 R"

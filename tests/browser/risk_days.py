@@ -13,14 +13,17 @@ from live.contracts_file import load_calendar
 from risk.batch.given import Method
 from risk.batch.run import run_batch
 from risk.daily import PortfolioRisk
-from risk.models import DataSource, FactorDefinition, FlowData, SeriesMetadata
+from risk.modelling import keeping, snapshots
+from risk.models import DataSource, FactorDefinition, FlowData, MarketData, SeriesMetadata
 from risk.reckoned import floats
 from risk.seeds import seed
+from risk.what_if.changes import Change, Remove, Resize, ShockPrices
 from tests.book_world import a_held_position, a_node, an_instrument, kept
 from tests.risk_world import bars
 
 LAST = date(2026, 1, 14)
 AFTER = datetime(2026, 1, 14, 20, tzinfo=UTC)
+END = datetime(2026, 1, 15, tzinfo=UTC)
 DAYS = [day for day in (LAST - timedelta(days=back) for back in reversed(range(380))) if day.isoweekday() < 6][-261:]
 # Of the last days so many are told of, made like the last one.
 TOLD = 120
@@ -38,7 +41,26 @@ def fill(engine: Engine) -> dict[str, int]:
     run_batch(engine, LAST, calendar=load_calendar(), clock=lambda: AFTER, method=Method(paths=2_000))
     with transaction(engine) as session:
         _days_before(session, dice)
+    _sessions(engine, nodes["Trend"])
     return nodes
+
+
+def _sessions(engine: Engine, node: int) -> None:
+    """Three: two with a snapshot, of which one was changed since, and one without."""
+    told: dict[str, list[Change]] = {
+        "Less metal": [Resize(position_id="position/2", lots=10), ShockPrices(shocks={"COPPER": -0.02})],
+        "No oil": [Remove(position_id="position/5")],
+        "Nothing yet": [],
+    }
+    for name, changes in told.items():
+        with transaction(engine) as session:
+            given = {"at": END, "by": "ada", "now": END, "calendar": load_calendar()}
+            begun = keeping.begin(session, node=node, name=name, description="Before the budget", **given)
+        for number, change in enumerate(changes):
+            with transaction(engine) as session:
+                keeping.change(session, begun.number, change, by="bob", now=END)
+                if number == 0:
+                    snapshots.snapshot(session, begun.number, by="ada", now=END)
 
 
 def _world(session: Session, dice: np.random.Generator) -> dict[str, int]:
@@ -49,6 +71,8 @@ def _world(session: Session, dice: np.random.Generator) -> dict[str, int]:
     seed(session)
     source = kept(session, DataSource(name="here", kind="file")).source_id
     moves = {name: dice.standard_normal(260) * 0.011 for name in FACTORS}
+    for name, share in (("gold", -0.3), ("oil", 0.4), ("usd_inr", -0.35)):
+        moves[name] += share * moves["index"]
     for name, begin in FACTORS.items():
         of = an_instrument(session, f"F_{name}".upper()).instrument_id
         bars(session, of, source, _path(begin, moves[name]), DAYS)
@@ -73,12 +97,26 @@ def _world(session: Session, dice: np.random.Generator) -> dict[str, int]:
         )
         if number == 4:
             _squeezed(session, of, source)
+    _contracts(session, source)
     # Nobody knows its price.
     unknown = an_instrument(session, "TIN", kind="future", exchange="NSE").instrument_id
     _held(session, trend.portfolio_node_id, unknown, quantity=Decimal(5))
     set_rate(session, "USD/INR", _USD, LAST)
     named = (fund, futures, trend, shares)
     return {node.name: node.portfolio_node_id for node in named}
+
+
+def _contracts(session: Session, source: int) -> None:
+    """Four of them, the last one of which did not trade of late."""
+    of = an_instrument(session, "ZINC", kind="future", exchange="MCX").instrument_id
+    for place, expiry in enumerate((date(2026, 1, 20), date(2026, 2, 27), date(2026, 3, 31), date(2026, 4, 30))):
+        day = LAST - timedelta(days=30 if place == 3 else 0)
+        price = Decimal("301.25") + Decimal("2.35") * place
+        at = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(hours=5, minutes=30)
+        row = MarketData(timestamp=at, instrument_id=of, source_id=source, timeframe="1d", expiry=expiry)
+        row.open = row.high = row.low = row.close = row.settlement = price
+        session.add(row)
+    session.flush()
 
 
 def _path(begin: float, moves: np.ndarray) -> list[float]:

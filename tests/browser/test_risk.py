@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 RISK = "/dashboard/risk"
-PAGES = ("", "/factors", "/correlations", "/stress", "/value-at-risk")
+PAGES = ("", "/factors", "/correlations", "/stress", "/value-at-risk", "/term-structure", "/what-if")
 
 
 @pytest.fixture
@@ -51,6 +51,10 @@ def pages_of(nodes: dict[str, int]) -> dict[str, str]:
         "stress": f"{RISK}/stress?scenario=COVID-19+Crash",
         "history": f"{RISK}/value-at-risk",
         "history-short": f"{RISK}/value-at-risk?date={DAYS[-90]}&node={nodes['Shares']}",
+        "contracts": f"{RISK}/term-structure?instrument=ZINC&as_of={LAST}",
+        "what-if": f"{RISK}/what-if",
+        "what-if-one": f"{RISK}/what-if?session=1",
+        "what-if-two": f"{RISK}/what-if?session=1&other=2",
         "not-reckoned": f"{RISK}?date=2026-01-20",
     }
 
@@ -87,6 +91,18 @@ def test_from_the_dashboard_through_every_page_by_links(
     page.get_by_role("heading", name="Value at risk of Trend").wait_for()
     assert page.locator("select[name=days]").input_value() == "60"
     assert page.locator("input[name=date]").input_value() == str(DAYS[-2])
+    page.get_by_role("link", name="Contracts").click()
+    page.get_by_role("heading", name="Contracts of ZINC").wait_for()
+    page.get_by_label("at the end of").fill(str(LAST))
+    page.get_by_role("button", name="Show").click()
+    assert page.locator("tbody tr").count() == 4
+    assert page.locator("circle").count() == 3
+    page.get_by_role("link", name="What if").click()
+    page.get_by_role("link", name="1 Less metal").click()
+    page.get_by_text("make position/2 10 lots").wait_for()
+    page.get_by_role("combobox", name="Beside").select_option("2")
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("heading", name="What if Less metal beside No oil").wait_for()
     page.get_by_role("link", name="Book").click()
     page.get_by_role("heading", name="The tree").wait_for()
     page.get_by_role("link", name="Risk", exact=True).click()

@@ -284,10 +284,23 @@ def ask_for_pages_of_risk(ask: Described) -> None:
         assert ask(f"GET /dashboard/risk/value-at-risk?{wrong}", status=400)["error"]["field"] == field
 
 
+def ask_for_contracts_and_sessions(ask: Described) -> None:
+    for asked in ("term-structure?as_of=2026-01-14&instrument=gold_mini", "term-structure?instrument=&as_of=&source="):
+        ask(f"GET /dashboard/risk/{asked}")
+    for asked in ("what-if?session=1&other=2", "what-if?session=&other=&before="):
+        ask(f"GET /dashboard/risk/{asked}")
+    for wrong in ("instrument=a-b", "as_of=x", "as_of=9999-12-31&instrument=GOLD", f"source={'x' * 51}"):
+        field = wrong.partition("=")[0]
+        assert ask(f"GET /dashboard/risk/term-structure?{wrong}", status=400)["error"]["field"] == field
+    for wrong in ("session=0", "other=x", "before=-1"):
+        field = wrong.partition("=")[0]
+        assert ask(f"GET /dashboard/risk/what-if?{wrong}", status=400)["error"]["field"] == field
+
+
 def ask_for_pages_without_a_book(ask: Described) -> None:
     for page in ("", "/calendar", "/attribution", "/proposals", "/briefings"):
         ask(f"GET /dashboard/book{page}", status=409)
-    for page in RISK_PAGES:
+    for page in (*RISK_PAGES, "/term-structure", "/what-if"):
         ask(f"GET /dashboard/risk{page}", status=409)
 
 
@@ -527,6 +540,7 @@ def test_every_address_answers_as_it_is_described(busy: LiveTradingEngine, desk:
     ask_what_days_earned(ask)
     ask_for_pages_of_the_book(ask)
     ask_for_pages_of_risk(ask)
+    ask_for_contracts_and_sessions(ask)
     without = Described(an_app_of(busy).test_client())
     ask_for_pages_without_a_book(without)
     ask.asked |= without.asked
@@ -647,6 +661,8 @@ OF_THE_BOOK = {
     "currency": ["inr", "USD"],
     "node": ["1"],
     "capital": ["1000000.5"],
+    "session": ["1"],
+    "other": ["1"],
 }
 
 

@@ -38,6 +38,8 @@ from tests.integration.book.test_first_request import ROOT, SERVER
 from tests.risk_world import AFTER, DAYS, USD, a_world
 from tests.waiting import eventually
 
+# Those of a node and a day.
+OF_A_DAY = [page for page in PAGES if page not in ("/term-structure", "/what-if")]
 THREE = DAYS[-3:]
 LAST = THREE[-1]
 FUND, DESK = 1, 2
@@ -228,7 +230,7 @@ def test_what_the_pages_know_of_is_what_the_batch_reckons() -> None:
 
 
 def test_where_nothing_was_reckoned_each_page_says_what_does(client: FlaskClient, book_engine: Engine) -> None:
-    for page in PAGES:
+    for page in OF_A_DAY:
         assert "python portfolio_manager.py risk batch --date DAY reckons the day" in asked(client, page)
         told = asked(client, f"{page}?date=2026-01-14")
         assert "Nothing was reckoned of 2026-01-14." in told
@@ -247,7 +249,7 @@ def test_a_node_that_was_not_there_on_a_day_is_told_from_one_that_never_was(clie
     with transaction(world) as session:
         late = a_node(session, "<i>Late</i>", "DESK", parent_id=FUND).portfolio_node_id
         assert session.query(PortfolioNode).count() == 3
-    for page in PAGES:
+    for page in OF_A_DAY:
         assert f"This node was not reckoned on {LAST}" in asked(client, f"{page}?node={late}")
         response = client.get(f"/dashboard/risk{page}?node=4711")
         assert (response.status_code, response.get_json()["error"]["code"]) == (404, "unknown_node")
@@ -284,7 +286,7 @@ def test_tables_that_are_locked_keep_nobody_waiting(book_dsn: str, client: Flask
     locking = psycopg2.connect(book_dsn)
     try:
         locking.cursor().execute("LOCK TABLE risk.portfolio_risk IN ACCESS EXCLUSIVE MODE")
-        for page in PAGES:
+        for page in OF_A_DAY:
             began = time.monotonic()
             response = client.get(f"/dashboard/risk{page}")
             assert response.status_code == 503
@@ -300,7 +302,7 @@ def test_names_that_others_gave_are_text_on_every_page(client: FlaskClient, worl
         session.execute(
             text("UPDATE book.portfolio_node_version SET name = '<b onclick=x>&' WHERE portfolio_node_id = 1")
         )
-    for page in PAGES:
+    for page in OF_A_DAY:
         asked(client, page)
         html = client.get(f"/dashboard/risk{page}").get_data(as_text=True)
         assert "&lt;b onclick=x&gt;&amp;" in html

@@ -125,13 +125,18 @@ def _number(name: str, given: str) -> int | None:
 
 def _session(session: "Session", number: int) -> dict[str, Any] | None:
     """A session with its changes in words, and what its newest snapshot has kept."""
+    from book.nodes import node_of
     from risk.shown_sessions import newest_snapshot, session_told
 
     found = session_told(session, number)
     if found is None:
         return None
     snapshot = newest_snapshot(session, number)
-    told = {**found, "changes": [{**each, "words": change_in_words(each)} for each in found["changes"]]}
+    told = {
+        **found,
+        "node": node_of(session, found["portfolio_node_id"]).name,
+        "changes": [{**each, "words": change_in_words(each)} for each in found["changes"]],
+    }
     if snapshot is None:
         return {**told, "snapshot": None}
     tables = {"Measures": measures_of(snapshot), "Scenarios": scenarios_of(snapshot)}

@@ -6,6 +6,23 @@ from typing import Any
 from msgspec import Struct
 
 _STRESS = "stress "
+# The order that measures are told in; what is not here comes after these.
+_ORDER = (
+    "long",
+    "short",
+    "gross",
+    "net",
+    "value",
+    "volatility",
+    "parametric_value_at_risk",
+    "parametric_expected_shortfall",
+    "historical_value_at_risk",
+    "historical_expected_shortfall",
+    "diversification_score",
+    "diversification_ratio",
+    "open_heat",
+    "margin",
+)
 _TIMES = {"shock_prices": "prices", "shock_volatilities": "volatilities", "shock_factors": "factors"}
 
 
@@ -38,16 +55,19 @@ def change_in_words(change: Mapping[str, Any]) -> str:
 
 def measures_of(snapshot: Mapping[str, Any]) -> list[Row]:
     """The whole's measures before and after."""
-    return [_row(name, told) for name, told in snapshot["measures"].items() if not name.startswith(_STRESS)]
+    known = {name: told for name, told in snapshot["measures"].items() if not name.startswith(_STRESS)}
+    ordered = [*(name for name in _ORDER if name in known), *sorted(set(known) - set(_ORDER))]
+    return [_row(name.replace("_", " "), known[name]) for name in ordered]
 
 
 def scenarios_of(snapshot: Mapping[str, Any]) -> list[Row]:
-    """What scenarios would earn before and after."""
-    return [
+    """What scenarios would earn before and after, the largest one of before first."""
+    rows = [
         _row(name.removeprefix(_STRESS), told)
         for name, told in snapshot["measures"].items()
         if name.startswith(_STRESS)
     ]
+    return sorted(rows, key=lambda row: (row.before is None, -abs(row.before or 0.0), row.name))
 
 
 def exposures_of(snapshot: Mapping[str, Any]) -> list[Row]:
@@ -72,7 +92,7 @@ def side_by_side(one: Sequence[Row], other: Sequence[Row]) -> list[Row]:
 
 def _row(name: str, told: Mapping[str, Any]) -> Row:
     return Row(
-        name=name.replace("_", " "),
+        name=name,
         before=told["before"],
         after=told["after"],
         difference=told["difference"],

@@ -41,15 +41,15 @@ def fill(engine: Engine) -> dict[str, int]:
     run_batch(engine, LAST, calendar=load_calendar(), clock=lambda: AFTER, method=Method(paths=2_000))
     with transaction(engine) as session:
         _days_before(session, dice)
-    _sessions(engine, nodes["Trend"])
+    _sessions(engine, nodes["Shares"])
     return nodes
 
 
 def _sessions(engine: Engine, node: int) -> None:
     """Three: two with a snapshot, of which one was changed since, and one without."""
     told: dict[str, list[Change]] = {
-        "Less metal": [Resize(position_id="position/2", lots=10), ShockPrices(shocks={"COPPER": -0.02})],
-        "No oil": [Remove(position_id="position/5")],
+        "Fewer shares": [Resize(position_id="position/7", lots=100), ShockPrices(shocks={"SHARE_02": -0.02})],
+        "No shorts": [Remove(position_id="position/10"), Remove(position_id="position/15")],
         "Nothing yet": [],
     }
     for name, changes in told.items():

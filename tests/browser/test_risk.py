@@ -98,11 +98,11 @@ def test_from_the_dashboard_through_every_page_by_links(
     assert page.locator("tbody tr").count() == 4
     assert page.locator("circle").count() == 3
     page.get_by_role("link", name="What if").click()
-    page.get_by_role("link", name="1 Less metal").click()
-    page.get_by_text("make position/2 10 lots").wait_for()
+    page.get_by_role("link", name="1 Fewer shares").click()
+    page.get_by_text("make position/7 100 lots").wait_for()
     page.get_by_role("combobox", name="Beside").select_option("2")
     page.get_by_role("button", name="Compare").click()
-    page.get_by_role("heading", name="What if Less metal beside No oil").wait_for()
+    page.get_by_role("heading", name="What if Fewer shares beside No shorts").wait_for()
     page.get_by_role("link", name="Book").click()
     page.get_by_role("heading", name="The tree").wait_for()
     page.get_by_role("link", name="Risk", exact=True).click()

@@ -1,17 +1,29 @@
 """What the risk lab's pages show, before it is drawn: bars from a line, a heat-map, value at risk beside what came of it."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from live.dashboard.risk_bars import WIDTH, bars_of
+from live.dashboard.risk_contracts import curve_of, short_price, words_of
 from live.dashboard.risk_correlations import MOST_NUMBERS, SQUARE, heat_of, told, tone_of
 from live.dashboard.risk_history import BOTTOM, HEIGHT, TOP, likelihood, plot_of, ticks, verdicts_of
-from live.dashboard.words import share, short_amount
+from live.dashboard.risk_what_if import (
+    Row,
+    change_in_words,
+    exposures_of,
+    measures_of,
+    scenarios_of,
+    side_by_side,
+)
+from live.dashboard.words import figure, share, short_amount
+from risk.term_structure import Contract, TermStructure
+from risk.what_if.changes import Change
 
 MONDAY = date(2026, 1, 12)
 AMOUNTS = st.floats(min_value=-1e12, max_value=1e12)
@@ -219,7 +231,136 @@ def test_what_the_tests_say_is_said_in_words() -> None:
     assert likelihood(1.0) == "p = 1.00"
 
 
+# --- contracts
+
+
+def contract(days: int, price: int | None, **others: Any) -> Contract:
+    expiry = MONDAY + timedelta(days=days)
+    return Contract(expiry=expiry, days=days, price=None if price is None else Decimal(price), **others)
+
+
+def structure(*contracts: Contract, shape: Any = None) -> TermStructure:
+    at = datetime(2026, 1, 12, tzinfo=UTC)
+    given = {"instrument": "ZINC", "source": "mcx", "timeframe": "1d", "as_of": at}
+    return TermStructure(**given, shape=shape, contracts=contracts)
+
+
+def test_contracts_are_as_far_apart_as_their_days_and_the_dearer_is_higher() -> None:
+    curve = curve_of([contract(10, 100), contract(20, 110, held=True), contract(40, None), contract(50, 105)])
+    assert curve is not None
+    assert [point.at for point in curve.points] == ["7.000%", "28.500%", "93.000%"]
+    first, second, third = (float(point.y) for point in curve.points)
+    assert second < third < first
+    assert [point.held for point in curve.points] == [False, True, False]
+    assert len(curve.pieces) == 2
+    assert [tick.label for tick in curve.prices] == ["100", "102", "104", "106", "108", "110"]
+    assert [tick.label for tick in curve.expiries] == ["22 Jan", "1 Feb", "3 Mar"]
+    assert curve_of([contract(10, None)]) is None
+    (alone,) = (curve_of([contract(10, -37)]) or pytest.fail("no curve")).points
+    assert alone.at == "50.000%"
+    assert (
+        len((curve_of([contract(days, 100 + days) for days in range(0, 360, 30)]) or pytest.fail("none")).expiries) == 6
+    )
+
+
+def test_a_curve_is_told_in_words() -> None:
+    held = structure(contract(10, 100), contract(50, 105, held=True), shape="contango")
+    assert words_of(held) == (
+        "2 contracts, contango: the later a contract expires the dearer it is. A position would be in the one of 2026-03-03."
+    )
+    assert words_of(structure(contract(10, 1))) == "1 contract, no spread between two of them is known."
+    assert words_of(structure()) == "Every contract had expired by then."
+    assert (short_price(72_480.5), short_price(1_500_000)) == ("72,480.5", "1.5M")
+
+
+# --- what if
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        (
+            {
+                "change": "add",
+                "position": {"signed_quantity": -2.0, "instrument": "TIN", "price": 300.5, "position_id": "new/1"},
+            },
+            "add -2 lots of TIN at 300.5 as new/1",
+        ),
+        (
+            {"change": "add", "position": {"signed_quantity": 1.5, "instrument": "TIN", "position_id": "new/1"}},
+            "add +1.5 lots of TIN as new/1",
+        ),
+        ({"change": "remove", "position_id": "position/1"}, "remove position/1"),
+        ({"change": "resize", "position_id": "position/1", "lots": 1200.0}, "make position/1 1,200 lots"),
+        (
+            {"change": "roll", "position_id": "position/1", "contract": "FEB", "spread": -4.5},
+            "roll position/1 to FEB, -4.5 points away",
+        ),
+        ({"change": "shock_prices", "shocks": {"TIN": -0.02, "ZINC": 0.1}}, "shock prices: TIN -0.02, ZINC +0.1"),
+        ({"change": "shock_volatilities", "shocks": {"TIN": 0.01}}, "shock volatilities: TIN +0.01"),
+        ({"change": "shock_factors", "shocks": {"gold": 0.01}}, "shock factors: gold +0.01"),
+    ],
+)
+def test_a_change_is_told_in_words(change: dict[str, Any], text: str) -> None:
+    assert change_in_words(change) == text
+
+
+def test_every_kind_of_change_can_be_told() -> None:
+    told = {"add", "remove", "resize", "roll", "shock_prices", "shock_volatilities", "shock_factors"}
+    assert {kind.__struct_config__.tag for kind in get_args(Change)} == told
+
+
+def compared(before: float | None, after: float | None, **others: Any) -> dict[str, Any]:
+    difference = None if before is None or after is None else after - before
+    return {"before": before, "after": after, "difference": difference, **others}
+
+
+def test_measures_scenarios_and_exposures_are_in_an_order_that_can_be_read() -> None:
+    snapshot = {
+        "measures": {
+            "zeal": compared(1.0, 1.0),
+            "stress Flood": compared(-5.0, -3.0),
+            "open_heat": compared(None, None, before_reason="no stop"),
+            "gross": compared(100.0, 90.0),
+            "stress Fire": compared(None, None, after_reason="no factor"),
+            "stress War": compared(-9.0, 1.0),
+        },
+        "exposures": [{"label": "gold", **compared(1.0, 2.0)}, {"label": "oil", **compared(1.0, -5.0)}],
+    }
+    measures = measures_of(snapshot)
+    assert [(row.name, row.difference, row.why) for row in measures] == [
+        ("gross", -10.0, ""),
+        ("open heat", None, "no stop"),
+        ("zeal", 0.0, ""),
+    ]
+    assert [row.name for row in scenarios_of(snapshot)] == ["War", "Flood", "Fire"]
+    assert [row.name for row in exposures_of(snapshot)] == ["oil", "gold"]
+
+
+def test_two_sessions_are_beside_each_other_by_what_each_makes() -> None:
+    one = [
+        Row(name="gross", before=1.0, after=10.0, difference=9.0),
+        Row(name="old", before=1.0, after=2.0, difference=1.0),
+    ]
+    other = [
+        Row(name="gross", before=1.0, after=7.0, difference=6.0),
+        Row(name="new", before=None, after=None, difference=None, why="no price"),
+    ]
+    assert [(row.name, row.before, row.after, row.difference, row.why) for row in side_by_side(one, other)] == [
+        ("gross", 10.0, 7.0, -3.0, ""),
+        ("old", 2.0, None, None, ""),
+        ("new", None, None, None, "no price"),
+    ]
+
+
 # --- words
+
+
+@pytest.mark.parametrize(
+    "value, text", [(0.98254, "+0.9825"), (-1234.5, "-1,234.50"), (0.0, "0.00"), (None, "—"), (-0.00001, "-1e-05")]
+)
+def test_a_figure_has_as_many_places_as_it_needs(value: float | None, text: str) -> None:
+    assert figure(value, signed=True) == text
 
 
 @pytest.mark.parametrize(

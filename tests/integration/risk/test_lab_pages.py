@@ -102,8 +102,8 @@ def test_of_several_sources_one_is_chosen(client: FlaskClient, book_engine: Engi
         assert with_contracts(session) == ["GOLD_MINI"]
         assert who_tells(session, "GOLD_MINI") == ["another", "mcx"]
         assert who_tells(session, "ZINC") == []
-    assert "By another's daily bars" in asked(client, "/term-structure")
-    assert "By mcx's daily bars" in asked(client, "/term-structure?source=mcx")
+    assert "By daily bars of another that" in asked(client, "/term-structure")
+    assert "By daily bars of mcx that" in asked(client, "/term-structure?source=mcx")
     assert "nse tells none of GOLD_MINI's contracts; these do: another, mcx." in asked(
         client, "/term-structure?source=nse"
     )
@@ -151,6 +151,7 @@ def test_a_session_is_told_before_and_after_as_its_snapshot_has_it(client: Flask
     )
     assert "Less metal active 2" in asked(client, "/what-if")
     told = asked(client, f"/what-if?session={less}")
+    assert "Of node Fund in INR Held at the beginning 3 positions" in told
     assert "make position/2 10 lots by bob" in told
     assert "shock prices: COPPER -0.02 by bob" in told
     with Session(world) as session:

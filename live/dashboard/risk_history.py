@@ -12,6 +12,8 @@ from live.dashboard.words import count, money, short_amount
 HEIGHT = 300
 TOP, BOTTOM = 14, 30
 _TICKS = 5
+# What is nearer to each other than this is one amount.
+_LEAST_SPAN = 1e-12
 _DATES = 6
 _MONTHS_FROM = 45
 # A likelihood that is smaller than this says that the model is not as it should be.
@@ -103,8 +105,8 @@ def plot_of(days: Sequence[Mapping[str, Any]]) -> Plot | None:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round amounts from below to above, about five of them, nothing among them. `low` <= 0 <= `high`."""
-    span = (high - low) or 1.0
+    """Round amounts from below the lowest one to above the highest, about five of them."""
+    span = high - low if high - low > _LEAST_SPAN else 1.0
     size = 10.0 ** floor(log10(span / _TICKS))
     step = next(each * size for each in (1, 2, 5, 10) if each * size >= span / _TICKS * (1 - 1e-9))
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)

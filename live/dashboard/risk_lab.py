@@ -44,6 +44,7 @@ class LabPages:
         query = Query(self._portfolios, *names)
         given = given_in(query, *names)
         day = day_in(given["as_of"] or None, "as_of")
+        end = None if day is None else _end_of(day)
         if given["instrument"] and not INSTRUMENT.fullmatch(given["instrument"]):
             raise malformed("`instrument` must be 1 to 29 letters, digits or underscores", "instrument")
         if len(given["source"]) > _LONGEST_SOURCE:
@@ -63,7 +64,7 @@ class LabPages:
             told |= {"sources": sources, "source": source}
             if source not in sources:
                 return told
-            at = self._book.now() if day is None else _end_of(day)
+            at = end or self._book.now()
             of = contracts_told(session, chosen, source=source)
             found = term_structure_as_of(session, of, at, day or _day_of(of.exchange, at), roll_days=_ROLL_DAYS)
             return told | {"found": found, "curve": curve_of(found.contracts), "told": words_of(found)}

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from live.dashboard.risk_bars import WIDTH, bars_of
@@ -184,9 +184,11 @@ def test_many_days_are_told_by_months_with_the_year_where_it_is_new() -> None:
 
 
 @given(low=st.floats(min_value=-1e15, max_value=0), high=st.floats(min_value=0, max_value=1e15))
+@example(low=-5e-324, high=0.0)
+@example(low=0.0, high=0.0)
 def test_lines_are_few_and_reach_over_all_amounts(low: float, high: float) -> None:
     lines = ticks(low, high)
-    room = (high - low) * 1e-6
+    room = max((high - low) * 1e-6, 1e-12)
     assert lines[0] <= low + room
     assert lines[-1] >= high - room
     assert 0 in lines

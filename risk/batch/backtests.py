@@ -15,10 +15,10 @@ from risk.analytics.refusals import InputRefused
 from risk.batch.given import Given
 from risk.batch.holdings import held_on, named
 from risk.daily import PortfolioRisk
+from risk.reckoned import METHODS
 
 # Longer than any holiday.
 _LONGEST_PAUSE = 14
-_METHODS = ("historical", "normal", "monte_carlo")
 
 
 class Backtests:
@@ -49,7 +49,7 @@ class Backtests:
         """
         return {
             f"{method}_{level:.0%}": self._one(f"{method}_{level:.0%}", level, row, pnl)
-            for method in _METHODS
+            for method in METHODS
             for level in self._given.method.confidences
         }
 

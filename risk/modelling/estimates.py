@@ -48,13 +48,13 @@ def estimates_of(session: Session, until: date, given: Given) -> Estimates:
     specific: dict[int, float] = {}
     for instrument, factor, beta, variance in session.execute(_exposures(day)):
         # Positions of one instrument have one regression: the first one's is that of all.
-        betas.setdefault(instrument, {}).setdefault(factor, beta)
-        specific.setdefault(instrument, variance)
+        betas.setdefault(instrument, {}).setdefault(factor, _plain(beta))
+        specific.setdefault(instrument, _plain(variance))
     told = select(PositionRisk.instrument_id, PositionRisk.reasons).where(PositionRisk.calculation_date == day)
     return Estimates(
         batch_day=day,
         factors=tuple(model.factors),
-        covariance=tuple(tuple(map(float, row)) for row in model.covariance.to_numpy()),
+        covariance=tuple(tuple(map(_plain, row)) for row in model.covariance.to_numpy()),
         betas=betas,
         specific=specific,
         reasons={
@@ -88,7 +88,7 @@ def active_scenarios(session: Session) -> tuple[Shocks, ...]:
     )
     found: dict[str, dict[str, float]] = {}
     for row in session.execute(asked):
-        found.setdefault(row.name, {})[row.factor] = row.shock
+        found.setdefault(row.name, {})[row.factor] = _plain(row.shock)
     return tuple(Shocks(name=name, shocks=shocks) for name, shocks in found.items())
 
 
@@ -100,8 +100,7 @@ def inputs_of(session: Session, estimates: Estimates, returns: pd.DataFrame, **o
         factors=estimates.factors,
         covariance=estimates.covariance,
         days=tuple(days),
-        # 0 and -0 are written otherwise, and are the same.
-        returns={str(name): tuple(float(value) + 0.0 for value in returns[name]) for name in sorted(returns.columns)},
+        returns={str(name): tuple(map(_plain, returns[name])) for name in sorted(returns.columns)},
         scenarios=active_scenarios(session),
         **others,
     )
@@ -120,3 +119,8 @@ def past_returns(closes: Mapping[int, Closes], instruments: Iterable[Instrument]
     symbols = {each.instrument_id: each.symbol for each in instruments}
     frame, _ = together(series, given.method.minimum)
     return frame.rename(columns=symbols)
+
+
+def _plain(value: float) -> float:
+    """0 for -0: they are the same, are written otherwise, and the database keeps one of them."""
+    return float(value) + 0.0

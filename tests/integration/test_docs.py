@@ -90,7 +90,7 @@ DOCUMENTS = sorted(
 )
 BINARIES = shipped_versions()[max(shipped_versions())] / "bin"
 NOT_LINKED = {"data", "config", ".git", ".venv", "database_config.json", "alert.json", "book.dump"}
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 
 # --- documents

@@ -22,8 +22,8 @@ from core.events import Event, PositionIncreased, PositionOpened, PositionRolled
 from core.models import PositionStatus, RolloverStatus
 from core.rollover import RolledFields
 from live.as_of import portfolio_then
-from risk.daily import PortfolioRisk
-from risk.factors import StressScenario
+from risk.daily import FactorCovariance, PortfolioRisk, PositionFactorExposure
+from risk.factors import StressScenario, StressScenarioShock
 from risk.modelling.clone import NO_BATCH
 from risk.modelling.engine_positions import _Followed
 from risk.modelling.refusals import (
@@ -69,6 +69,18 @@ def test_what_is_measured_before_is_what_the_batch_reckoned(world: Engine) -> No
     assert found.of("gross").before == pytest.approx(float(told["exposure"]["gross"]), rel=1e-12)
     tail = float(told["normal_99%"]["value_at_risk"])
     assert found.of("parametric_value_at_risk").before == pytest.approx(tail, rel=1e-12)
+
+
+def test_what_is_minus_zero_is_kept_as_the_zero_that_it_is(world: Engine) -> None:
+    with transaction(world) as session:
+        session.execute(
+            update(FactorCovariance)
+            .where(FactorCovariance.factor1_id != FactorCovariance.factor2_id)
+            .values(covariance=-0.0)
+        )
+        session.execute(update(PositionFactorExposure).values(beta=-0.0))
+        session.execute(update(StressScenarioShock).values(shock=-0.0))
+    assert begun(world).impact.of("volatility").before > 0
 
 
 def test_a_copy_of_a_desk_has_its_own_only(world: Engine) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Double, Engine, Text, literal, select, update
 from sqlalchemy.orm import Session
 
 from book.database import transaction
@@ -72,14 +72,13 @@ def test_what_is_measured_before_is_what_the_batch_reckoned(world: Engine) -> No
 
 
 def test_what_is_minus_zero_is_kept_as_the_zero_that_it_is(world: Engine) -> None:
+    # As a literal of SQL it would be 0 before it came to the column.
+    minus_zero = literal("-0", Text).cast(Double)
     with transaction(world) as session:
-        session.execute(
-            update(FactorCovariance)
-            .where(FactorCovariance.factor1_id != FactorCovariance.factor2_id)
-            .values(covariance=-0.0)
-        )
-        session.execute(update(PositionFactorExposure).values(beta=-0.0))
-        session.execute(update(StressScenarioShock).values(shock=-0.0))
+        pairs = FactorCovariance.factor1_id != FactorCovariance.factor2_id
+        session.execute(update(FactorCovariance).where(pairs).values(covariance=minus_zero))
+        session.execute(update(PositionFactorExposure).values(beta=minus_zero))
+        session.execute(update(StressScenarioShock).values(shock=minus_zero))
     assert begun(world).impact.of("volatility").before > 0
 
 

@@ -1,7 +1,7 @@
 """Step five: what a point of the underlying, of volatility and a day are worth to each position."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any, cast
 
@@ -11,30 +11,19 @@ from sqlalchemy.orm import Session
 from book.portfolio_management import PortfolioPosition
 from book.reference_data import Instrument
 from core.errors import Refused
-from risk.analytics.greeks import Greeks, Kind, Market, Option, Underlying, implied_volatility, synthetic_future
+from risk.analytics.greeks import Greeks, Option, synthetic_future
 from risk.analytics.greeks import greeks as option_greeks
-from risk.analytics.refusals import InputRefused
 from risk.analytics.valuation import SIGNS
 from risk.batch.given import Given
-from risk.batch.history import Closes, closes_of
 from risk.batch.holdings import end_of, named
 from risk.batch.keeping import positions_of, say
 from risk.batch.market import instruments_of
-from risk.batch.pricing import Curves, NoSurface, Surfaces, closes_at
+from risk.batch.options import KINDS, NotLinear, Options
+from risk.batch.pricing import NoSurface, closes_at
 from risk.daily import PositionRisk
-from risk.option_terms import OptionTerms
 
 # What is worth as much more as its price is.
 _LINEAR = ("future", "spot", "perpetual", "forward")
-_ON_A_FUTURE = ("future", "synthetic_future", "perpetual", "forward")
-_KINDS: Mapping[str, Kind] = {"CE": "CALL", "PE": "PUT"}
-_SECONDS_A_DAY = 86_400.0
-# Of a total that has none of its own: what is not looked at must still be a volatility.
-_ANY_VOLATILITY = 0.2
-
-
-class NotLinear(Refused):
-    """its value does not move as its price does, and what it is a right to is not known"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +60,9 @@ class _Known:
         held = list(positions)
         self._given = given
         self._instruments = {each.instrument_id: each for each in instruments_of(session, held)}
-        options = [number for number, each in self._instruments.items() if each.kind == "option"]
-        terms = session.scalars(select(OptionTerms).where(OptionTerms.instrument_id.in_(options)))
-        self._terms = {row.instrument_id: row for row in terms}
-        below = {row.underlying_id for row in self._terms.values()}
-        self._below = {
-            each.instrument_id: each
-            for each in session.scalars(select(Instrument).where(Instrument.instrument_id.in_(below)))
-        }
-        self._closes = closes_of(session, self._below.values(), given)
-        synthetic = [each for each in held if self._kind(each) == "synthetic_future"]
+        self._options = Options(session, given, self._instruments.values())
+        synthetic = [each for each in held if self._instruments[each.instrument_id].kind == "synthetic_future"]
         self._legs = _legs(session, synthetic, given) if synthetic else {}
-        self._curves, self._surfaces = Curves(session, given), Surfaces(session, given)
 
     def of(self, position: PositionRisk) -> dict[str, Any]:
         """In money. Raises NotLinear, NoRate, NoSurface, InputRefused."""
@@ -100,30 +80,10 @@ class _Known:
             return self._of_synthetic(position, instrument, signed)
         raise NotLinear(f"{instrument.kind}: the book has not what its value follows from")
 
-    def _kind(self, position: PositionRisk) -> str:
-        return self._instruments[position.instrument_id].kind
-
     def _of_option(self, position: PositionRisk, instrument: Instrument, signed: float) -> dict[str, Any]:
-        terms = self._terms.get(instrument.instrument_id)
-        if terms is None:
-            raise NotLinear(
-                f"option: neither its strike nor its expiry is known: `risk option set {instrument.symbol}`"
-            )
-        below = self._below[terms.underlying_id]
-        option = Option(
-            kind=_KINDS[terms.option_type],
-            strike=float(terms.strike),
-            expires_at=closes_at(self._given, instrument.exchange or below.exchange, terms.expiry),
-        )
-        on: Underlying = "FUTURE" if below.kind in _ON_A_FUTURE else "SPOT"
-        market = self._market(position, instrument, on, self._price_of(below), option.expires_at)
-        try:
-            volatility = self._surfaces.volatility(terms.underlying_id, terms.expiry, option.strike, terms.option_type)
-            source = "surface"
-        except NoSurface as error:
-            volatility, source = self._implied(position, option, market, error), "price"
-        found = option_greeks(option, _with_volatility(market, volatility))
-        return {**_in_money(found, signed), "volatility": volatility, "volatility_of": source}
+        priced = self._options.priced(instrument, position.currency, position.price)
+        found = _in_money(option_greeks(priced.option, priced.market), signed)
+        return {**found, "volatility": priced.market.volatility, "volatility_of": priced.volatility_of}
 
     def _of_synthetic(self, position: PositionRisk, instrument: Instrument, signed: float) -> dict[str, Any]:
         legs = self._legs.get(position.position)
@@ -131,54 +91,26 @@ class _Known:
             raise NotLinear("synthetic_future: the strike and expiry of its legs are not known")
         if position.price is None:
             raise NotLinear("synthetic_future: it has no price")
-        ends = closes_at(self._given, instrument.exchange, legs.expiry)
-        market = self._market(position, instrument, "FUTURE", float(position.price), ends)
+        option = Option(
+            kind="CALL", strike=legs.strike, expires_at=closes_at(self._given, instrument.exchange, legs.expiry)
+        )
+        market = self._options.market(instrument, position.currency, "FUTURE", float(position.price), option)
         strike = {"strike": legs.strike, "expiry": legs.expiry.isoformat()}
         try:
             call, put = (
-                self._surfaces.volatility(instrument.instrument_id, legs.expiry, legs.strike, kind) for kind in _KINDS
+                self._options.surfaces.volatility(instrument.instrument_id, legs.expiry, legs.strike, kind)
+                for kind in KINDS
             )
         except NoSurface as error:
             # Put-call parity: with one volatility for both legs the sum's delta is the discount, whatever it is.
-            found = synthetic_future(legs.strike, ends, market)
+            found = synthetic_future(legs.strike, option.expires_at, market)
             return {**_in_money(found.total, signed), "legs": {**strike, "reason": named(error)}}
-        found = synthetic_future(legs.strike, ends, _with_volatility(market, call), put_volatility=put)
+        found = synthetic_future(legs.strike, option.expires_at, replace(market, volatility=call), put_volatility=put)
         told = {
             "call": {**_in_money(found.call, signed), "volatility": call},
             "put": {**_in_money(found.put, signed), "volatility": put},
         }
         return {**_in_money(found.total, signed), "legs": {**strike, **told}}
-
-    def _market(
-        self, position: PositionRisk, instrument: Instrument, on: Underlying, price: float, ends: datetime
-    ) -> Market:
-        at = closes_at(self._given, instrument.exchange, self._given.day)
-        days = max(0.0, (ends - at).total_seconds() / _SECONDS_A_DAY)
-        rate = self._curves.rate(position.currency, days)
-        return Market(at=at, underlying=on, price=price, volatility=_ANY_VOLATILITY, rate=rate)
-
-    def _price_of(self, below: Instrument) -> float:
-        closes: Closes | None = self._closes.get(below.instrument_id)
-        if closes is None:
-            raise NotLinear(f"{below.symbol}, its underlying, has no daily bars")
-        last = closes.values.index[-1]
-        if (self._given.day - last).days > self._given.method.stale_days:
-            raise NotLinear(f"{below.symbol}, its underlying, has no bar since {last}")
-        return float(closes.values.iloc[-1])
-
-    def _implied(self, position: PositionRisk, option: Option, market: Market, why: NoSurface) -> float:
-        if position.price is None:
-            raise why
-        try:
-            return implied_volatility(option, market, float(position.price))
-        except InputRefused as error:
-            raise NoSurface(f"{why}; and its price implies none: {error}") from error
-
-
-def _with_volatility(market: Market, volatility: float) -> Market:
-    return Market(
-        at=market.at, underlying=market.underlying, price=market.price, volatility=volatility, rate=market.rate
-    )
 
 
 def _in_money(found: Greeks, signed: float) -> dict[str, float]:

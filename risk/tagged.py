@@ -30,10 +30,10 @@ class TagOf(Struct, frozen=True, kw_only=True):
 
 
 class Tagged:
-    """The tags of a day: those that were on something at its end (UTC)."""
+    """The tags of a day: those that were on something at its end (UTC), or just before an instant of it, where one is told."""
 
-    def __init__(self, session: Session, day: date) -> None:
-        self.on: Mapping[str, list[TagOf]] = _on_day(session, day)
+    def __init__(self, session: Session, day: date, at: datetime | None = None) -> None:
+        self.on: Mapping[str, list[TagOf]] = _on(session, at or end_of(day))
         self._tree = Tree(session, day)
         self._written = {
             row.name.lower(): row.name for row in session.execute(select(Tag.name).where(Tag.tag_type == "strategy"))
@@ -74,8 +74,7 @@ def end_of(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
 
 
-def _on_day(session: Session, day: date) -> Mapping[str, list[TagOf]]:
-    end = end_of(day)
+def _on(session: Session, end: datetime) -> Mapping[str, list[TagOf]]:
     found: dict[str, list[TagOf]] = defaultdict(list)
     for model in _MODELS:
         kept: Any = model

@@ -6,13 +6,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from book.reference_data import Instrument, ReferenceData
+from core.errors import Refused
 from core.trading_calendar import TradingCalendar
+from risk.batch.given import Given
 from risk.batch.history import closes_of
 from risk.batch.holdings import Rates
+from risk.batch.options import Options
 from risk.modelling.estimates import estimates_of
 from risk.modelling.held import Branch, day_of
 from risk.modelling.keeping import Kept, given_at
 from risk.modelling.refusals import NotToBeAdded
+from risk.modelling.terms import terms_of
 from risk.what_if.changes import Add
 from risk.what_if.positions import HeldPosition
 
@@ -38,8 +42,6 @@ def addition(session: Session, to: Kept, wanted: Wanted, calendar: TradingCalend
     instrument = session.scalar(select(Instrument).filter_by(symbol=wanted.instrument))
     if instrument is None:
         raise NotToBeAdded(f"{wanted.instrument} is not in the master of instruments: `book instruments` lists them")
-    if instrument.kind == "option":
-        raise NotToBeAdded(f"{wanted.instrument} is an option, and the book has neither its strike nor its expiry")
     paths = Branch(session, to.node, at).paths
     node = to.node if wanted.node is None else wanted.node
     if node not in paths:
@@ -47,7 +49,14 @@ def addition(session: Session, to: Kept, wanted: Wanted, calendar: TradingCalend
     alike = next((each for each in to.session.positions.held if each.instrument == wanted.instrument), None)
     price, currency = _price(session, to, instrument, wanted, alike, calendar)
     rate = Rates(session, day_of(at)).between(currency, to.session.base.base)
-    betas, specific = _moves(session, to, instrument, alike, calendar)
+    given = given_at(at, calendar)
+    moves_as, option = instrument, None
+    if instrument.kind == "option":
+        try:
+            option, moves_as = terms_of(Options(session, given, [instrument]), instrument, currency, price)
+        except Refused as error:
+            raise NotToBeAdded(f"{wanted.instrument}: {error}") from error
+    betas, specific = _moves(session, to, moves_as, alike, given)
     sector = None if instrument.sector_id is None else session.get(ReferenceData, instrument.sector_id)
     position = HeldPosition(
         position_id=wanted.position_id or _name(to),
@@ -60,10 +69,12 @@ def addition(session: Session, to: Kept, wanted: Wanted, calendar: TradingCalend
         node=paths[node],
         sector="" if sector is None else sector.name,
         contract=wanted.contract,
+        underlying="" if moves_as is instrument else moves_as.symbol,
         betas=betas,
         specific_variance=specific,
         stop=wanted.stop,
         margin_per_lot=None if instrument.margin_per_lot is None else float(instrument.margin_per_lot),
+        option=option,
     )
     return Add(position=position)
 
@@ -88,13 +99,13 @@ def _price(
 
 
 def _moves(
-    session: Session, to: Kept, instrument: Instrument, alike: HeldPosition | None, calendar: TradingCalendar
+    session: Session, to: Kept, instrument: Instrument, alike: HeldPosition | None, given: Given
 ) -> tuple[dict[str, float] | None, float | None]:
     """Betas and specific variance: those of the same instrument, else of the session's batch where its factors are the same."""
     if alike is not None:
         return alike.betas, alike.specific_variance
     day = to.inputs.batch_day
-    found = None if day is None else estimates_of(session, day, given_at(to.session.base.as_of, calendar))
+    found = None if day is None else estimates_of(session, day, given)
     betas = None if found is None else found.betas.get(instrument.instrument_id)
     if found is None or betas is None or set(betas) != set(to.inputs.factors):
         return None, None

@@ -8,13 +8,17 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from book.reference_data import Instrument
+from core.errors import Refused
 from risk.batch.given import Given
 from risk.batch.history import Closes, closes_of
-from risk.batch.holdings import Rates
+from risk.batch.holdings import Rates, named
+from risk.batch.options import Options
 from risk.modelling.estimates import Estimates, estimates_of, inputs_of, past_returns
 from risk.modelling.held import Branch, HeldThen, day_of, held_then
 from risk.modelling.inputs import Inputs
-from risk.what_if.positions import HeldPosition, Positions
+from risk.modelling.terms import terms_of
+from risk.tagged import Tagged
+from risk.what_if.positions import HeldPosition, OptionTerms, Positions
 
 NO_BATCH = "betas: no batch was reckoned by then: `risk batch --date DAY` does"
 
@@ -42,6 +46,8 @@ def cloned(session: Session, node: int, at: datetime, given: Given) -> Clone:
         closes=closes,
         estimates=estimates_of(session, day_of(at), given),
         rates=Rates(session, day_of(at)),
+        tagged=Tagged(session, day_of(at), at),
+        options=Options(session, given, instruments),
         base=branch.currency,
         given=given,
     )
@@ -60,12 +66,22 @@ class _Told:
     """What is known of positions besides what is held of them; `notes` gathers what is not, and why."""
 
     def __init__(
-        self, *, closes: Mapping[int, Closes], estimates: Estimates, rates: Rates, base: str, given: Given
+        self,
+        *,
+        closes: Mapping[int, Closes],
+        estimates: Estimates,
+        rates: Rates,
+        tagged: Tagged,
+        options: Options,
+        base: str,
+        given: Given,
     ) -> None:
         self.estimates = estimates
         self.notes: dict[str, list[str]] = defaultdict(list)
         self._closes = closes
         self._rates = rates
+        self._tagged = tagged
+        self._options = options
         self._base = base
         self._given = given
 
@@ -75,6 +91,10 @@ class _Told:
             self.notes[held.name].append(held.note)
         instrument = held.instrument
         price, currency = self._price(held)
+        moves_as, option = instrument, None
+        if instrument.kind == "option":
+            price, option, moves_as = self._option(held, price, currency)
+        tags = self._tagged.of(held.name, held.node_id, list(held.strategies))
         return HeldPosition(
             position_id=held.name,
             instrument=instrument.symbol,
@@ -86,19 +106,29 @@ class _Told:
             node=held.node,
             sector=held.sector,
             contract=held.contract,
-            betas=self._betas(held.name, instrument),
-            specific_variance=self.estimates.specific.get(instrument.instrument_id),
+            underlying="" if moves_as is instrument else moves_as.symbol,
+            betas=self._betas(held.name, moves_as),
+            specific_variance=self.estimates.specific.get(moves_as.instrument_id),
             stop=held.stop,
             margin_per_lot=None if instrument.margin_per_lot is None else float(instrument.margin_per_lot),
-            strategies=held.strategies,
+            tags=tuple(each.tag for each in tags if each.tag_type == "regular"),
+            strategies=tuple(each.tag for each in tags if each.tag_type == "strategy"),
+            option=option,
         )
+
+    def _option(
+        self, held: HeldThen, price: float | None, currency: str
+    ) -> tuple[float | None, OptionTerms | None, Instrument]:
+        """Its price, terms and underlying; without terms no price: as what it is not it would be measured wrongly."""
+        try:
+            option, underlying = terms_of(self._options, held.instrument, currency, price)
+        except Refused as error:
+            self.notes[held.name].append(f"option: {named(error)}")
+            return None, None, held.instrument
+        return price, option, underlying
 
     def _price(self, held: HeldThen) -> tuple[float | None, str]:
         """The newer of mark and close, and of one day the mark; its currency."""
-        if held.instrument.kind == "option":
-            # As what it is not, a future at the price of its premium, it would be measured wrongly.
-            self.notes[held.name].append("price: an option: the book has neither its strike nor its expiry")
-            return None, held.currency
         closes = self._closes.get(held.instrument.instrument_id)
         last = None if closes is None else closes.values.index[-1]
         if held.mark is not None and held.marked_on is not None and (last is None or held.marked_on >= last):

@@ -28,6 +28,7 @@ class HeldThen:
     `currency`) with its day. `stop`, `contract` and `expiry` are known of the engine's."""
 
     name: str
+    node_id: int
     node: str
     instrument: Instrument
     sector: str
@@ -106,6 +107,7 @@ def _positions(session: Session, branch: Branch, at: datetime, sectors: Mapping[
         quantity = position.quantity if mark is None else mark.quantity
         told = HeldThen(
             name=f"position/{position.id}",
+            node_id=position.portfolio_node_id,
             node=branch.paths[position.portfolio_node_id],
             instrument=instrument,
             sector=_sector(sectors, instrument),
@@ -175,6 +177,7 @@ def _holdings(session: Session, branch: Branch, at: datetime, sectors: Mapping[i
     for holding, instrument in session.execute(asked):
         yield HeldThen(
             name=f"holding/{holding.position_id}",
+            node_id=holding.portfolio_node_id,
             node=branch.paths[holding.portfolio_node_id],
             instrument=instrument,
             sector=_sector(sectors, instrument),

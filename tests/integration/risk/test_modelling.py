@@ -22,6 +22,7 @@ from core.events import Event, PositionIncreased, PositionOpened, PositionRolled
 from core.models import PositionStatus, RolloverStatus
 from core.rollover import RolledFields
 from live.as_of import portfolio_then
+from risk.analytics.greeks import Option, greeks
 from risk.daily import FactorCovariance, PortfolioRisk, PositionFactorExposure
 from risk.factors import StressScenario, StressScenarioShock
 from risk.modelling.clone import NO_BATCH
@@ -30,6 +31,9 @@ from risk.modelling.refusals import (
     BookBehind,
     NodeNotThen,
 )
+from risk.models import CurveData, DataSource, VolSurface
+from risk.option_terms import set_terms
+from risk.tagging import add_tag, create_tag, target
 from tests.book_world import a_held_position, a_live_portfolio, a_node, an_instrument, kept, pnl_values
 from tests.builders import NOON, a_position, minutes
 from tests.crash.scenario import NOW, SETTINGS, story, tell
@@ -142,12 +146,56 @@ def test_what_is_not_known_is_none_and_says_why(held: Engine) -> None:
     assert (tin_held.price, tin_held.rate, tin_held.betas, option_held.price) == (None, None, None, None)
     assert [note.partition(":")[0] for note in found.inputs.notes["position/4"]] == ["price", "rate", "betas"]
     assert "MissingRate" in found.inputs.notes["position/4"][1]
-    assert found.inputs.notes["position/5"][0].startswith("price: an option")
+    notes = found.inputs.notes["position/5"]
+    assert [note.partition(":")[0] for note in notes] == ["price", "option", "betas"]
+    assert notes[1].endswith("`risk option set NIFTY_CALL`")
     assert found.inputs.notes["position/1"] == (NO_BATCH,)
     assert (found.inputs.batch_day, found.inputs.covariance_frame, found.inputs.scenarios) == (None, None, ())
     impact = begun(held).impact
     assert impact.of("net").before is None
     assert impact.of("volatility").before_reason is not None
+
+
+def test_an_option_is_what_it_is_a_right_to_and_moves_as_its_underlying(world: Engine) -> None:
+    with transaction(world) as session:
+        option = an_instrument(session, "BANK_CALL", kind="option", exchange="NSE")
+        a_held_position(session, FUND, option.instrument_id, quantity=Decimal(30))
+        terms = {"option_type": "CE", "strike": Decimal(52_000), "expiry": date(2026, 2, 24)}
+        set_terms(session, "BANK_CALL", underlying="BANK_NIFTY", **terms)
+        source = session.scalars(select(DataSource.source_id).where(DataSource.name == "here")).one()
+        number = session.scalars(select(Instrument.instrument_id).where(Instrument.symbol == "BANK_NIFTY")).one()
+        told = {"surface_date": DAY, "instrument_id": number, "source_id": source, "expiry": terms["expiry"]}
+        session.add(VolSurface(**told, strike=Decimal(52_000), implied_volatility=Decimal(15)))
+        point = {"curve_date": DAY, "curve_id": "INR", "source_id": source, "tenor_days": 30, "revision": 0}
+        session.add(
+            CurveData(**point, release_time=datetime(2026, 1, 14, 9, tzinfo=UTC), curve_type="zero", rate=Decimal(7))
+        )
+        given = pnl_values(position_id=4, mark_price=Decimal(900), quantity=Decimal(30))
+        session.add(PositionPnLHistory(**given))
+    found = clone(world)
+    own, bank = found.positions.of("position/4"), found.positions.of("position/1")
+    assert (own.underlying, own.price, own.betas) == ("BANK_NIFTY", 900, bank.betas)
+    assert own.option is not None
+    (leg,) = own.option.legs
+    assert (leg.kind, leg.strike, leg.volatility, own.option.underlying_price) == ("CALL", 52_000, 0.15, bank.price)
+    assert "position/4" not in found.inputs.notes
+    option = Option(kind="CALL", strike=leg.strike, expires_at=leg.expires_at)
+    delta = greeks(option, own.option.market_of(leg)).delta
+    without = sum(one.signed_quantity * one.point_value * one.price * one.rate for one in found.positions.held[:3])
+    assert begun(world).impact.of("net").before == pytest.approx(without + 30 * delta * bank.price, rel=1e-12)
+
+
+def test_a_copys_positions_have_the_tags_of_then(world: Engine) -> None:
+    with transaction(world) as session:
+        for name, kind, on, at in (
+            ("core", "regular", f"node/{FUND}", END - timedelta(hours=1)),
+            ("trend", "strategy", "position/1", END - timedelta(hours=1)),
+            ("late", "regular", "position/1", END + timedelta(hours=1)),
+        ):
+            create_tag(session, name, kind, by="ada")
+            add_tag(session, name, kind, target(on), by="ada", now=at)
+    bank, gold = (clone(world).positions.of(name) for name in NAMES[:2])
+    assert (bank.tags, bank.strategies, gold.tags, gold.strategies) == (("core",), ("trend",), ("core",), ())
 
 
 def test_a_price_too_old_is_none(held: Engine) -> None:

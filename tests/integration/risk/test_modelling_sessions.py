@@ -258,8 +258,8 @@ def test_what_is_added_is_as_the_book_knows_it(world: Engine) -> None:
         an_instrument(session, "NIFTY_CALL", kind="option")
     with pytest.raises(NotToBeAdded, match="--price"):
         added(instrument="TIN", lots=1.0)
-    with pytest.raises(NotToBeAdded, match="strike"):
-        added(instrument="NIFTY_CALL", lots=1.0)
+    with pytest.raises(NotToBeAdded, match="risk option set NIFTY_CALL"):
+        added(instrument="NIFTY_CALL", lots=1.0, price=300.0)
     tin = added(instrument="TIN", lots=1.0, price=10.0)
     assert (tin.price, tin.betas) == (10.0, None)
 

@@ -24,6 +24,7 @@ from live.api.orders import orders_blueprint
 from live.api.positions import positions_blueprint
 from live.api.proposals import proposals_blueprint
 from live.api.risk import RiskApi
+from live.api.risk_sessions import RiskSessionsApi
 from live.api.signals import signals_blueprint
 from live.api.status import health_blueprint, status_blueprint
 from live.book_desk import BookDesk
@@ -123,6 +124,7 @@ def create_app(
     app.register_blueprint(book_briefings_blueprint(portfolios, book_api.session))
     app.register_blueprint(book_pnl_blueprint(portfolios, book_api.session, book_api.today))
     app.register_blueprint(RiskApi(book_api).blueprint())
+    app.register_blueprint(RiskSessionsApi(book_api).blueprint())
     app.register_blueprint(BookPages(portfolios, book_api).blueprint())
     app.register_blueprint(RiskPages(portfolios, book_api).blueprint())
     app.register_blueprint(description_blueprint())

@@ -44,6 +44,7 @@ USED = (
     "risk.shown",
     "risk.shown_contracts",
     "risk.shown_sessions",
+    "risk.tagging",
     "risk.term_structure",
 )
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from book.reference_data import Instrument
 from core.numbers import figure
-from risk.as_of import Bar, NoSuchBars
+from risk.as_of import Bar, NoSuchBars, SourceNeeded
 from risk.continuous import NoRoll, RollSpread, contracts_of, roll_spread
 from risk.market_data import TIMEFRAMES, MarketData
 from risk.sources import DataSource
@@ -69,7 +69,7 @@ class Of(Struct, frozen=True, kw_only=True):
 
 
 def contracts_told(session: Session, instrument: str, timeframe: str = "1d", *, source: str | None = None) -> Of:
-    """Who tells bars of an instrument's contracts. Raises NoSuchBars, also where several do and none is named."""
+    """Who tells bars of an instrument's contracts. Raises NoSuchBars, and SourceNeeded where several do."""
     asked = select(Instrument.instrument_id, Instrument.exchange).where(Instrument.symbol == instrument)
     master = session.execute(asked).one_or_none()
     if master is None:
@@ -90,7 +90,7 @@ def contracts_told(session: Session, instrument: str, timeframe: str = "1d", *, 
         raise NoSuchBars(f"there are no bars of contracts of {instrument} {timeframe}{by}")
     if len(found) > 1:
         names = ", ".join(row.name for row in found)
-        raise NoSuchBars(f"{instrument} {timeframe}: name one of the sources {names}")
+        raise SourceNeeded(f"{instrument} {timeframe}: name one of the sources {names}")
     return Of(
         instrument_id=master.instrument_id,
         instrument=instrument,

@@ -56,6 +56,7 @@ _REFUSED: Mapping[str, tuple[int, str]] = {
     "UnknownDay": (404, "unknown_day"),
     "UnknownScenario": (404, "unknown_scenario"),
     "NoSuchBars": (404, "unknown_bars"),
+    "NoSuchSession": (404, "unknown_session"),
     "SourceNeeded": (409, "source_needed"),
     "NoTradingDay": (409, "no_trading_day"),
     "BatchRuns": (409, "batch_runs"),

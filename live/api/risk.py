@@ -188,7 +188,7 @@ class RiskApi:
             raise malformed("`instrument` is required", "instrument")
         timeframe, limit = chosen(query, "timeframe", TIMEFRAMES) or "1d", query.limit()
         expiry, (begins, ends) = day_in(query.text("expiry"), "expiry"), days(query)
-        source, before, at = _source(query), _time(query), self._at(query)
+        source, before, at = source_in(query), _time(query), instant_in(query, self._api.now(), self._api.today())
         with self._session() as session:
             from risk.bars import page_of_bars
 
@@ -235,18 +235,6 @@ class RiskApi:
     def _session(self) -> AbstractContextManager["Session"]:
         return self._api.session()
 
-    def _at(self, query: Query) -> datetime:
-        """When bars were known: at a time, at the end of a day, or now."""
-        given = query.text("as_of")
-        if given is None:
-            return self._api.now()
-        if _TIME.fullmatch(given):
-            at = _instant(given, "as_of")
-        else:
-            day = day_in(given, "as_of") or self._api.today()
-            at = min(datetime(day.year, day.month, day.day, tzinfo=UTC), _LATEST) + timedelta(days=1)
-        return min(max(at, _EARLIEST), _LATEST)
-
     def _period(self, query: Query) -> tuple[date, date]:
         begins, ends = days(query)
         ends = ends or max(self._api.today(), begins or date.min)
@@ -271,7 +259,21 @@ def _after(query: Query) -> str | None:
     return _matching(query, "after", _POSITION, "a position such as position/12")
 
 
-def _source(query: Query) -> str | None:
+def instant_in(query: Query, now: datetime, today: date) -> datetime:
+    """When something was known: at a time, at the end of a day, or now."""
+    given = query.text("as_of")
+    if given is None:
+        return now
+    if _TIME.fullmatch(given):
+        at = _instant(given, "as_of")
+    else:
+        day = day_in(given, "as_of") or today
+        at = min(datetime(day.year, day.month, day.day, tzinfo=UTC), _LATEST) + timedelta(days=1)
+    return min(max(at, _EARLIEST), _LATEST)
+
+
+def source_in(query: Query) -> str | None:
+    """The source that is named."""
     return _matching(query, "source", _SOURCE, "a source's name: a letter, then a-z, 0-9 and . _ -")
 
 

@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response
 
-from core.trading_calendar import BeyondHorizon
 from live.api.book import BookApi
 from live.api.book_query import day_in
 from live.api.errors import malformed
 from live.api.queries import INSTRUMENT, LARGEST_ID, Query
-from live.contracts_file import load_calendar
+from live.api.risk_sessions import ROLL_DAYS, day_on
 from live.dashboard.book_page import PagesOf, given_in
 from live.dashboard.risk_contracts import HEIGHT, curve_of, words_of
 from live.dashboard.risk_what_if import change_in_words, exposures_of, measures_of, scenarios_of, side_by_side
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 ROWS = 50
-# As `risk term-structure` has them where nobody says otherwise.
-_ROLL_DAYS = 8
 _LONGEST_SOURCE = 50
 
 
@@ -66,11 +63,11 @@ class LabPages:
                 return told
             at = end or self._book.now()
             of = contracts_told(session, chosen, source=source)
-            found = term_structure_as_of(session, of, at, day or _day_of(of.exchange, at), roll_days=_ROLL_DAYS)
+            found = term_structure_as_of(session, of, at, day or day_on(of.exchange, at), roll_days=ROLL_DAYS)
             return told | {"found": found, "curve": curve_of(found.contracts), "told": words_of(found)}
 
         return self._pages.answer(
-            "risk_term_structure.html", query, "/term-structure", given, read, height=HEIGHT, roll_days=_ROLL_DAYS
+            "risk_term_structure.html", query, "/term-structure", given, read, height=HEIGHT, roll_days=ROLL_DAYS
         )
 
     def what_if(self) -> Response:
@@ -106,14 +103,6 @@ def _end_of(day: date) -> datetime:
     if day == date.max:
         raise malformed("`as_of` must be an earlier day", "as_of")
     return datetime.combine(day + timedelta(days=1), time(), UTC)
-
-
-def _day_of(exchange: str, at: datetime) -> date:
-    """The day on the exchange's clock; in UTC where no calendar knows that."""
-    try:
-        return load_calendar().day_of(exchange, at)
-    except BeyondHorizon:
-        return at.date()
 
 
 def _number(name: str, given: str) -> int | None:

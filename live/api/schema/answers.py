@@ -65,6 +65,7 @@ CODES = {
     "unknown_day": "nothing was reckoned of that day, or of none yet: `risk batch --date DAY`",
     "unknown_scenario": "there is no such scenario, or it was not reckoned on that day",
     "unknown_bars": "there are no such bars",
+    "unknown_session": "there is no such what-if session",
     "source_needed": "several sources tell such bars: say which one is meant",
     "no_trading_day": "nothing that is held was traded on that day, or it is not over",
     "batch_runs": "the batch of that day is being run already",

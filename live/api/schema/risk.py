@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from live.api.schema.book import CurrencyCode, NodeId
-from live.api.schema.values import Answered, Count, Day, DecimalText, Time
+from live.api.schema.values import Answered, Count, Day, DecimalText, Kept, Time
 
 _Position = Annotated[
     str, Field(description="`position/12` of the book's positions, `holding/5` of what was uploaded.")
@@ -86,7 +86,13 @@ class PositionOfDay(Answered):
     observations: Count | None
     volatility: float | None
     squeeze_level: Literal["HIGH", "MEDIUM", "LOW", "UNKNOWN"] | None
-    greeks: dict[str, float | None] | None
+    greeks: Annotated[
+        Kept | None,
+        Field(
+            description="In money: `delta`, `gamma`, `vega_per_point`, `theta_per_day`, `rho_per_point`; of an option its"
+            " `volatility` and what told it, of a synthetic future its `legs`."
+        ),
+    ]
     betas: Annotated[dict[str, float], Field(description="By factor.")]
     reasons: _Reasons
     node_value: float | None = Field(description="In the node's currency, where a node is asked for.")

@@ -13,7 +13,8 @@ from live.api.book_reference import ENTITY_TYPES
 from live.api.book_reports import CAPITAL
 from live.api.queries import DEFAULT_LIMIT, LARGEST_ID, MAX_LIMIT
 from live.api.risk import CONFIDENCES, LONGEST_SCENARIO, METHODS, POSITION, SOURCE, TIME, TIMEFRAMES
-from live.api.schema import answers, bodies, book, book_positions, book_reference, reports, risk, rows
+from live.api.risk_sessions import STATUSES, TAG_TYPES
+from live.api.schema import answers, bodies, book, book_positions, book_reference, reports, risk, risk_sessions, rows
 from live.api.schema.route import EVENTS, FORM, HTML, Content, Needs, Route, Schema
 from live.webhook_secrets import SIGNATURE, SIGNED_AT
 
@@ -110,6 +111,7 @@ IN_PATH: Mapping[str, Schema] = {
     "client_order_id": {"schema": _ID, "description": "The order's id, as /orders tells it."},
     "briefing_date": {"schema": _DAY, "description": "The trading day."},
     "batch_id": {"schema": _ID, "description": "The upload's number."},
+    "session_id": {"schema": _ID, "description": "The what-if session's number."},
 }
 
 
@@ -588,6 +590,27 @@ ROUTES = (
     _of_risk("/scenarios", "Stress scenarios with their shocks", risk.Scenarios, {}),
     _of_risk("/factors", "Factors, and what tells how they move", risk.Factors, {}),
     _of_risk("/steps", "The log of a day's batch", risk.BatchSteps, {"date": _DAY}),
+    _of_risk(
+        "/sessions",
+        "What-if sessions, the newest first",
+        risk_sessions.WhatIfSessions,
+        {"status": {"enum": list(STATUSES)}, "limit": _LIMIT, "before": _whole(LARGEST_ID)},
+    ),
+    _of_risk("/sessions/<session_id>", "A session: its changes and what they do", risk_sessions.WhatIfSession, {}),
+    _of_risk(
+        "/exports",
+        "Files that were made of sessions, the newest first",
+        risk_sessions.RiskExports,
+        {"limit": _LIMIT, "before": _whole(LARGEST_ID)},
+    ),
+    _of_risk("/tags", "Tags that are in use", risk_sessions.RiskTags, {"type": {"enum": list(TAG_TYPES)}}),
+    _of_risk(
+        "/term_structure",
+        "An instrument's contracts beside each other",
+        risk_sessions.TermStructureTold,
+        {name: _BARS[name] for name in ("instrument", "as_of", "source")},
+        "instrument",
+    ),
     _of_risk("/bars", "Market data: bars as they were known, the newest first", risk.MarketBars, _BARS, "instrument"),
     _command(
         "/api/risk/batch",

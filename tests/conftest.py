@@ -1,5 +1,6 @@
 """One real PostgreSQL a run, one migrated database a test."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -32,6 +33,12 @@ sys.dont_write_bytecode = False
 # The machine is shared: an example may take long. In CI the examples are the same every time, elsewhere new ones.
 settings_profile.register_profile("ours", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings_profile.load_profile("ours")
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays: millions of objects that a collection of garbage would look at again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

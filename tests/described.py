@@ -4,12 +4,14 @@ import json
 import re
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import best_match
 from werkzeug.test import TestResponse
 
+import live.app
 from live.api.schema.document import document, templated
 from live.api.schema.routes import ROUTES
 
@@ -17,10 +19,12 @@ _RULES = [(route.method, templated(route.path), re.compile(re.sub(r"<\w+>", "[^/
 
 
 class Described:
-    """A client that compares each answer with the document; `asked` are the method, path and status of each."""
+    """A client that compares each answer with the document; `asked` are the method, path and status of each. Views have as long
+    as `within` says, where they are not asked how soon they answer."""
 
-    def __init__(self, client: FlaskClient) -> None:
+    def __init__(self, client: FlaskClient, within: float = live.app.READ_WITHIN_SECONDS) -> None:
         self._client = client
+        self._within = within
         self.asked: set[tuple[str, str, int]] = set()
         self.etag: str | None = None  # of the last answer
         self.environment: dict[str, str] = {}
@@ -30,9 +34,10 @@ class Described:
         method, _, address = request.partition(" ")
         sent = {name.replace("_", "-"): text for name, text in headers.items()}
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body)
-        response = self._client.open(
-            address, method=method, data=data, headers=sent, environ_overrides=self.environment
-        )
+        with patch.object(live.app, "READ_WITHIN_SECONDS", self._within):
+            response = self._client.open(
+                address, method=method, data=data, headers=sent, environ_overrides=self.environment
+            )
         assert response.status_code == status, f"{request}: {response.status} {response.get_data(as_text=True)[:500]}"
         self.etag = response.headers.get("ETag")
         self.asked.add((method, template_of(method, address.partition("?")[0]), status))

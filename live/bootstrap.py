@@ -1,7 +1,6 @@
 """Puts the process together: the process with what its portfolios share; the only place that reads the clock."""
 
 import os
-import signal
 import socket
 import threading
 from collections.abc import Callable, Collection
@@ -10,7 +9,6 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -24,6 +22,7 @@ from live.assembly import CLOSELY, Configured, Shared, begin_life
 from live.book_desk import BookDesk
 from live.collector import collector_off, set_aside
 from live.database import database_to_be
+from live.ending import Ending
 from live.engine import LiveTradingEngine
 from live.leadership import redis_client
 from live.links import Links
@@ -64,23 +63,6 @@ def run_live(options: LiveOptions) -> int:
             return 1
 
 
-class _Process:
-    """Why and when the process ends: asked to by a signal, or because it may not go on."""
-
-    def __init__(self) -> None:
-        self.ending = threading.Event()
-        self.failure: str | None = None
-
-    def fail(self, reason: str) -> None:
-        """End with exit code 1."""
-        self.failure = self.failure or reason
-        self.ending.set()
-
-    def asked(self, _number: int, _frame: FrameType | None) -> None:
-        """End with exit code 0."""
-        self.ending.set()
-
-
 def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
     from live.secrets import operator_token
 
@@ -88,10 +70,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
     require_accounts_apart({each.name: each.brokers for each in configured})
     for each in configured:
         each.contracts.document_on(utc_now().date())  # what is wrong with a file is told before anything is begun
-    process = _Process()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, process.asked)
-    with ExitStack() as stack:
+    with Ending() as process, ExitStack() as stack:
         instance_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{os.urandom(3).hex()}"
         stack.enter_context(traced(instance_id))
         _make_folder(options.data_dir)
@@ -148,7 +127,7 @@ def _serve(options: LiveOptions, file_settings: FileSettings) -> int:
             service.start()
         for each_beside in beside:
             each_beside.start()
-        process.ending.wait()
+        process.wait()
         tell_service_manager(STOPPING)
         log.info("stopping", reason=process.failure or "asked to")
     return 0 if process.failure is None else 1
@@ -159,7 +138,7 @@ def _notify(
     configured: list[Configured],
     services: dict[str, Service],
     port: int,
-    process: _Process,
+    process: Ending,
     stack: ExitStack,
     links: Links | None,
     risk: "RiskKeeper | None",

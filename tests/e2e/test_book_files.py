@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,9 +66,8 @@ def admitted(live: LiveProcess) -> Iterator[socket.socket]:
 
 
 def reply(connection: socket.socket) -> tuple[int, dict[str, object]]:
-    response = http.client.HTTPResponse(connection)
-    response.begin()
-    with response:
+    with closing(http.client.HTTPResponse(connection)) as response:
+        response.begin()
         return response.status, json.loads(response.read())
 
 

@@ -590,11 +590,11 @@ def test_localhost_is_every_loopback_address_of_the_machine_at_one_port(engine: 
 
 
 def stopped(server: Server, thread: threading.Thread) -> float:
-    started = time.monotonic()
+    started = Stopwatch()
     server.stop()
     thread.join(PATIENCE)
     assert not thread.is_alive()
-    return time.monotonic() - started
+    return started.seconds
 
 
 def started(engine: FakeEngine, **options: Any) -> tuple[Server, threading.Thread]:

@@ -1,5 +1,6 @@
 """evolve: the only way that state changes, live, in recovery, in `verify` and in replay. It assigns and adds, no more."""
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -99,6 +100,12 @@ def evolve(portfolio: Portfolio, event: Event) -> Portfolio:
             return _evolve_basis(portfolio, event)
         case _:
             assert_never(event)
+
+
+@exactly
+def evolve_marks(portfolio: Portfolio, marks: Sequence[PositionMarked]) -> Portfolio:
+    """The portfolio after all of these, each of another position: as `evolve` by one after the other leaves it."""
+    return portfolio.with_marked([marked(portfolio.positions[mark.position_id], mark) for mark in marks])
 
 
 def _evolve_basis(portfolio: Portfolio, event: SettingsChanged | ContractsSet | RecoveryNoted) -> Portfolio:

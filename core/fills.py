@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from core.contracts import Costs
 from core.models import Side
-from core.numbers import money, price, product, quotient
+from core.numbers import ZERO, money, price, product, quotient
 
 
 def paper_fill(side: Side, reference: Decimal, slippage_percent: Decimal, *, entering: bool) -> Decimal:
@@ -23,7 +23,8 @@ def side_costs(costs: Costs, fill_price: Decimal, lots: int, point_value: Decima
 
 def exact_pnl(side: Side, entry: Decimal, exit_price: Decimal, lots: int, point_value: Decimal) -> Decimal:
     """s x (exit - entry) x lots x point value, before costs, not rounded: for comparing."""
-    return product(side.sign, exit_price - entry, lots, point_value)
+    move = exit_price - entry
+    return product(move if side is Side.LONG else product(-1, move), lots, point_value)
 
 
 def gross_pnl(side: Side, entry: Decimal, exit_price: Decimal, lots: int, point_value: Decimal) -> Decimal:
@@ -53,7 +54,7 @@ def risk_amount(side: Side, entry: Decimal, stop: Decimal | None, lots: int, poi
     """max(0, s x (entry - stop)) x lots x point value; also the open heat with the mark for the entry. No stop: 0."""
     if stop is None:
         return Decimal(0)
-    return money(product(max(Decimal(0), side.sign * (entry - stop)), lots, point_value))
+    return money(product(max(ZERO, side.sign * (entry - stop)), lots, point_value))
 
 
 def volatility_amount(atr: Decimal | None, lots: int, point_value: Decimal) -> Decimal:

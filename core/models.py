@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from copy import copy
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -26,6 +25,9 @@ MONEY_COLUMN = Numeric(MONEY_SCALE, MONEY_LIMIT)
 PRICE_COLUMN = Numeric(PRICE_SCALE, PRICE_LIMIT)
 PERCENT_COLUMN = Numeric(PERCENT_SCALE, PERCENT_LIMIT)
 QUANTITY_COLUMN = Numeric(PRICE_SCALE, QUANTITY_LIMIT)
+
+
+_Struct = TypeVar("_Struct", bound=Struct)
 
 
 class SignalType(StrEnum):
@@ -137,8 +139,7 @@ def require_exact(owner: Any, names: Iterable[str], column: Numeric) -> None:
 def _require_held(owner: Any, name: str, value: Any, column: Numeric) -> None:
     # One call in C for the range and the decimals: this is asked of every number that changes.
     try:
-        column.quantize(value, column.quantum)
-        if value.is_finite():
+        if column.quantize(value, column.quantum).is_finite():
             return
     except (ArithmeticError, TypeError, AttributeError):
         pass
@@ -350,9 +351,15 @@ class Position(Struct, frozen=True, kw_only=True, gc=False):
         return None if self.initial_stop is None else abs(self.entry_price - self.initial_stop)
 
 
+def _copied(row: _Struct) -> _Struct:
+    # What copy() comes to in the end, after a search that takes longer.
+    after: _Struct = row.__copy__()  # type: ignore[attr-defined]
+    return after
+
+
 def at_version(position: Position, version: int) -> Position:
     """The same position at another version; nothing else has changed, so nothing is checked again."""
-    after = copy(position)
+    after = _copied(position)
     force_setattr(after, "version", version)
     return after
 
@@ -362,12 +369,13 @@ def marked(position: Position, mark: Any) -> Position:
 
     Only that is checked: most of what ever happens to a position is a mark.
     """
-    require_exact(mark, MARK_PRICES, PRICE_COLUMN)
-    require_exact(mark, MARK_MONEY, MONEY_COLUMN)
     require_utc(type(mark).__name__, mark_time=mark.mark_time)
-    after = copy(position)
-    for name in MARK_PRICES + MARK_MONEY:
-        force_setattr(after, name, getattr(mark, name))
+    after = _copied(position)
+    for name, column in _MARKED:
+        value = getattr(mark, name)
+        if value is not None and value is not ZERO:
+            _require_held(mark, name, value, column)
+        force_setattr(after, name, value)
     force_setattr(after, "mark_time", mark.mark_time)
     force_setattr(after, "version", position.version + 1)
     return after
@@ -375,6 +383,7 @@ def marked(position: Position, mark: Any) -> Position:
 
 MARK_PRICES = ("mark_price", "atr", "highest_close", "current_stop")
 MARK_MONEY = ("unrealized_pnl", "risk_contribution", "vol_contribution")
+_MARKED = (*((name, PRICE_COLUMN) for name in MARK_PRICES), *((name, MONEY_COLUMN) for name in MARK_MONEY))
 POSITION_PRICES = (
     "entry_price",
     "quantity",
@@ -502,7 +511,7 @@ _Row = TypeVar("_Row", Position, PortfolioState, Statistics, PyramidingState)
 
 def changed(row: _Row, **changes: Any) -> _Row:
     """The same row with these columns changed, as valid as a new one; what has not changed is not checked again."""
-    after, columns = copy(row), _COLUMNS[type(row)]
+    after, columns = _copied(row), _COLUMNS[type(row)]
     for name, value in changes.items():
         force_setattr(after, name, value)
         column = columns.get(name)

@@ -31,6 +31,7 @@ _UNROUNDED = Context(prec=1000, traps=[InvalidOperation, Overflow, Inexact])
 _multiply = _UNROUNDED.multiply
 QUANTA = {scale: Decimal(1).scaleb(-scale) for scale in (MONEY_SCALE, PRICE_SCALE, PERCENT_SCALE)}
 _MONEY, _PRICE, _PERCENT = QUANTA.values()
+_HUNDREDTH = Decimal("0.01")
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -93,6 +94,11 @@ def percent_of(part: Decimal, whole: Decimal) -> Decimal | None:
     if whole <= 0:
         return None
     return min(HIGHEST_PERCENT, _EXACT.quantize(quotient(product(part, 100), whole), _PERCENT))
+
+
+def percent_share(whole: Decimal, percent: Decimal) -> Decimal:
+    """So many per cent of `whole`, exactly."""
+    return _multiply(_multiply(whole, percent), _HUNDREDTH)
 
 
 def figure(value: Fraction | Decimal | int) -> Decimal:

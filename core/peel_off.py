@@ -3,26 +3,21 @@
 from decimal import Decimal
 from fractions import Fraction
 
-from core.numbers import lots_to_cover, product
+from core.numbers import lots_to_cover
 
 
 def lots_to_peel(
-    *,
-    lots: int,
-    risk_amount: Decimal,
-    volatility_amount: Decimal,
-    equity: Decimal,
-    ongoing_risk_percent: Decimal,
-    ongoing_volatility_percent: Decimal,
+    lots: int, *, risk: Decimal, risk_limit: Decimal, volatility: Decimal, volatility_limit: Decimal
 ) -> int:
-    """The larger of ceil(excess / per lot) over risk and volatility, 0..lots; amounts in money, equity above 0."""
-    risk = _excess_lots(lots, risk_amount, equity, ongoing_risk_percent)
-    volatility = _excess_lots(lots, volatility_amount, equity, ongoing_volatility_percent)
-    return max(risk, volatility)
-
-
-def _excess_lots(lots: int, amount: Decimal, equity: Decimal, limit_percent: Decimal) -> int:
-    if product(amount, 100) <= product(equity, limit_percent):
+    """The larger of ceil(excess / per lot) over risk and volatility, 0..lots; what the position's `lots` have of each beside
+    its limit, which is above 0. Amounts in money."""
+    if risk <= risk_limit and volatility <= volatility_limit:
         return 0
-    excess = Fraction(amount) - Fraction(equity) * Fraction(limit_percent) / 100
+    return max(_excess_lots(lots, risk, risk_limit), _excess_lots(lots, volatility, volatility_limit))
+
+
+def _excess_lots(lots: int, amount: Decimal, limit: Decimal) -> int:
+    if amount <= limit:
+        return 0
+    excess = Fraction(amount) - Fraction(limit)
     return lots_to_cover(excess / (Fraction(amount) / lots))

@@ -79,6 +79,8 @@ class Portfolio(Struct, frozen=True, kw_only=True):
 
     def lots_leaving(self, position: Position) -> int:
         """Lots of a position that exit orders sell already, or may turn out to have sold."""
+        if position.instrument not in self.orders_by_instrument:
+            return 0
         # A stop at the broker may have sold some of them first.
         return min(position.lots, sum(order.lots_to_come for order in self.exits_of(position)))
 
@@ -124,6 +126,24 @@ class Portfolio(Struct, frozen=True, kw_only=True):
             positions=self.positions.set(position.position_id, position),
             by_instrument=self._index_with(position, before),
             totals=self._moved(position, 1, self.totals) if before is None else self._changed(before, position),
+        )
+
+    def with_marked(self, positions: Sequence[Position]) -> "Portfolio":
+        """This portfolio with these open positions, each another one, as a bar has marked them: as `with_position` of each."""
+        totals = self.totals
+        unrealized, risk, volatility = totals.unrealized, totals.risk, totals.volatility
+        with self.positions.mutate() as known:
+            for position in positions:
+                before = known[position.position_id]
+                unrealized += position.unrealized_pnl - before.unrealized_pnl
+                risk += position.risk_contribution - before.risk_contribution
+                volatility += position.vol_contribution - before.vol_contribution
+                known[position.position_id] = position
+            marked = known.finish()
+        return replace(
+            self,
+            positions=marked,
+            totals=Totals(unrealized=unrealized, risk=risk, volatility=volatility, margin=totals.margin),
         )
 
     def with_order(self, order: Order) -> "Portfolio":

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from core.models import Side
-from core.numbers import price, product
+from core.numbers import price
 
 
 def best_close(side: Side, highest_close: Decimal, close: Decimal) -> Decimal:
@@ -11,9 +11,8 @@ def best_close(side: Side, highest_close: Decimal, close: Decimal) -> Decimal:
     return max(highest_close, close) if side is Side.LONG else min(highest_close, close)
 
 
-def trailed_stop(side: Side, current_stop: Decimal, highest_close: Decimal, atr: Decimal, multiple: Decimal) -> Decimal:
-    """The stop `multiple` ATR behind the best close, never looser than `current_stop` and never below 0."""
-    distance = product(multiple, atr)
+def trailed_stop(side: Side, current_stop: Decimal, highest_close: Decimal, distance: Decimal) -> Decimal:
+    """The stop so far behind the best close, never looser than `current_stop` and never below 0."""
     if side is Side.LONG:
         return max(current_stop, price(highest_close - distance))
     return min(current_stop, price(highest_close + distance))

@@ -1,5 +1,6 @@
 """A bar's close: mark what is older than it, trail the stops, close what is beyond its stop, peel off what grew too large."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from core.decide.decision import Decision, Draft, rejected
@@ -7,7 +8,8 @@ from core.decide.exit import clear_if_flat, sell
 from core.decide.last_bar import keep_bar
 from core.events import PositionMarked
 from core.fills import gross_pnl, risk_amount, volatility_amount
-from core.models import Signal
+from core.models import Position, Signal
+from core.numbers import percent_share, product
 from core.peel_off import lots_to_peel
 from core.portfolio import Portfolio, sizing_equity
 from core.stops import best_close, stop_is_hit, trailed_stop
@@ -23,44 +25,44 @@ def decide_bar(portfolio: Portfolio, signal: Signal) -> Decision:
         return rejected(portfolio, "no newer bar")
     if signal.atr is None:
         return rejected(portfolio, "atr is needed")
-    older = [position.position_id for position in open_positions if position.mark_time < signal.bar]
+    older = [position for position in open_positions if position.mark_time < signal.bar]
     draft = Draft(portfolio)
     keep_bar(draft, signal, signal.atr)
-    # A pyramid whose base is gone keeps the stop it has.
     rules = portfolio.settings.sizing.mode == "rules"
-    trails = rules and portfolio.base_of(signal.instrument) is not None
-    for position_id in older:
-        _mark(draft, position_id, signal, signal.atr, trails=trails)
-    stopped = [position_id for position_id in older if rules and _stop_out(draft, position_id, signal)]
-    peeled = _peel(draft, [position_id for position_id in older if position_id not in stopped], signal) if rules else []
+    # A pyramid whose base is gone keeps the stop it has.
+    trails = rules and any(position.is_base_position for position in open_positions)
+    _mark(draft, older, signal, signal.atr, trails=trails)
+    marked = [position.position_id for position in older]
+    stopped = [position_id for position_id in marked if rules and _stop_out(draft, position_id, signal)]
+    peeled = (
+        _peel(draft, [position_id for position_id in marked if position_id not in stopped], signal) if rules else []
+    )
     clear_if_flat(draft, signal.instrument)
     figures = {"marked": len(older), "stopped": len(stopped), "peeled": len(peeled)}
     return draft.executed(positions=(*stopped, *peeled), sizing=figures)
 
 
-def _mark(draft: Draft, position_id: str, signal: Signal, atr: Decimal, *, trails: bool) -> None:
-    position = draft.portfolio.positions[position_id]
-    best = best_close(position.side, position.highest_close, signal.price)
-    stop = position.current_stop
-    instrument = draft.portfolio.settings.instruments.get(position.instrument)
-    if trails and stop is not None and instrument is not None:
-        stop = trailed_stop(position.side, stop, best, atr, instrument.trailing_stop_atr)
-    draft.apply(
-        PositionMarked(
-            position_id=position_id,
-            mark_price=signal.price,
-            mark_time=signal.bar,
-            atr=atr,
-            highest_close=best,
-            current_stop=stop,
-            unrealized_pnl=gross_pnl(
-                position.side, position.entry_price, signal.price, position.lots, position.point_value
-            ),
-            risk_contribution=risk_amount(
-                position.side, position.entry_price, stop, position.lots, position.point_value
-            ),
-            vol_contribution=volatility_amount(atr, position.lots, position.point_value),
-        )
+def _mark(draft: Draft, positions: Sequence[Position], signal: Signal, atr: Decimal, *, trails: bool) -> None:
+    instrument = draft.portfolio.settings.instruments.get(signal.instrument)
+    distance = product(instrument.trailing_stop_atr, atr) if trails and instrument is not None else None
+    draft.mark(signal.instrument, [_marked(position, signal, atr, distance) for position in positions])
+
+
+def _marked(position: Position, signal: Signal, atr: Decimal, distance: Decimal | None) -> PositionMarked:
+    side, entry, lots, point_value = position.side, position.entry_price, position.lots, position.point_value
+    best, stop = best_close(side, position.highest_close, signal.price), position.current_stop
+    if stop is not None and distance is not None:
+        stop = trailed_stop(side, stop, best, distance)
+    return PositionMarked(
+        position_id=position.position_id,
+        mark_price=signal.price,
+        mark_time=signal.bar,
+        atr=atr,
+        highest_close=best,
+        current_stop=stop,
+        unrealized_pnl=gross_pnl(side, entry, signal.price, lots, point_value),
+        risk_contribution=risk_amount(side, entry, stop, lots, point_value),
+        vol_contribution=volatility_amount(atr, lots, point_value),
     )
 
 
@@ -80,16 +82,19 @@ def _peel(draft: Draft, position_ids: list[str], signal: Signal) -> list[str]:
     equity = sizing_equity(draft.portfolio)
     if instrument is None or equity <= 0:
         return []
+    risk_limit = percent_share(equity, instrument.ongoing_risk_percent)
+    volatility_limit = percent_share(equity, instrument.ongoing_volatility_percent)
     peeled = []
     for position in map(draft.portfolio.positions.__getitem__, position_ids):
         lots = lots_to_peel(
-            lots=position.lots,
-            risk_amount=position.risk_contribution,
-            volatility_amount=position.vol_contribution,
-            equity=equity,
-            ongoing_risk_percent=instrument.ongoing_risk_percent,
-            ongoing_volatility_percent=instrument.ongoing_volatility_percent,
+            position.lots,
+            risk=position.risk_contribution,
+            risk_limit=risk_limit,
+            volatility=position.vol_contribution,
+            volatility_limit=volatility_limit,
         )
+        if not lots:
+            continue
         # What an order sells already is as good as gone.
         lots -= draft.portfolio.lots_leaving(position)
         if lots > 0:

@@ -1,5 +1,6 @@
 """A decision: its outcome as answered and kept, its events, and the portfolio after them."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from operator import attrgetter
 
@@ -22,7 +23,7 @@ from core.events import (
     PositionSaved,
     RolloverMarked,
 )
-from core.evolve import evolve
+from core.evolve import evolve, evolve_marks
 from core.inputs import Input, SignalInput
 from core.models import Status
 from core.numbers import figure, percent_of
@@ -69,6 +70,13 @@ class Draft:
             instrument = _exposed(self.portfolio, event)
             if instrument is not None:
                 self.expose(instrument)
+
+    def mark(self, instrument: str, marks: Sequence[PositionMarked]) -> None:
+        """Note that a bar has marked these positions of the instrument, each another one."""
+        self._events += marks
+        self.portfolio = evolve_marks(self.portfolio, marks)
+        if marks and self.portfolio.settings.execution.fills == "broker":
+            self.expose(instrument)
 
     def expose(self, instrument: str) -> None:
         """Have the instrument's stops at the broker looked at when the decision is complete."""

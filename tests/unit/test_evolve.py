@@ -31,7 +31,7 @@ from core.events import (
     SettingsChanged,
     StateSaved,
 )
-from core.evolve import evolve
+from core.evolve import evolve, evolve_marks
 from core.inputs import (
     AdoptPosition,
     ApproveProposal,
@@ -56,7 +56,7 @@ from core.journal import (
     signals_of,
     touched_positions,
 )
-from core.models import MarketPosition, PositionStatus, Signal, Status
+from core.models import MarketPosition, PositionStatus, Side, Signal, Status
 from core.portfolio import Portfolio, portfolio_from_rows
 from core.settings import Settings
 from tests.builders import (
@@ -454,6 +454,35 @@ def test_an_event_of_a_position_that_is_not_there_is_an_error() -> None:
     event = next(e for _, _, _, d in story(plain, 1) for e in d.events if isinstance(e, PositionMarked))
     with pytest.raises(KeyError):
         evolve(a_portfolio(), event)
+
+
+def test_positions_marked_together_are_those_marked_one_after_the_other() -> None:
+    before, marks = a_portfolio(), []
+    for number in range(1, 7):
+        side = "Short" if number == 6 else "Long"
+        position = a_position(position_id=f"P{number}", layer=f"{side}_{number}", side=Side(side.lower()))
+        before = before.with_position(position)
+        marks.append(
+            PositionMarked(
+                position_id=f"P{number}",
+                mark_price=Decimal(72000 + number),
+                mark_time=NOON,
+                atr=Decimal("500.5"),
+                highest_close=Decimal(72000 + number),
+                current_stop=None if number == 3 else Decimal(71000 + number),
+                unrealized_pnl=Decimal(number) - 3,
+                risk_contribution=Decimal("0.1") * number,
+                vol_contribution=Decimal("0.0001") * number,
+            )
+        )
+    together = evolve_marks(before, marks)
+    assert together == reduce(evolve, marks, before)
+    assert together.totals.unrealized == before.totals.unrealized + 3
+    assert evolve_marks(before, []) == before
+    with pytest.raises(KeyError):
+        evolve_marks(before, [replace(marks[0], position_id="nobody's")])
+    with pytest.raises(ValueError, match="unrealized_pnl has more than 4 decimals"):
+        evolve_marks(before, [replace(marks[0], unrealized_pnl=Decimal("0.00001"))])
 
 
 def test_a_failed_input_freezes_its_instrument_and_evolves_like_any_other() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.numbers import percent_share
 from core.peel_off import lots_to_peel
 
 
@@ -20,9 +21,14 @@ def peeled(**changes: Any) -> int:
         "equity": 1_000_000,
         **changes,
     }
-    fields |= {name: Decimal(fields[name]) for name in ("risk_amount", "volatility_amount", "equity")}
-    limits = {"ongoing_risk_percent": Decimal("1.5"), "ongoing_volatility_percent": Decimal("0.7")}
-    return lots_to_peel(**fields, **limits)
+    equity = Decimal(fields["equity"])
+    return lots_to_peel(
+        fields["lots"],
+        risk=Decimal(fields["risk_amount"]),
+        risk_limit=percent_share(equity, Decimal("1.5")),
+        volatility=Decimal(fields["volatility_amount"]),
+        volatility_limit=percent_share(equity, Decimal("0.7")),
+    )
 
 
 def test_a_position_on_its_limits_stays_whole() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.models import Side
+from core.numbers import product
 from core.stops import best_close, stop_is_hit, trailed_stop
 
 prices = st.decimals(1, 10**6, places=8)
@@ -16,27 +17,27 @@ sides = st.sampled_from(list(Side))
 
 
 def test_a_long_stop_follows_the_highest_close_at_its_multiple_of_the_atr() -> None:
-    assert trailed_stop(Side.LONG, Decimal(51650), Decimal(53000), Decimal(350), Decimal("2.5")) == 52125
+    assert trailed_stop(Side.LONG, Decimal(51650), Decimal(53000), Decimal(875)) == 52125
 
 
 def test_a_short_stop_follows_the_lowest_close() -> None:
-    assert trailed_stop(Side.SHORT, Decimal(52350), Decimal(51000), Decimal(350), Decimal("2.5")) == 51875
+    assert trailed_stop(Side.SHORT, Decimal(52350), Decimal(51000), Decimal(875)) == 51875
 
 
 def test_a_stop_that_would_loosen_stays() -> None:
-    assert trailed_stop(Side.LONG, Decimal(51650), Decimal(52000), Decimal(350), Decimal("2.5")) == 51650
-    assert trailed_stop(Side.SHORT, Decimal(52350), Decimal(52000), Decimal(350), Decimal("2.5")) == 52350
+    assert trailed_stop(Side.LONG, Decimal(51650), Decimal(52000), Decimal(875)) == 51650
+    assert trailed_stop(Side.SHORT, Decimal(52350), Decimal(52000), Decimal(875)) == 52350
 
 
 def test_a_stop_keeps_eight_decimals_and_is_not_rounded_to_a_tick() -> None:
-    stop = trailed_stop(Side.LONG, Decimal(1), Decimal(100), Decimal("0.33333333"), Decimal("0.7"))
+    stop = trailed_stop(Side.LONG, Decimal(1), Decimal(100), Decimal("0.33333333") * Decimal("0.7"))
     assert str(stop) == "99.76666667"
 
 
 @settings(deadline=None)
 @given(sides, prices, prices, atrs, multiples)
 def test_a_stop_never_loosens(side: Side, stop: Decimal, best: Decimal, atr: Decimal, multiple: Decimal) -> None:
-    moved = trailed_stop(side, stop, best, atr, multiple)
+    moved = trailed_stop(side, stop, best, product(atr, multiple))
     assert side.sign * (moved - stop) >= 0
 
 
@@ -49,7 +50,7 @@ def test_over_any_bars_the_stop_is_the_tightest_there_ever_was(
     tightest = [initial]
     for number, (close, atr) in enumerate(bars, 1):
         best = best_close(side, best, close)
-        stop = trailed_stop(side, stop, best, atr, multiple)
+        stop = trailed_stop(side, stop, best, product(atr, multiple))
         closes = [seen for seen, _ in bars[:number]]
         extreme = max(closes) if side is Side.LONG else min(closes)
         tightest.append(round(extreme - side.sign * multiple * atr, 8))

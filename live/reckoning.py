@@ -17,6 +17,7 @@ from core.risk_settings import RiskSettings
 from core.trading_calendar import TradingCalendar
 from live.book_desk import BookDesk
 from live.book_work import Busy, WorkFailed, WorkRefused
+from live.calendar_end import endings
 from live.engine import LiveTradingEngine
 from live.notify.watch import Trouble
 from live.risk_task import said_missing
@@ -68,6 +69,7 @@ class RiskKeeper:
         self._told: Reckoning | None = None
         self._failures = 0
         self._failed: dict[date, _Failed] = {}
+        self._endings: dict[str, Trouble] = {}
         self._complaint = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="risk", daemon=True)
@@ -77,7 +79,8 @@ class RiskKeeper:
         return self._told
 
     def troubles(self) -> Iterator[Trouble]:
-        """Days that could not be reckoned, for as long as that is so."""
+        """Days that could not be reckoned, and a calendar that ends, for as long as that is so."""
+        yield from list(self._endings.values())
         failed = dict(self._failed)
         if failed:
             told = "; ".join(f"{day}: {each.reason}" for day, each in sorted(failed.items()))
@@ -135,8 +138,10 @@ class RiskKeeper:
         self._desk.get_ready()
         from risk.batch.due import DueDays, newest_day
 
+        calendar = self._calendar()
+        self._look_at_the_end_of(calendar)
         due = DueDays(
-            self._calendar(),
+            calendar,
             close_seconds=self._close_seconds,
             wait_seconds=self._settings.grace_seconds,
             most=self._settings.catch_up_days,
@@ -154,6 +159,12 @@ class RiskKeeper:
             if failed.tries < _TRIES_BEFORE_OTHERS:
                 return None
         return None
+
+    def _look_at_the_end_of(self, calendar: TradingCalendar) -> None:
+        known, self._endings = self._endings, {each.what: each for each in endings(calendar, self._clock())}
+        for each in self._endings.values():
+            if each.what not in known:
+                (log.error if each.level is Level.ERROR else log.warning)(each.what, told=each.told)
 
     def _reckon(self, day: date) -> None:
         given = {**self._desk.batch, "day": day.isoformat(), "again": False, "at": self._clock().isoformat()}

@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,6 +131,24 @@ def test_a_day_is_begun_when_it_is_over_and_not_before(world: str) -> None:
         clock.now = AFTER
         assert eventually(done(keeper))
     assert attempts(world) == DONE
+
+
+def test_a_calendar_that_has_ended_is_told_for_as_long_as_it_has(world: str) -> None:
+    clock = SimpleNamespace(now=datetime(2027, 1, 15, tzinfo=UTC), asked=0)
+
+    def at() -> datetime:
+        clock.asked += 1
+        return clock.now
+
+    with capture_logs() as logs, a_keeper(world, at=at) as keeper:
+        assert eventually(lambda: list(keeper.troubles()))
+        assert {trouble.level for trouble in keeper.troubles()} == {Level.ERROR}
+        assert eventually(lambda: clock.asked > 10)  # it has looked more than once
+        clock.now = AFTER
+        assert eventually(lambda: not list(keeper.troubles()))
+    told = [entry["event"] for entry in logs if "has ended" in entry["event"]]
+    assert sorted(told) == sorted(set(told))
+    assert "the trading calendar of MCX has ended" in told
 
 
 def test_who_does_not_lead_does_nothing_until_he_does(world: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
-from book.database import transaction
+from book.database import engine_of, transaction
 from book.models import FxSpot, PortfolioNode
 from live.contracts_file import load_calendar
 from risk.batch.run import STEPS, BatchDone, BatchRuns, NoTradingDay, run_batch
@@ -30,6 +30,7 @@ from risk.factors import FactorDefinition
 from risk.market_data import MarketData
 from risk.seeds import seed
 from risk.upsert import table_of
+from tests.book_role import a_book_role
 from tests.book_world import a_held_position, a_live_portfolio, an_instrument
 from tests.builders import a_signal
 from tests.crash.scenario import SILVER
@@ -436,3 +437,12 @@ def test_factors_and_scenarios_are_seeded_once_with_their_shocks_and_a_desks_own
         assert seed(session) == 0
     assert rows(book_dsn, shocks) == desks
     assert rows(book_dsn, "SELECT display_name FROM risk.factor_definitions WHERE name = 'index'") == [("Nifty",)]
+
+
+def test_the_books_role_is_enough_for_a_batch(world: Engine, book_dsn: str) -> None:
+    with a_book_role(book_dsn) as role:
+        engine = engine_of(role)
+        try:
+            assert reckon(engine).changed
+        finally:
+            engine.dispose()

@@ -19,6 +19,8 @@ from tests.openalgo_server import OpenAlgoServer
 
 GOLD = "GOLDM05FEB26FUT"
 WEDNESDAY = datetime(2026, 1, 14, 6, 15, tzinfo=UTC)
+# How long the adapters wait for an answer, in seconds: a busy machine's comes within it. And a silence that is longer.
+PATIENCE, SILENCE = "3", 5.0
 
 
 class SetClock:
@@ -134,7 +136,7 @@ class OpenAlgoWorld(World):
 
     def __init__(self, server: OpenAlgoServer, **settings: Any) -> None:
         self.server = server
-        self.settings = {"read_seconds": "0.9", "connect_seconds": "0.9", "orders_per_second": 1000, **settings}
+        self.settings = {"read_seconds": PATIENCE, "connect_seconds": PATIENCE, "orders_per_second": 1000, **settings}
         super().__init__()
 
     def connected(self) -> OpenAlgoBroker:
@@ -169,7 +171,7 @@ class CcxtWorld(World):
     def __init__(self, server: BybitServer, symbol: str = bybit_server.PERPETUAL, **settings: Any) -> None:
         self.server = server
         self.symbol = symbol
-        self.settings = {"timeout_seconds": "0.9", "amends_in_place": True, "symbols": (symbol,), **settings}
+        self.settings = {"timeout_seconds": PATIENCE, "amends_in_place": True, "symbols": (symbol,), **settings}
         super().__init__()
 
     def connected(self) -> CcxtBroker:

@@ -21,6 +21,8 @@ from risk.what_if.changes import Change, Remove, Resize, ShockPrices
 from tests.book_world import a_held_position, a_node, an_instrument, kept
 from tests.risk_world import bars
 
+# A busy machine may take long to fill it.
+PATIENCE_SECONDS = 120.0
 LAST = date(2026, 1, 14)
 AFTER = datetime(2026, 1, 14, 20, tzinfo=UTC)
 END = datetime(2026, 1, 15, tzinfo=UTC)
@@ -36,10 +38,10 @@ _USD = Decimal("85.25")
 def fill(engine: Engine) -> dict[str, int]:
     """The nodes' numbers by name."""
     dice = np.random.Generator(np.random.PCG64(11))
-    with transaction(engine) as session:
+    with transaction(engine, limit_seconds=PATIENCE_SECONDS) as session:
         nodes = _world(session, dice)
     run_batch(engine, LAST, calendar=load_calendar(), clock=lambda: AFTER, method=Method(paths=2_000))
-    with transaction(engine) as session:
+    with transaction(engine, limit_seconds=PATIENCE_SECONDS) as session:
         _days_before(session, dice)
     _sessions(engine, nodes["Shares"])
     return nodes
@@ -53,11 +55,11 @@ def _sessions(engine: Engine, node: int) -> None:
         "Nothing yet": [],
     }
     for name, changes in told.items():
-        with transaction(engine) as session:
+        with transaction(engine, limit_seconds=PATIENCE_SECONDS) as session:
             given = {"at": END, "by": "ada", "now": END, "calendar": load_calendar()}
             begun = keeping.begin(session, node=node, name=name, description="Before the budget", **given)
         for number, change in enumerate(changes):
-            with transaction(engine) as session:
+            with transaction(engine, limit_seconds=PATIENCE_SECONDS) as session:
                 keeping.change(session, begun.number, change, by="bob", now=END)
                 if number == 0:
                     snapshots.snapshot(session, begun.number, by="ada", now=END)

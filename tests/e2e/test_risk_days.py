@@ -30,7 +30,7 @@ def held(dsn: str) -> str:
     migrate(dsn, "main")
     migrate_shared(dsn)
     engine = engine_of(dsn)
-    with transaction(engine) as session:
+    with transaction(engine, limit_seconds=120) as session:
         number = an_instrument(session, "BTC", exchange=EXCHANGE, kind="spot").instrument_id
         since = datetime.now(UTC) - timedelta(days=7)
         a_held_position(session, a_node(session).portfolio_node_id, number, entry_timestamp=since)

@@ -19,7 +19,7 @@ from live.brokers.port import (
     OrderType,
     OutcomeUnknown,
 )
-from tests.broker_worlds import WORLDS, World
+from tests.broker_worlds import SILENCE, WORLDS, World
 from tests.misbehaving_server import Trouble
 
 LIVE = (BrokerOrderState.PENDING, BrokerOrderState.WORKING)
@@ -333,7 +333,7 @@ def test_an_order_without_a_usable_answer_is_unknown_and_not_sent_again(distant_
     world, server = distant_world, distant_world.server
     assert server is not None
     before = server.asked(world.place_endpoint)
-    server.misbehave(world.place_endpoint, trouble, seconds=2.0)
+    server.misbehave(world.place_endpoint, trouble, seconds=SILENCE)
     with pytest.raises(OutcomeUnknown) as unknown:
         world.broker.place(world.request(Action.BUY, OrderType.LIMIT, price=71_000, client_order_id="a-2"))
     assert server.asked(world.place_endpoint) == before + 1
@@ -344,7 +344,7 @@ def test_an_order_without_a_usable_answer_is_unknown_and_not_sent_again(distant_
 def test_the_book_tells_of_an_order_whose_answer_was_lost(distant_world: World, trouble: Trouble) -> None:
     world = distant_world
     assert world.server is not None
-    world.server.misbehave(world.place_endpoint, trouble, seconds=2.0)
+    world.server.misbehave(world.place_endpoint, trouble, seconds=SILENCE)
     with pytest.raises(OutcomeUnknown):
         world.broker.place(world.request(Action.BUY, OrderType.LIMIT, price=71_000, client_order_id="a-2"))
     world.restart()

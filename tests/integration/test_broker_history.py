@@ -12,7 +12,7 @@ import pytest
 from live.brokers.openalgo_bars import bars_of, spans
 from live.brokers.openalgo_rows import KOLKATA, UnreadableRow
 from live.brokers.port import BarHistory, BrokerAway, BrokerRefused
-from tests.broker_worlds import GOLD, OpenAlgoWorld
+from tests.broker_worlds import GOLD, SILENCE, OpenAlgoWorld
 from tests.command_line import run
 from tests.integration.test_cli_database import config_for, shown
 from tests.misbehaving_server import Trouble
@@ -110,7 +110,7 @@ def test_asking_is_tried_again(world: OpenAlgoWorld, trouble: Trouble) -> None:
 
 
 def test_a_server_that_says_nothing_is_away(world: OpenAlgoWorld) -> None:
-    world.server.misbehave("history", Trouble.HANGS_AFTER, times=3, seconds=2.0)
+    world.server.misbehave("history", Trouble.HANGS_AFTER, times=3, seconds=SILENCE)
     with pytest.raises(BrokerAway, match="did not answer in time"):
         history(world).bars(GOLD, "MCX", "1d", FIRST, LAST)
 

@@ -14,7 +14,7 @@ from live.books import read_books
 from live.brokers.openalgo import OpenAlgoBroker
 from live.brokers.port import Action, BrokerAway, BrokerOrderState, BrokerRefused, OrderType, OutcomeUnknown
 from live.brokers.settings import OpenAlgoSettings
-from tests.broker_worlds import GOLD, OpenAlgoWorld
+from tests.broker_worlds import GOLD, SILENCE, OpenAlgoWorld
 from tests.misbehaving_server import Trouble
 from tests.openalgo_server import API_KEY, OpenAlgoServer
 
@@ -98,7 +98,7 @@ def test_the_adapter_alone_never_makes_two_live_orders_of_one_intent(world: Open
 
 
 def test_an_order_that_is_done_late_is_in_the_book_later(world: OpenAlgoWorld) -> None:
-    world.server.misbehave("placeorder", Trouble.HANGS_BEFORE, seconds=2.0)
+    world.server.misbehave("placeorder", Trouble.HANGS_BEFORE, seconds=SILENCE)
     with pytest.raises(OutcomeUnknown):
         world.broker.place(world.request(Action.BUY, OrderType.LIMIT, price=71_000))
     assert world.broker.orders() == []

@@ -51,7 +51,7 @@ class Fields:
     def optional(self, name: str, read: Callable[[str, Any], T]) -> T | None:
         """The field's value, None where it is absent and the signal's type does not need it."""
         value = self.given.get(name)
-        if not is_given(value):
+        if value is None or not is_given(value):
             if name in self.needs:
                 self.missing(name)
             return None

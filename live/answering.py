@@ -61,7 +61,10 @@ class Task(WSGITask):  # type: ignore[misc]
         self.complete = True
         self.response_headers += [("Content-Type", JSON), ("Cache-Control", "no-store")]
         self.content_length = len(body)
-        self.write(body)
+        try:
+            self.write(body)
+        finally:  # whether or not anybody was there to take it
+            begun.answered()
 
     def get_environment(self) -> dict[str, Any]:
         """The request as WSGI has it."""

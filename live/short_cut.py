@@ -36,6 +36,9 @@ class Begun(Protocol):
     def body(self) -> bytes:
         """The JSON of a 200. Does not block."""
 
+    def answered(self) -> None:
+        """Once it was written: note it. Whoever waits for the answer need not wait for that. Does not block."""
+
 
 # Begins with a request, unless that is for the application. The second argument is called by whichever thread it is once there
 # is something to be told, and neither blocks nor raises. Neither does this.

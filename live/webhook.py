@@ -53,12 +53,24 @@ class BegunAlert:
 
     def body(self) -> bytes:
         """The body of the 200."""
-        assert self.delivery.answer is not None  # noqa: S101 - it is answerable
-        return encode(self.told(self.delivery.answer))
+        return encode(_body(self.alert, self._answer))
+
+    def answered(self) -> None:
+        """Log and count the answer."""
+        self._note(self._answer)
 
     def told(self, answer: Answer) -> dict[str, Any]:
         """The answer's body, logged and counted as well."""
-        return _told(self.engine, self.alert, answer, self.remote, self.metrics, self.delivery.begun)
+        self._note(answer)
+        return _body(self.alert, answer)
+
+    @property
+    def _answer(self) -> Answer:
+        assert self.delivery.answer is not None  # noqa: S101 - it is answerable
+        return self.delivery.answer
+
+    def _note(self, answer: Answer) -> None:
+        _note(self.engine, self.alert, answer, self.remote, self.metrics, self.delivery.begun)
 
 
 class Webhook:
@@ -178,8 +190,8 @@ class Webhook:
         answers = []
         for alert in alerts:
             answer = engine.deliver(alert.signal, alert.payload)
-            body = _told(engine, alert, answer, request.remote_addr, self._metrics, arrived)
-            answers.append((body, _http_status(answer)))
+            _note(engine, alert, answer, request.remote_addr, self._metrics, arrived)
+            answers.append((_body(alert, answer), _http_status(answer)))
         return answers
 
     def _read(
@@ -248,9 +260,17 @@ def _http_status(answer: Answer) -> int:
     return 202 if answer.kind is AnswerKind.QUEUED else 200
 
 
-def _told(
-    engine: Engine, alert: Alert, answer: Answer, remote: str | None, metrics: Metrics, arrived: float
-) -> dict[str, Any]:
+def _body(alert: Alert, answer: Answer) -> dict[str, Any]:
+    identity = {
+        "signal_id": answer.signal_id,
+        "fingerprint": answer.fingerprint,
+        "journal_seq": answer.journal_seq,
+        "warnings": alert.warnings,
+    }
+    return told(answer, identity, _TOLD)
+
+
+def _note(engine: Engine, alert: Alert, answer: Answer, remote: str | None, metrics: Metrics, arrived: float) -> None:
     seconds = time.monotonic() - arrived
     metrics.answered(engine.portfolio_name, alert.signal.type, answer, seconds)
     tell_answer(
@@ -263,13 +283,6 @@ def _told(
         journal_seq=answer.journal_seq,
     )
     _log_outcome(engine.portfolio_name, alert, answer, remote)
-    identity = {
-        "signal_id": answer.signal_id,
-        "fingerprint": answer.fingerprint,
-        "journal_seq": answer.journal_seq,
-        "warnings": alert.warnings,
-    }
-    return told(answer, identity, _TOLD)
 
 
 def _log_outcome(portfolio: str, alert: Alert, answer: Answer, remote: str | None) -> None:

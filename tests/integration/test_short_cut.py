@@ -4,6 +4,8 @@ import errno
 import http.client
 import json
 import socket
+import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from live.deliveries import Delivery
 from live.server import Server
 from tests.fake_engine import BASE_ENTRY, FakeEngine, an_app, decided
 from tests.integration import test_http_server as http_server
-from tests.integration.test_http_server import ALERT, Reply, connected, reply_of, request, wait_until
+from tests.integration.test_http_server import ALERT, PATIENCE, Reply, connected, reply_of, request, wait_until
 
 
 class BeginningEngine(FakeEngine):
@@ -261,6 +263,31 @@ def test_a_server_that_is_stopped_while_it_answers_does_not_sleep_on_it(
         assert connection.recv(1) == b""
     assert slept
     assert max(slept) < 0.1
+
+
+def test_nobody_waits_for_the_log_of_his_answer_and_it_is_written_though_he_is_gone(
+    engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, goes_on = [], threading.Event()
+
+    def slowly(event: str, **fields: Any) -> None:
+        assert goes_on.wait(PATIENCE)
+        told.append((event, fields["status"]))
+
+    monkeypatch.setattr(webhook.log, "info", slowly, raising=False)
+    with serving(engine) as server:
+        with posted(server, engine) as connection:
+            engine.decide()
+            assert reply_of(connection)[0] == 200
+            assert told == []
+            goes_on.set()
+            wait_until(lambda: len(told) == 1)
+        with posted(server, engine) as connection:
+            # So that the server is told at once that nobody is there.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        engine.decide()
+        wait_until(lambda: len(told) == 2)
+    assert told == [("signal", "executed")] * 2
 
 
 def test_a_server_that_ends_waits_no_longer_than_its_bound(engine: BeginningEngine) -> None:

@@ -139,7 +139,8 @@ def require_exact(owner: Any, names: Iterable[str], column: Numeric) -> None:
 def _require_held(owner: Any, name: str, value: Any, column: Numeric) -> None:
     # One call in C for the range and the decimals: this is asked of every number that changes.
     try:
-        if column.quantize(value, column.quantum).is_finite():
+        column.quantize(value, column.quantum)
+        if value.is_finite():
             return
     except (ArithmeticError, TypeError, AttributeError):
         pass

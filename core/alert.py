@@ -77,6 +77,8 @@ KNOWN_FIELDS = (
     "stop_atr",
 )
 
+_KNOWN = frozenset(KNOWN_FIELDS)
+
 _ENTRY_NEEDS = frozenset({"position", "stop", "atr", "er"})
 _NEEDS = {
     SignalType.BASE_ENTRY: _ENTRY_NEEDS,
@@ -148,7 +150,7 @@ def alert_of(
 ) -> Alert:
     """The same of an object that was read already."""
     _refuse_placeholders(given)
-    unknown = tuple(name for name in given if name not in KNOWN_FIELDS)
+    unknown = () if given.keys() <= _KNOWN else tuple(name for name in given if name not in _KNOWN)
     fields = Fields(given, unknown, frozenset())
     signal_type = fields.required("type", read_type)
     is_entry = signal_type in ENTRIES

@@ -5,11 +5,12 @@ Each reader is given the field's name, for the words of AlertRefused, and its va
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from difflib import SequenceMatcher
 from typing import Any, Never, TypeVar
+
+from msgspec import Struct
 
 from core.models import ALL_LAYERS, NEXT_LAYER, PRICE_LIMIT, MarketPosition, SignalType, layer_number
 from core.numbers import price as rounded_price
@@ -40,8 +41,7 @@ class AlertRefused(BodyRefused):
     """the alert is malformed; `code` and `field` say where, the message names the rule and never holds the secret"""
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(Struct, frozen=True):
     """The given object, read field by field; null and blank text count as absent."""
 
     given: Mapping[str, Any]

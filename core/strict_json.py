@@ -113,6 +113,10 @@ class _Reader:
     def _check(self, value: Any, path: str) -> None:
         """Refuse, by path and without echo (it may be a secret), what could not be stored or is out of bounds."""
         match value:
+            case str():
+                self._check_text(value, path)
+            case NumberLiteral():
+                self._check_literal(value.text, path)
             case dict():
                 for name, member in value.items():
                     self._check_text(name, path or None, name_of=name)
@@ -120,10 +124,6 @@ class _Reader:
             case list():
                 for index, member in enumerate(value):
                     self._check(member, f"{path}[{index}]")
-            case NumberLiteral():
-                self._check_literal(value.text, path)
-            case str():
-                self._check_text(value, path)
             case _:  # true, false and null hold nothing to check
                 pass
 

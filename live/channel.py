@@ -7,6 +7,7 @@ our JSON form.
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any, ClassVar
@@ -14,12 +15,13 @@ from typing import Any, ClassVar
 from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 
-from live.answering import JsonErrorTask, Task
+from live.answering import JsonErrorTask, Task, answer_of
 from live.arriving import ARRIVAL_SECONDS as UPLOAD_SECONDS
 from live.arriving import Admission, Admit, Arriving, Refusal
 from live.deliveries import CROWDED_SECONDS
+from live.heads import Heads
 from live.parser import HttpProblem, Parser
-from live.short_cut import Begin, Posted
+from live.short_cut import Begin, Begun, Posted
 
 # So many connections are kept. For one more the one is closed that has been without a whole request for the longest.
 CONNECTION_LIMIT = 1000
@@ -51,7 +53,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         # When the first byte of the request that is arriving came (at first: when the connection was made), None
         # while none is arriving.
         self.arriving_since: float | None = time.monotonic()
-        self.parser_class = partial(Parser, admission=self._admission)
+        self.parser_class = partial(Parser, admission=self._admission, heads=arguments[0].heads)
         super().__init__(*arguments, **options)
 
     def received(self, data: bytes) -> bool:
@@ -82,6 +84,48 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 503, "Service Unavailable", "overloaded", "too many requests wait, nothing was kept; send again"
             )
         super().service()
+
+    def answer(self, begun: Begun) -> None:
+        """Answer the first request, which was begun with. Only for the I/O thread.
+
+        As a worker does it where anything but the answer's bytes is to be thought of: that takes several times as long."""
+        told = self._told(begun) if self._is_simple else None
+        if told is None:
+            self.service()
+            return
+        with self.requests_lock:
+            request = self.requests.pop()
+        self._send(told)
+        begun.answered()
+        request.close()
+        self.last_activity = time.time()
+
+    @property
+    def _is_simple(self) -> bool:
+        """Whether this is all that the connection has to do, and goes on behind it."""
+        request = self.requests[0]
+        is_last = request.connection_close or request.version != "1.1" or self.server.draining
+        is_all = len(self.requests) == 1 and self.request is None and not self.total_outbufs_len
+        return (
+            self.connected and is_all and not (is_last or request.error or self.will_close or self.close_when_flushed)
+        )
+
+    @staticmethod
+    def _told(begun: Begun) -> bytes | None:
+        """The answer; None where it cannot be written down, which service() says in the log and to whoever waits."""
+        with suppress(Exception):
+            return answer_of(begun.body())
+        return None
+
+    def _send(self, data: bytes) -> None:
+        """Send what the connection takes now; the rest waits as waitress has it wait."""
+        try:
+            sent = self.send(data, do_close=False)
+        except OSError:
+            self.will_close = True
+            return
+        if sent < len(data):
+            self.write_soon(data[sent:])
 
     def _admission(self, request: Parser) -> Arriving | None:
         """Have a worker ask whether a large file may come."""
@@ -178,6 +222,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         self._woken = False
         self._answering = False
         self._io_thread: int | None = None
+        self.heads = Heads()
         super().__init__(*arguments, **options)
 
     def pull_trigger(self) -> None:
@@ -311,7 +356,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             super().add_task(channel)
             return
         try:
-            channel.service()
+            channel.answer(request.begun)
         except Exception:
             # As a worker does: it is this connection's end, not the server's.
             self.logger.exception("a request that was begun with could not be answered")

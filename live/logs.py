@@ -8,25 +8,33 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from decimal import Decimal
+from functools import partial
 
 import msgspec
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 MOST_LINES_WAITING = 10_000
 # Lines are written together: a thread that is woken for each of them would cost more than the line.
 TOGETHER_SECONDS = 0.02
 _DRAIN_SECONDS = 1.0
+# What shows itself later as it does now.
+_STAYS = frozenset((str, int, float, bool, type(None), Decimal))
+
+# A line, or what makes it.
+Line = str | Callable[[], str]
 
 
-def _write(text: str) -> None:
+def _write(line: Line) -> None:
+    text = line if isinstance(line, str) else line()
     # A log that cannot be written (closed pipe, full disk) must not change what is done.
     with suppress(OSError, ValueError):
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
 
-_out: Callable[[str], None] = _write
+_out: Callable[[Line], None] = _write
 _HOLDS_A_SECRET = re.compile(r"(/webhook/|/link/)\S+")
 
 
@@ -49,13 +57,13 @@ class _Background:
     """A thread that writes the lines. It takes so many and no more; what it leaves out it counts, and says so."""
 
     def __init__(self) -> None:
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
         self._lost = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def write(self, line: str) -> None:
-        """Have a line written soon. Never blocks."""
+    def write(self, line: Line) -> None:
+        """Have a line made and written soon. Never blocks."""
         if self._lines.qsize() < MOST_LINES_WAITING:
             self._lines.put(line)
         else:
@@ -75,7 +83,7 @@ class _Background:
                 while True:
                     waiting.append(self._lines.get_nowait())
             ended = None in waiting
-            lines = [line for line in waiting if line is not None]
+            lines = [line if isinstance(line, str) else line() for line in waiting if line is not None]
             if self._lost:
                 lines.append(f"{self._lost} lines of the log could not be written")
                 self._lost = 0
@@ -99,7 +107,7 @@ def in_background() -> Iterator[None]:
 class _Stderr:
     """What structlog writes its lines to."""
 
-    def msg(self, message: str) -> None:
+    def msg(self, message: Line) -> None:
         """Write one line, or leave it."""
         _out(message)
 
@@ -130,6 +138,25 @@ class _Lines:
         return repr(value)
 
 
+class _Later:
+    """Has whoever writes a line make it, if it reads the same then: an answer need not wait for how it is told of."""
+
+    _OF_THIS_MOMENT = frozenset(("exc_info", "stack_info"))
+
+    def __init__(self, renderer: Processor) -> None:
+        self._renderer = renderer
+
+    def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> tuple[tuple[Line], dict[str, object]]:
+        """The one argument of _Stderr's methods."""
+        make = partial(self._made, logger, name, event)
+        stays = _STAYS.issuperset(map(type, event.values())) and self._OF_THIS_MOMENT.isdisjoint(event)
+        return (make if stays else make(),), {}
+
+    def _made(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
+        made = self._renderer(logger, name, event)
+        return made if isinstance(made, str) else str(made)
+
+
 def _as_json(event: EventDict, **_: object) -> str:
     # Decimals as text, as everywhere; what has no JSON of its own as it shows itself.
     return msgspec.json.encode(event, enc_hook=repr).decode()
@@ -137,7 +164,7 @@ def _as_json(event: EventDict, **_: object) -> str:
 
 def configure_logging(*, json_lines: bool = False) -> None:
     """Set structlog up for the process; waitress' own loggers say only what is wrong."""
-    renderer: structlog.types.Processor
+    renderer: Processor
     if json_lines:
         renderer = structlog.processors.JSONRenderer(serializer=_as_json)
     elif sys.stderr.isatty():
@@ -149,7 +176,7 @@ def configure_logging(*, json_lines: bool = False) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([structlog.processors.format_exc_info] if json_lines else []),
-            renderer,
+            _Later(renderer),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda *_: _Stderr(),

@@ -78,7 +78,9 @@ class Metrics:
         reason = answer.outcome.get("reason") or "" if status in _WITH_REASON else ""
         with self._lock:
             self._answers[portfolio, kind, status, reason] += 1
-            self._seconds.setdefault(portfolio, _Histogram()).add(seconds)
+            if portfolio not in self._seconds:
+                self._seconds[portfolio] = _Histogram()
+            self._seconds[portfolio].add(seconds)
 
     def refused(self, code: str) -> None:
         """An alert was refused as malformed, or as nobody's who may send one."""

@@ -1,6 +1,6 @@
 """A request as it arrives under waitress: how much of it is kept, and where a large file goes that may come."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any
 
@@ -9,7 +9,26 @@ from waitress.utilities import Error
 
 from core.strict_json import MAX_BODY_BYTES
 from live.arriving import UPLOADS, Arriving, Refusal
+from live.heads import Heads, WholeBody
 from live.short_cut import Begun
+
+# What waitress notes of a head; `headers` besides, which are a request's own.
+_OF_THE_HEAD = (
+    "command",
+    "connection_close",
+    "content_length",
+    "first_line",
+    "fragment",
+    "header_bytes_received",
+    "headers_finished",
+    "path",
+    "proxy_netloc",
+    "proxy_scheme",
+    "query",
+    "request_uri",
+    "url_scheme",
+    "version",
+)
 
 
 class HttpProblem(Error):  # type: ignore[misc]
@@ -26,6 +45,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     """A request as it arrives. Of a body that is too large no more is kept than shows that it is."""
 
     adj: Any
+    body_rcv: Any
+    command: str
+    content_length: int
     expect_continue: bool
     path = ""  # waitress logs the path of requests that it could not parse
     begun: Begun | None = None
@@ -34,9 +56,43 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     refusal: Refusal | None = None
     continues_later = False
 
-    def __init__(self, adj: Any, admission: "Callable[[Parser], Arriving | None]" = lambda _: None) -> None:
+    def __init__(
+        self, adj: Any, admission: "Callable[[Parser], Arriving | None]" = lambda _: None, heads: Heads | None = None
+    ) -> None:
         super().__init__(adj)
         self._admission = admission
+        self._heads = heads
+
+    def received(self, data: bytes) -> int:
+        """Take what came of it; how many bytes of `data` that was."""
+        heads, self._heads = self._heads, None  # who dribbles a head is read as waitress reads it
+        if heads is None:
+            return int(super().received(data))
+        read, end = heads.find(data)
+        if read is not None and len(data) - end >= read["content_length"]:
+            return self._is_like(read, data, end)
+        taken = int(super().received(data))
+        if self._may_come_again:
+            heads.keep(data, {name: getattr(self, name) for name in (*_OF_THE_HEAD, "headers")})
+        return taken
+
+    def _is_like(self, read: Mapping[str, Any], data: bytes, end: int) -> int:
+        """Take a whole request whose head was read before; how many bytes of `data` that was."""
+        self.__dict__.update(read)
+        self.headers = dict(read["headers"])
+        self.body_bytes_received = read["content_length"]
+        taken = end + self.content_length
+        self.body_rcv = WholeBody(data[end:taken])
+        self.completed = True
+        return taken
+
+    @property
+    def _may_come_again(self) -> bool:
+        """Whether its head was read in one go, and is such as alerts have."""
+        if not self.headers_finished or self.error or self.empty or self.command != "POST":
+            return False
+        has_body = self.content_length > 0 and not self.chunked
+        return has_body and self.arriving is None and not self.expect_continue
 
     def read_body(self) -> bytes:
         """The whole body; it can be read again."""

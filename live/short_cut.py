@@ -4,8 +4,9 @@ It is for what comes often and goes well. Everything else, refusals too, is the 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 # Where the application finds, in a request's WSGI environment, what was begun with.
 BEGUN = "live.begun"
@@ -15,8 +16,7 @@ ARRIVED = "live.arrived"
 DRAINING = "live.draining"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Posted:
+class Posted(Struct, frozen=True, kw_only=True):
     """A POST as it came: headers by their names as WSGI has them, without HTTP_; `peer` is who connected."""
 
     path: str

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -243,11 +244,16 @@ def _addressed(path: str) -> tuple[str, str | None] | None:
 
 def _is_routed(headers: Mapping[str, str]) -> bool:
     """Whether Flask leads a request with these headers to its view: it does not where the host is no name, nor a websocket's."""
+    return "UPGRADE" not in headers and _is_a_name(headers.get("HOST", ""))
+
+
+@lru_cache(maxsize=16)
+def _is_a_name(host: str) -> bool:
     try:
-        headers.get("HOST", "").encode("idna")
+        host.encode("idna")
     except UnicodeError:
         return False
-    return "UPGRADE" not in headers
+    return True
 
 
 def _require_no_web_page(origin: str | None, site: str | None) -> None:

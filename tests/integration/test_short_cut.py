@@ -108,6 +108,40 @@ def without_length(reply: Reply) -> Reply:
     return reply[0], {name: value for name, value in reply[1].items() if name != "Content-Length"}, reply[2]
 
 
+def test_an_answer_that_the_connection_takes_in_parts_arrives_whole(
+    engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = channel.Channel.send
+
+    def a_part(connection: channel.Channel, data: bytes, do_close: bool = True) -> int:
+        return int(send(connection, data[:50], do_close=do_close))
+
+    monkeypatch.setattr(channel.Channel, "send", a_part)
+    with serving(engine) as server, posted(server, engine) as connection:
+        for lots in (3, 4):
+            engine.decide(lots=lots)
+            assert reply_of(connection)[2]["lots"] == lots
+            connection.sendall(request(ALERT))
+            wait_until(lambda seen=lots: len(engine.begun) == seen - 1)
+        engine.decide()
+
+
+def test_a_connection_that_takes_nothing_any_more_is_closed(
+    engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: Any, **__: Any) -> int:
+        raise OSError(errno.EHOSTUNREACH, "no route to host")
+
+    with serving(engine) as server, posted(server, engine) as connection:
+        with monkeypatch.context() as patched:
+            patched.setattr(channel.Channel, "send", unreachable)
+            engine.decide()
+            assert connection.recv(1) == b""
+        with posted(server, engine) as again:
+            engine.decide()
+            assert reply_of(again)[0] == 200
+
+
 def test_what_was_begun_with_is_answered_as_such_whatever_routing_would_say(
     engine: BeginningEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,37 @@ def test_the_lines_of_a_block_are_written_in_their_order_and_whole_at_its_end(
     assert told == [str(number) for number in range(501)]
 
 
+def test_a_line_says_what_was_so_when_it_was_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    log, positions = structlog.get_logger("test"), ["first"]
+    with in_background():
+        log.info("opened", positions=positions)
+        positions.append("second")
+        try:
+            int("wrong")
+        except ValueError:
+            log.exception("failed")
+        log.info("closed", lots=2, reason=None)
+    opened, *failed, closed = capsys.readouterr().err.splitlines()
+    assert opened.endswith("opened positions=['first']")
+    assert "ValueError: invalid literal" in "\n".join(failed)
+    assert closed.endswith("closed lots=2 reason=None")
+
+
+def test_a_line_is_made_by_who_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    render = _Lines.__call__
+
+    def noted(*arguments: Any) -> str:
+        made.append(threading.current_thread().name)
+        return render(*arguments)
+
+    monkeypatch.setattr(_Lines, "__call__", noted)
+    log = structlog.get_logger("test")
+    with in_background():
+        log.info("line", number=1)
+    assert made == ["log"]
+
+
 def test_a_log_that_nobody_reads_stops_nobody_and_says_what_it_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

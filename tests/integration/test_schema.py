@@ -175,6 +175,18 @@ def test_a_row_that_no_position_can_be_is_refused_by_the_database(dsn, change, c
         rows(dsn, f"UPDATE portfolio_positions SET {change}")
 
 
+@pytest.mark.parametrize("wrong", ["", "0" * 63, "0" * 62 + "\n", "A" * 64, "g" * 64, "0" * 63 + " ", "0" * 63 + "\n"])
+@pytest.mark.parametrize("table, column", [("signal_log", "fingerprint"), ("decision_journal", "content_hash")])
+def test_what_is_no_hash_is_refused_by_the_database(dsn, table, column, wrong):
+    (given,) = rows(
+        dsn, "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = %s", (f"ck_{table}_{column}",)
+    )
+    condition = given[0].removeprefix("CHECK ")
+    asked = f"SELECT {condition} FROM (VALUES (%s::VARCHAR)) AS given ({column})"  # noqa: S608 - the schema's own words
+    assert rows(dsn, asked, (wrong,)) == [(False,)]
+    assert rows(dsn, asked, ("0123456789abcdef" * 4,)) == [(True,)]
+
+
 def test_there_is_one_portfolio_state_and_one_leadership_row_at_most(dsn):
     for table, columns in (
         ("portfolio_state", "(id, initial_capital, closed_equity, equity_high) VALUES (2, 1, 1, 1)"),

@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from core.alert_fields import (
     MAX_ID,
@@ -16,6 +16,7 @@ from core.alert_fields import (
     MAX_SEQUENCE,
     AlertRefused,
     Fields,
+    Reader,
     is_given,
     read_above_zero,
     read_identity,
@@ -78,6 +79,8 @@ KNOWN_FIELDS = (
 )
 
 _KNOWN = frozenset(KNOWN_FIELDS)
+# Of a signal's fields those whose names and values are kept as they are.
+_KEPT = tuple(name for name in KNOWN_FIELDS if name not in {"type", "instrument", "position", "secret", "portfolio"})
 
 _ENTRY_NEEDS = frozenset({"position", "stop", "atr", "er"})
 _NEEDS = {
@@ -177,30 +180,16 @@ def portfolio_named_in(body: bytes) -> str | None:
 
 def canonical_payload(signal: Signal, portfolio: str | None = None) -> dict[str, Any]:
     """The known fields as they are kept: decimals as plain strings without surplus zeros, times UTC, nothing null."""
-    values = {
-        "type": signal.type.value,
-        "instrument": signal.instrument,
-        "position": signal.layer or None,
-        "price": signal.price,
-        "stop": signal.stop,
-        "lots": signal.lots,
-        "atr": signal.atr,
-        "er": signal.er,
-        "supertrend": signal.supertrend,
-        "roc": signal.roc,
-        "reason": signal.reason,
-        "timestamp": signal.timestamp,
-        "bar_time": signal.bar_time,
-        "trade_number": signal.trade_number,
-        "portfolio": portfolio,
-        "seq": signal.seq,
-        "position_size": signal.position_size,
-        "market_position": None if signal.market_position is None else signal.market_position.value,
-        "alert_id": None if signal.alert_id is UNSET else signal.alert_id,
-        "atr_max_age_seconds": None if signal.atr_max_age_seconds is UNSET else signal.atr_max_age_seconds,
-        "stop_atr": None if signal.stop_atr is UNSET else signal.stop_atr,
-    }
-    return {name: _canonical(value) for name, value in values.items() if value is not None}
+    kept: dict[str, Any] = {"type": signal.type.value, "instrument": signal.instrument}
+    if signal.layer:
+        kept["position"] = signal.layer
+    for name in _KEPT:
+        value = getattr(signal, name)
+        if value is not None and value is not UNSET:
+            kept[name] = _canonical(value)
+    if portfolio is not None:
+        kept["portfolio"] = portfolio
+    return kept
 
 
 # --- fields -------------------------------------------------------------------------------------------------------
@@ -226,53 +215,45 @@ def _signal(
     layer = _layer_of(signal_type, fields, max_layers)
     is_entry = signal_type in ENTRIES
     price = fields.required("price", read_above_zero)
-    stop = fields.optional("stop", read_above_zero if is_entry else read_not_negative)
-    lots = fields.optional("lots", partial(read_whole, most=MAX_LOTS))
-    atr = fields.optional("atr", read_above_zero)
-    er = fields.optional("er", read_ratio)
-    supertrend = fields.optional("supertrend", read_number)
-    roc = fields.optional("roc", read_number)
-    reason = fields.optional("reason", read_text)
-    timestamp = fields.optional("timestamp", partial(read_time, zone=zone))
-    bar_time = fields.optional("bar_time", partial(read_time, zone=zone))
-    if timestamp is None and bar_time is None:
+    read = fields.all_of(_ENTRY_NUMBERS if is_entry else _NUMBERS)
+    read |= fields.all_of(dict.fromkeys(("timestamp", "bar_time"), partial(read_time, zone=zone)))
+    if "timestamp" not in read and "bar_time" not in read:
         fields.missing("timestamp", "bar_time")
-    position_size, market_position = _strategy_position(fields)
-    return Signal(
-        type=signal_type,
-        instrument=instrument,
-        layer=layer,
-        price=price,
-        stop=stop,
-        lots=lots,
-        atr=atr,
-        er=er,
-        supertrend=supertrend,
-        roc=roc,
-        reason=reason,
-        timestamp=timestamp,
-        bar_time=bar_time,
-        trade_number=fields.optional("trade_number", partial(read_whole, most=MAX_LOTS)),
-        seq=fields.optional("seq", partial(read_whole, most=MAX_SEQUENCE)),
-        position_size=position_size,
-        market_position=market_position,
-        alert_id=fields.optional("alert_id", read_identity) or UNSET,
-        # Of an entry, and not beside what they stand for.
-        atr_max_age_seconds=_instead(fields, "atr", unused=not is_entry or atr is not None),
-        stop_atr=_instead(fields, "stop", unused=not is_entry or stop is not None),
-    )
+    read |= fields.all_of(_STRATEGY)
+    _require_position(fields, read)
+    read |= fields.all_of(_IDENTITY)
+    # Of an entry, and not beside what they stand for.
+    for name, instead in _INSTEAD.items():
+        if not is_entry or name in read:
+            read.pop(instead, None)
+    return Signal(type=signal_type, instrument=instrument, layer=layer, price=price, **read)
 
 
-def _instead(fields: Fields, name: str, *, unused: bool) -> Decimal | UnsetType:
-    value = fields.optional(_INSTEAD[name], read_above_zero)
-    return UNSET if unused or value is None else value
+# In the order in which they are looked at: of several that are wrong the first is told of.
+_NUMBERS: Mapping[str, Reader] = {
+    "stop": read_not_negative,
+    "lots": partial(read_whole, most=MAX_LOTS),
+    "atr": read_above_zero,
+    "er": read_ratio,
+    "supertrend": read_number,
+    "roc": read_number,
+    "reason": read_text,
+}
+_ENTRY_NUMBERS: Mapping[str, Reader] = {**_NUMBERS, "stop": read_above_zero}
+_STRATEGY: Mapping[str, Reader] = {"position_size": read_number, "market_position": read_market_position}
+_IDENTITY: Mapping[str, Reader] = {
+    "trade_number": partial(read_whole, most=MAX_LOTS),
+    "seq": partial(read_whole, most=MAX_SEQUENCE),
+    "alert_id": read_identity,
+    "atr_max_age_seconds": read_above_zero,
+    "stop_atr": read_above_zero,
+}
 
 
-def _strategy_position(fields: Fields) -> tuple[Decimal | None, MarketPosition | None]:
-    size, told = fields.optional("position_size", read_number), fields.optional("market_position", read_market_position)
+def _require_position(fields: Fields, read: Mapping[str, Any]) -> None:
+    size, told = read.get("position_size"), read.get("market_position")
     if size is not None and told is not None and market_position_of(size) is not told:
         refuse("position_size", f"{_SIZES[told]} where `market_position` is {told}", fields.given["position_size"])
-    return size, told
 
 
 def _layer_of(signal_type: SignalType, fields: Fields, max_layers: int) -> str:
@@ -285,14 +266,12 @@ def _layer_of(signal_type: SignalType, fields: Fields, max_layers: int) -> str:
 
 
 def _canonical(value: datetime | Decimal | str | int) -> str | int:
-    match value:
-        case datetime():
-            return value.replace(tzinfo=None).isoformat() + "Z"
-        case Decimal():
-            text = f"{value:f}"
-            return text.rstrip("0").rstrip(".") if "." in text else text
-        case _:
-            return value
+    if isinstance(value, Decimal):
+        text = f"{value:f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None).isoformat() + "Z"
+    return value.value if isinstance(value, MarketPosition) else value
 
 
 def kept_as_it_came(value: Any) -> Any:

@@ -35,6 +35,8 @@ _SUGGESTIONS_FROM = 50
 _NEAR = 0.6
 
 T = TypeVar("T")
+# From a field's name and value to its canonical value, or to AlertRefused.
+Reader = Callable[[str, Any], Any]
 
 
 class AlertRefused(BodyRefused):
@@ -56,6 +58,17 @@ class Fields(Struct, frozen=True):
                 self.missing(name)
             return None
         return read(name, value)
+
+    def all_of(self, readers: Mapping[str, Reader]) -> dict[str, Any]:
+        """The values of those that are given, in the readers' order."""
+        read, given = {}, self.given
+        for name, reader in readers.items():
+            value = given.get(name)
+            if value is not None and is_given(value):
+                read[name] = reader(name, value)
+            elif name in self.needs:
+                self.missing(name)
+        return read
 
     def required(self, name: str, read: Callable[[str, Any], T]) -> T:
         """The field's value; refused where it is absent."""

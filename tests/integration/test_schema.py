@@ -182,7 +182,7 @@ def test_what_is_no_hash_is_refused_by_the_database(dsn, table, column, wrong):
         dsn, "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = %s", (f"ck_{table}_{column}",)
     )
     condition = given[0].removeprefix("CHECK ")
-    asked = f"SELECT {condition} FROM (VALUES (%s::VARCHAR)) AS given ({column})"  # noqa: S608 - the schema's own words
+    asked = f"SELECT {condition} FROM (VALUES (%s::VARCHAR)) AS given ({column})"
     assert rows(dsn, asked, (wrong,)) == [(False,)]
     assert rows(dsn, asked, ("0123456789abcdef" * 4,)) == [(True,)]
 

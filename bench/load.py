@@ -12,6 +12,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -192,15 +193,29 @@ def _status(received: bytes) -> int | None:
 
 def drive(port: int, clients: int, seconds: float, body: Callable[[int], bytes]) -> Load:
     """Load the server for so long, then let the last answers arrive. `body` makes a client's next request."""
-    connected = [_Client(port, number) for number in range(clients)]
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return _driven(connected, seconds, body)
-    finally:
-        if collecting:
-            gc.enable()
-        for client in connected:
+    with closing(Connected(port, clients)) as connected:
+        return connected.drive(seconds, body)
+
+
+class Connected:
+    """Clients whose connections stay."""
+
+    def __init__(self, port: int, clients: int) -> None:
+        self._clients = [_Client(port, number) for number in range(clients)]
+
+    def drive(self, seconds: float, body: Callable[[int], bytes]) -> Load:
+        """The same over these connections."""
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return _driven(self._clients, seconds, body)
+        finally:
+            if collecting:
+                gc.enable()
+
+    def close(self) -> None:
+        """Close the connections."""
+        for client in self._clients:
             client.connection.close()
 
 

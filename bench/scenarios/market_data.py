@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg2
 
 from bench.host import BareWriter, Host, a_child
-from bench.load import drive
+from bench.load import Connected
 from bench.measure import Comparisons, values_in_turns
 from bench.scenarios.post import live_command
 from bench.scenarios.restart import with_positions
@@ -41,7 +41,7 @@ def market_data(host: Host) -> Comparisons:
     with ExitStack() as stack:
         live = stack.enter_context(a_child(host.folder, *live_command(host, ours_dsn, config)))
         bare = stack.enter_context(closing(_Bare(bare_dsn, config)))
-        ours = _Ours(int(live.rpartition(":")[2]))
+        ours = stack.enter_context(closing(_Ours(int(live.rpartition(":")[2]))))
         for number in range(-1, host.rounds):
             seconds = [values_in_turns(number + sweep, ours.sweep, bare.sweep) for sweep in range(sweeps)]
             if number >= 0:
@@ -58,17 +58,21 @@ def _tell(found: Comparisons, ours: float, raw: float) -> None:
 
 
 class _Ours:
-    """A running `live`."""
+    """A running `live`, and a connection for each instrument that stays from bar to bar."""
 
     def __init__(self, port: int) -> None:
-        self._port, self._bars = port, 0
+        self._connected, self._bars = Connected(port, INSTRUMENTS), 0
 
     def sweep(self) -> float:
         """Seconds until the last bar is answered."""
         self._bars += 1
-        load = drive(self._port, INSTRUMENTS, 0.0, lambda client: a_bar(client, self._bars))
+        load = self._connected.drive(0.0, lambda client: a_bar(client, self._bars))
         load.require_all_good()
         return load.seconds
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connected.close()
 
 
 class _Bare:

@@ -12,7 +12,11 @@ from core.inputs import Command, ExpireProposals, OrderInput, SetContracts, Sign
 from core.ordering import signal_in_order_key
 from live.answers import Answer
 
+# Signals that touch a position each. One that touches many counts for more: PostgreSQL writes a first part of them while the
+# rest is decided.
 MOST_AT_ONCE = 128
+# So many positions that are marked take as long as a signal does.
+MARKS_A_SIGNAL = 4
 # Half of the server's threads wait: after so long those that no thread has heard yet come first.
 CROWD = 32
 CROWDED_SECONDS = 0.7
@@ -118,12 +122,16 @@ class Waiting:
     signals in DOMAIN.md's order.
     """
 
-    def __init__(self) -> None:
-        self._heap: list[tuple[tuple[Any, ...], Delivery]] = []
+    def __init__(self, marks: Callable[[Delivery], int] = lambda _: 0) -> None:
+        """`marks` tells how many positions a delivery will mark; it neither blocks nor raises."""
+        self._marks = marks
+        self._heap: list[tuple[tuple[Any, ...], Delivery, int]] = []
+        # Of all that waits, in marks.
+        self._weight = 0
         self._numbers = count()
         self._condition = threading.Condition()
         self._closed = False
-        # So many make it worth waking who takes them.
+        # What makes it worth waking who takes them, in marks.
         self._wanted = 1
 
     def __len__(self) -> int:
@@ -135,7 +143,7 @@ class Waiting:
             if self._closed:
                 return False
             self._push(delivery)
-            if len(self._heap) >= self._wanted:
+            if self._weight >= self._wanted:
                 self._condition.notify()
             return True
 
@@ -153,10 +161,11 @@ class Waiting:
             return self._taken()
 
     def take_many(self, least: int, over: Callable[[], bool]) -> list[Delivery]:
-        """The same once `least` wait; empty once `over`, which is asked when look_again() was called, or when closed."""
+        """The same once `least` wait, or fewer that take as long; empty once `over`, which is asked when look_again() was
+        called, or when closed."""
         with self._condition:
-            self._wanted = least
-            while not (enough := len(self._heap) >= least) and not self._closed and not over():
+            self._wanted = least * MARKS_A_SIGNAL
+            while not (enough := self._weight >= self._wanted) and not self._closed and not over():
                 self._condition.wait()
             self._wanted = 1
             return self._taken() if enough else []
@@ -169,19 +178,17 @@ class Waiting:
     def discard(self, delivery: Delivery) -> None:
         """Take a delivery back out, if the writer has not begun with it and nobody who waits with it wants it."""
         with self._condition:
-            self._heap = [pair for pair in self._heap if pair[1] is not delivery or delivery.wanted]
-            heapq.heapify(self._heap)
+            self._keep_only(lambda one: one is not delivery or delivery.wanted)
 
     def forget(self, fingerprints: Collection[str]) -> None:
         """Take out what is kept of these signals: somebody else decides them. Who waits for an answer still waits."""
         with self._condition:
-            self._heap = [pair for pair in self._heap if not (pair[1].kept and pair[1].fingerprint in fingerprints)]
-            heapq.heapify(self._heap)
+            self._keep_only(lambda one: not (one.kept and one.fingerprint in fingerprints))
 
     def hurry(self) -> None:
         """Let no signal's request wait any longer."""
         with self._condition:
-            for _, delivery in self._heap:
+            for _, delivery, _ in self._heap:
                 if delivery.fingerprint is not None:
                     for waiting in delivery.everybody:
                         waiting.hurry()
@@ -198,12 +205,26 @@ class Waiting:
         return self._closed
 
     def _taken(self) -> list[Delivery]:
-        return [heapq.heappop(self._heap)[1] for _ in range(min(len(self._heap), MOST_AT_ONCE))]
+        taken: list[Delivery] = []
+        room = MOST_AT_ONCE * MARKS_A_SIGNAL
+        while self._heap and (not taken or self._heap[0][2] <= room):
+            _, delivery, weight = heapq.heappop(self._heap)
+            taken.append(delivery)
+            room -= weight
+            self._weight -= weight
+        return taken
 
     def _push(self, delivery: Delivery) -> None:
         if delivery.number is None:
             delivery.number = next(self._numbers)
-        heapq.heappush(self._heap, ((*_rank(delivery), delivery.number), delivery))
+        weight = MARKS_A_SIGNAL + self._marks(delivery)
+        heapq.heappush(self._heap, ((*_rank(delivery), delivery.number), delivery, weight))
+        self._weight += weight
+
+    def _keep_only(self, stays: Callable[[Delivery], bool]) -> None:
+        self._heap = [entry for entry in self._heap if stays(entry[1])]
+        heapq.heapify(self._heap)
+        self._weight = sum(weight for _, _, weight in self._heap)
 
 
 def _rank(delivery: Delivery) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from core.errors import DatabaseAway, Halt, LeadershipLost, PortfolioError
 from core.fingerprint import fingerprint_of
 from core.inputs import ClosePositions, Command, ExpireProposals, OrderInput, OrderReport, SetContracts, SignalInput
 from core.journal import Batch
-from core.models import Position, Signal, SignalType
+from core.models import ENTRIES, Position, Signal, SignalType
 from core.orders import Fill, OrderState, counted
 from core.portfolio import Portfolio
 from core.portfolio_state import PortfolioStateManager
@@ -94,7 +94,7 @@ class LiveTradingEngine:
         self._clock = clock
         self._on_fatal = on_fatal
         self._answer_within = answer_within
-        self._waiting = Waiting()
+        self._waiting = Waiting(self._marks)
         self._writer: PortfolioWriter | None = None
         self._thread = threading.Thread(target=self._run, name=f"writer-{self.portfolio_name}", daemon=True)
         self._ending = ending or threading.Event()
@@ -337,6 +337,13 @@ class LiveTradingEngine:
         fingerprint = fingerprint_of(self.portfolio_name, signal)
         given = SignalInput(signal=signal, fingerprint=fingerprint, received_at=self._clock())
         return Delivery(given, payload, when_done=when_done)
+
+    def _marks(self, delivery: Delivery) -> int:
+        """How many positions it marks, as far as is known now."""
+        given, writer = delivery.given, self._writer
+        if writer is None or not isinstance(given, SignalInput) or given.signal.type in ENTRIES:
+            return 0
+        return len(writer.portfolio.by_instrument.get(given.signal.instrument, ()))
 
     def _waited_on(self, delivery: Delivery) -> Answer | None:
         """The answer to a signal that waits in the queue, if it comes in time; nobody waits as one of a crowd."""

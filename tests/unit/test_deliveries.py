@@ -33,6 +33,45 @@ def test_more_than_a_batch_is_taken_in_order_over_several() -> None:
     assert queue.take(0) == deliveries[MOST_AT_ONCE:]
 
 
+def test_what_marks_many_positions_is_taken_in_smaller_batches() -> None:
+    deliveries = [of(minute) for minute in range(100)]
+    queue = Waiting(lambda _: 12)
+    for delivery in deliveries:
+        queue.put(delivery)
+    # Twelve marks and a signal's own four: each counts for four signals.
+    batches = [queue.take(0) for _ in range(4)]
+    assert [len(batch) for batch in batches] == [32, 32, 32, 4]
+    assert [one for batch in batches for one in batch] == deliveries
+    assert queue.take(0) == []
+
+
+def test_what_marks_more_than_a_batch_is_taken_alone() -> None:
+    heavy, light = of(1), of(2)
+    queue = Waiting(lambda delivery: 10_000 if delivery is heavy else 0)
+    for delivery in (light, heavy):
+        queue.put(delivery)
+    assert [queue.take(0), queue.take(0)] == [[heavy], [light]]
+
+
+def test_few_that_mark_many_positions_are_worth_as_much_as_many() -> None:
+    queue = Waiting(lambda _: 12)
+    for minute in range(8):
+        queue.put(of(minute))
+        assert bool(queue.take_many(8 * 4, lambda: True)) == (minute == 7)
+
+
+def test_what_was_taken_out_weighs_nothing_any_more() -> None:
+    queue = Waiting()
+    gone, kept = [of(minute) for minute in range(2)], of(3)
+    for delivery in (*gone, kept):
+        queue.put(delivery)
+    for delivery in gone:
+        delivery.abandoned = True
+        queue.discard(delivery)
+    assert queue.take_many(2, lambda: True) == []
+    assert queue.take_many(1, lambda: True) == [kept]
+
+
 def test_what_is_put_back_comes_before_what_came_later() -> None:
     first, second = Delivery(Halt()), Delivery(Resume())
     queue = waiting(first)

@@ -126,6 +126,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return
         if sent < len(data):
             self.write_soon(data[sent:])
+            # As service() does: the next answer begins a buffer of its own, and this one's is let go once it is sent.
+            self.current_outbuf_count = self.adj.outbuf_high_watermark
 
     def _admission(self, request: Parser) -> Arriving | None:
         """Have a worker ask whether a large file may come."""

@@ -18,7 +18,7 @@ from core.errors import DatabaseAway, Halt, LeadershipLost, PortfolioError
 from core.fingerprint import fingerprint_of
 from core.inputs import ClosePositions, Command, ExpireProposals, OrderInput, OrderReport, SetContracts, SignalInput
 from core.journal import Batch
-from core.models import ENTRIES, Position, Signal, SignalType
+from core.models import Position, Signal, SignalType
 from core.orders import Fill, OrderState, counted
 from core.portfolio import Portfolio
 from core.portfolio_state import PortfolioStateManager
@@ -341,7 +341,7 @@ class LiveTradingEngine:
     def _marks(self, delivery: Delivery) -> int:
         """How many positions it marks, as far as is known now."""
         given, writer = delivery.given, self._writer
-        if writer is None or not isinstance(given, SignalInput) or given.signal.type in ENTRIES:
+        if writer is None or not isinstance(given, SignalInput) or given.signal.type is not SignalType.MARKET_DATA:
             return 0
         return len(writer.portfolio.by_instrument.get(given.signal.instrument, ()))
 

@@ -12,8 +12,26 @@ from typing import Any
 MOST_HEADS = 256
 LONGEST_HEAD = 1024
 _END = b"\r\n\r\n"
-# A token or a signature is not kept for longer than its request; and where there is a signature no two heads are equal.
-_FOR_THIS_REQUEST_ONLY = ("AUTHORIZATION", "COOKIE", "SIGNATURE", "TOKEN")
+# What says nothing that has to be forgotten with its request. Everything else may be a token or a signature.
+_PLAIN = frozenset(
+    (
+        "HOST",
+        "USER_AGENT",
+        "ACCEPT",
+        "ACCEPT_ENCODING",
+        "ACCEPT_LANGUAGE",
+        "CONNECTION",
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+        "X_FORWARDED_FOR",
+        "X_FORWARDED_HOST",
+        "X_FORWARDED_PORT",
+        "X_FORWARDED_PROTO",
+        "X_REAL_IP",
+    )
+)
+# The webhook, and below it a portfolio's name; what is below that is a secret, as it is in other addresses and in queries.
+_ADDRESS, _DEEPEST = "/webhook", 2
 
 
 class Heads:
@@ -29,15 +47,21 @@ class Heads:
         return (None, 0) if read is None else (read, end)
 
     def keep(self, data: bytes, read: Mapping[str, Any]) -> None:
-        """Keep what was read of the head that `data` begins with, unless it is long or holds what is for this request only."""
+        """Keep what was read of the head that `data` begins with, unless it is long or may hold what is to be forgotten."""
         end = data.find(_END) + len(_END)
-        if not len(_END) <= end <= LONGEST_HEAD or any(
-            part in name for name in read["headers"] for part in _FOR_THIS_REQUEST_ONLY
-        ):
+        if not len(_END) <= end <= LONGEST_HEAD or not _is_plain(data[:end], read):
             return
         if len(self._read) >= MOST_HEADS:
             del self._read[next(iter(self._read))]
         self._read[data[:end]] = read
+
+
+def _is_plain(head: bytes, read: Mapping[str, Any]) -> bool:
+    path: str = read["path"]
+    if read["query"] or read["fragment"] or not path.startswith(_ADDRESS) or path.count("/") > _DEEPEST:
+        return False
+    # One that waitress dropped or joined to another is a line more than there are headers.
+    return head.count(b"\r\n") == len(read["headers"]) + 2 and _PLAIN.issuperset(read["headers"])
 
 
 class WholeBody:

@@ -26,8 +26,17 @@ _STAYS = frozenset((str, int, float, bool, type(None), Decimal))
 Line = str | Callable[[], str]
 
 
+def _text(line: Line) -> str:
+    if isinstance(line, str):
+        return line
+    try:
+        return line()
+    except Exception as error:  # noqa: BLE001 - whoever logs must not fail by it, and whoever writes goes on
+        return f"a line of the log cannot be written: {type(error).__name__}"
+
+
 def _write(line: Line) -> None:
-    text = line if isinstance(line, str) else line()
+    text = _text(line)
     # A log that cannot be written (closed pipe, full disk) must not change what is done.
     with suppress(OSError, ValueError):
         sys.stderr.write(text + "\n")
@@ -83,7 +92,7 @@ class _Background:
                 while True:
                     waiting.append(self._lines.get_nowait())
             ended = None in waiting
-            lines = [line if isinstance(line, str) else line() for line in waiting if line is not None]
+            lines = [_text(line) for line in waiting if line is not None]
             if self._lost:
                 lines.append(f"{self._lost} lines of the log could not be written")
                 self._lost = 0

@@ -9,6 +9,8 @@ from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection
 
+import psycopg2
+
 from bench.history import fill, tell_story
 from bench.host import Host, a_child
 from bench.load import Load, drive
@@ -23,13 +25,14 @@ SIGNALS, QUICK_SIGNALS = 5_000_000, 200_000
 # Enough to fill every page of a list.
 FEW_SIGNALS = 1_600
 THREADS = 128
+_COUNTED = "/webhook/stats"
 PATHS = (
     "/status",
     "/signals?limit=100",
     "/journal?limit=100",
     "/positions?limit=100&status=closed",
     "/orders?limit=100",
-    "/webhook/stats",
+    _COUNTED,
     "/db/status",
 )
 _SHORT = f"the same with {FEW_SIGNALS:,} of them"
@@ -42,6 +45,8 @@ _BATCHES, _QUICK_BATCHES = 40, 10
 # What is slow is not asked for as often.
 _GETS, _QUICK_GETS, _GETS_AT_LEAST, _GETS_SECONDS = 40, 10, 3, 2.0
 _ANSWER_WITHIN_SECONDS = 30.0
+_RESTED_WITHIN_SECONDS = 120.0
+_NOT_COUNTED = "SELECT max(id) > (SELECT up_to_id FROM signal_totals) FROM signal_log"
 # The story's seconds that each load begins with: no alert is sent twice.
 _ENGINE_FROM, _LIVE_FROM = 10_000_000, 100_000_000
 
@@ -117,11 +122,27 @@ def _requests(host: Host, found: Comparisons, long: str, short: str) -> None:
         refused: Counter[str] = Counter()
         for number in range(-1, host.rounds):
             told = found if number >= 0 else Comparisons("warm")
-            for clients in _CLIENTS:
-                _posts(host, told, number, ports, bodies, clients)
+            for dsn in (long, short):
+                _rested(dsn)
             for path in PATHS:
                 _gets(host, told, number, ports, path, refused)
+            for clients in _CLIENTS:
+                _posts(host, told, number, ports, bodies, clients)
+            _gets(host, told, number, ports, _COUNTED, refused, after=" behind a load", target=None)
     found.notes["answers that were no 200"] = dict(refused)
+
+
+def _rested(dsn: str) -> None:
+    """Wait until the leader has counted what came; RuntimeError where it does not."""
+    until = time.monotonic() + _RESTED_WITHIN_SECONDS
+    with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        while time.monotonic() < until:
+            cursor.execute(_NOT_COUNTED)
+            if cursor.fetchone() == (False,):
+                return
+            time.sleep(1.0)
+    raise RuntimeError("the signals of the last load are not counted")
 
 
 def _posts(
@@ -148,7 +169,17 @@ def _load(load: Load, port: int, body: Callable[[int], bytes], clients: int, sec
     load.add(drive(port, clients, seconds, body))
 
 
-def _gets(host: Host, found: Comparisons, number: int, ports: Sequence[int], path: str, refused: Counter[str]) -> None:
+def _gets(
+    host: Host,
+    found: Comparisons,
+    number: int,
+    ports: Sequence[int],
+    path: str,
+    refused: Counter[str],
+    *,
+    after: str = "",
+    target: float | None = _SLOWER,
+) -> None:
     with ExitStack() as stack:
         connections = [stack.enter_context(closing(HTTPConnection("127.0.0.1", port, timeout=30))) for port in ports]
         taken: list[list[float]] = [[] for _ in ports]
@@ -158,7 +189,7 @@ def _gets(host: Host, found: Comparisons, number: int, ports: Sequence[int], pat
             in_turns(number + turn, *asked)
             turn += 1
     ours, raw = (quantile(seconds, 0.5) * 1000 for seconds in taken)
-    found.add(f"GET {path.partition('?')[0]} p50", ours, raw, unit="ms", limit=_SHORT, target=_SLOWER)
+    found.add(f"GET {path.partition('?')[0]}{after} p50", ours, raw, unit="ms", limit=_SHORT, target=target)
 
 
 def _get(connection: HTTPConnection, seconds: list[float], refused: Counter[str], path: str) -> None:

@@ -132,16 +132,34 @@ def test_a_body_that_comes_later_is_waited_for() -> None:
         "Authorization: Bearer token",
         "Cookie: session=1",
         "X-Signature: 0123",
-        "X-Token: 1",
-        f"X-Long: {'x' * LONGEST_HEAD}",
+        "X-Api-Key: 1",
+        "X_Token: 1",
+        "Host: another",
+        f"User-Agent: {'x' * LONGEST_HEAD}",
         "Expect: 100-continue",
     ],
 )
-def test_what_is_for_one_request_only_is_not_kept(header: str) -> None:
+def test_a_head_that_is_not_plain_is_not_kept(header: str) -> None:
+    assert not is_kept(ALERT[:-2] + header.encode() + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/webhook/main/secret", "/webhook?token=1", "/webhook#token", "/link/signed/approve", "/api/book/uploads", "/"],
+)
+def test_an_address_that_may_hold_a_secret_is_not_kept(address: str) -> None:
+    assert not is_kept(ALERT.replace(b"/webhook", address.encode()))
+
+
+@pytest.mark.parametrize("address", ["/webhook", "/webhook/main"])
+def test_an_alerts_address_is_kept(address: str) -> None:
+    assert is_kept(ALERT.replace(b"/webhook", address.encode()))
+
+
+def is_kept(head: bytes) -> bool:
     heads = Heads()
-    head = ALERT[:-2] + header.encode() + b"\r\n\r\n"
-    for body in (b'{"a":1}', b'{"b":2}'):
-        assert not was_known(head + body, heads)
+    read(head + b'{"a":1}', heads)
+    return was_known(head + b'{"b":2}', heads)
 
 
 def test_so_many_heads_are_kept_and_the_oldest_goes() -> None:

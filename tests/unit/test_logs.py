@@ -94,6 +94,21 @@ def test_a_line_is_made_by_who_writes_it(monkeypatch: pytest.MonkeyPatch) -> Non
     assert made == ["log"]
 
 
+@pytest.mark.usefixtures("json_lines")
+def test_a_line_that_cannot_be_made_is_told_of_and_the_next_ones_are_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = structlog.get_logger("test")
+    with in_background():
+        log.info("before")
+        log.info("broken", file="\ud800")
+        log.info("after")
+    log.info("broken", file="\ud800")
+    before, broken, after, outside = capsys.readouterr().err.splitlines()
+    assert (json.loads(before)["event"], json.loads(after)["event"]) == ("before", "after")
+    assert broken == outside == "a line of the log cannot be written: UnicodeEncodeError"
+
+
 def test_a_log_that_nobody_reads_stops_nobody_and_says_what_it_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,6 +4,7 @@ A sender's alerts differ in their bodies. So a head is parsed once, by waitress,
 those that follow.
 """
 
+import re
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
@@ -31,7 +32,7 @@ _PLAIN = frozenset(
     )
 )
 # The webhook, and below it a portfolio's name; what is below that is a secret, as it is in other addresses and in queries.
-_ADDRESS, _DEEPEST = "/webhook", 2
+_ADDRESS = re.compile(r"/webhook(?:/[^/]*)?")
 
 
 class Heads:
@@ -57,8 +58,7 @@ class Heads:
 
 
 def _is_plain(head: bytes, read: Mapping[str, Any]) -> bool:
-    path: str = read["path"]
-    if read["query"] or read["fragment"] or not path.startswith(_ADDRESS) or path.count("/") > _DEEPEST:
+    if not _ADDRESS.fullmatch(read["path"]) or read["query"] or read["fragment"] or read["proxy_netloc"]:
         return False
     # One that waitress dropped or joined to another is a line more than there are headers.
     return head.count(b"\r\n") == len(read["headers"]) + 2 and _PLAIN.issuperset(read["headers"])

@@ -145,7 +145,17 @@ def test_a_head_that_is_not_plain_is_not_kept(header: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["/webhook/main/secret", "/webhook?token=1", "/webhook#token", "/link/signed/approve", "/api/book/uploads", "/"],
+    [
+        "/webhook/main/secret",
+        "/webhook/main/",
+        "/webhooks/secret",
+        "/webhook?token=1",
+        "/webhook#token",
+        "http://user:secret@localhost/webhook",
+        "/link/signed/approve",
+        "/api/book/uploads",
+        "/",
+    ],
 )
 def test_an_address_that_may_hold_a_secret_is_not_kept(address: str) -> None:
     assert not is_kept(ALERT.replace(b"/webhook", address.encode()))

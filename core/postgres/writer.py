@@ -14,15 +14,16 @@ from core.errors import CommitUnknown, DatabaseAway, Retryable
 from core.models import Position
 from core.postgres.connections import NOT_REPLICATED, confirm, is_dead, lacks_its_standby
 from core.postgres.errors import ReadOnlyServer, as_ours, translated
+from core.postgres.forms import Form, preparation
 from core.postgres.open_positions import copied_positions
-from core.postgres.statements import prepared, statement
+from core.postgres.statements import statement
 from core.postgres.watchdog import WATCHDOG
 
 COMMIT_LIMIT_SECONDS = 3.0
 # A hundred thousand open positions take one, where nobody else is busy.
 LOAD_LIMIT_SECONDS = 30.0
 LOCK_TIMEOUT = "1s"
-# One long statement with one parameter: planned once a connection, never compiled. It is planned while tables may be
+# Long statements with one parameter: planned once a connection, never compiled. It is planned while tables may be
 # small, and lives on while they grow: every row is to be found by its index, whatever the statistics say meanwhile.
 PLANNING = """
 SET plan_cache_mode = force_generic_plan;
@@ -50,9 +51,12 @@ class Writer:
         self._connection: Connection | None = None
         self._limit = commit_limit
         self._closed = False
+        # The forms that this connection knows.
+        self._prepared: set[Form] = set()
 
-    def write(self, document: bytes, accept: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
-        """Run `commit_batch`, let `accept` look at its result, commit. What `accept` raises rolls everything back.
+    def write(self, document: bytes, form: Form, accept: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
+        """Run `commit_batch` in a form that writes all of the document, let `accept` look at its result, commit. What `accept`
+        raises rolls everything back.
 
         Raises CommitUnknown when the connection was lost inside COMMIT: call landed() before anything else is written.
         """
@@ -62,7 +66,8 @@ class Writer:
                 # psycopg2 would send BEGIN by itself and wait for its answer; it goes with the statement.
                 connection.autocommit = True
                 with translated(), connection.cursor() as cursor:
-                    cursor.execute("BEGIN; EXECUTE commit_batch (%s)", (document.decode(),))
+                    self._prepare(cursor, form)
+                    cursor.execute(f"BEGIN; EXECUTE {form} (%s)", (document.decode(),))
                     names = [column.name for column in cursor.description or ()]
                     result = dict(zip(names, cursor.fetchone() or (), strict=True))
                 accept(result)
@@ -140,8 +145,10 @@ class Writer:
             try:
                 connection.autocommit = True
                 with translated(), connection.cursor() as cursor:
-                    # Plans it as EXECUTE would, and keeps the plan; nothing is run.
-                    cursor.execute("EXPLAIN (COSTS off) EXECUTE commit_batch ('{}')")
+                    for form in Form:
+                        self._prepare(cursor, form)
+                        # Plans it as EXECUTE would, and keeps the plan; nothing is run.
+                        cursor.execute(f"EXPLAIN (COSTS off) EXECUTE {form} ('{{}}')")
             finally:
                 self._roll_back(connection)
 
@@ -160,13 +167,19 @@ class Writer:
                 with WATCHDOG.over(connection, self._limit), translated(), connection.cursor() as cursor:
                     cursor.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
                     cursor.execute(PLANNING)
-                    cursor.execute(prepared("commit_batch", "JSONB"))
                     connection.commit()
             except BaseException:
                 connection.close()
                 raise
             self._connection = connection
+            self._prepared = set()
         return self._connection
+
+    def _prepare(self, cursor: Any, form: Form) -> None:
+        """Have the server read a form, once a connection and when it is needed first: a start needs the narrowest only."""
+        if form not in self._prepared:
+            cursor.execute(preparation(form))
+            self._prepared.add(form)
 
     def _commit(self, connection: Connection) -> None:
         # commit() after a failed statement would roll back without a word.

@@ -32,6 +32,8 @@ SET enable_seqscan = off;
 SET enable_hashjoin = off;
 SET enable_mergejoin = off
 """
+# The quote is then all that means anything in a literal.
+_STANDARD = "SET standard_conforming_strings = on"
 
 
 class AlreadyClaimed(Retryable):
@@ -67,7 +69,7 @@ class Writer:
                 connection.autocommit = True
                 with translated(), connection.cursor() as cursor:
                     self._prepare(cursor, form)
-                    cursor.execute(f"BEGIN; EXECUTE {form} (%s)", (document.decode(),))
+                    cursor.execute(_begun(form, document))
                     names = [column.name for column in cursor.description or ()]
                     result = dict(zip(names, cursor.fetchone() or (), strict=True))
                 accept(result)
@@ -167,6 +169,7 @@ class Writer:
                 with WATCHDOG.over(connection, self._limit), translated(), connection.cursor() as cursor:
                     cursor.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
                     cursor.execute(PLANNING)
+                    cursor.execute(_STANDARD)
                     connection.commit()
             except BaseException:
                 connection.close()
@@ -247,6 +250,12 @@ class Writer:
         if connection is not None:
             with contextlib.suppress(psycopg2.Error):
                 connection.close()
+
+
+def _begun(form: Form, document: bytes) -> bytes:
+    """A transaction's begin, and the call of a form. psycopg2 would look at every character by itself, which takes forty times
+    as long: of a large batch some 3 %."""
+    return b"".join((b"BEGIN; EXECUTE ", form.encode(), b" ('", document.replace(b"'", b"''"), b"')"))
 
 
 def _end(connection: Connection, how: str) -> None:

@@ -33,7 +33,7 @@ def left_out(form: Form) -> set[str]:
     ],
 )
 def test_a_batch_goes_in_the_narrowest_form_that_writes_all_of_it(written, form):
-    assert form_of({**NOTHING, **dict.fromkeys(written, [{}])}) is form
+    assert form_of({**NOTHING, **{name: [{}] for name in written}}) is form
 
 
 def test_every_form_has_the_fence_the_claims_and_the_journal_and_the_whole_one_has_all():

@@ -1,7 +1,7 @@
 """`risk foresee`: the answers of `send --dry-run`, with every measure before and after; nothing is written."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ def database(empty_dsn: str, tmp_path: Path) -> tuple[str, ...]:
     given = ("--db-config", str(config_for(empty_dsn, tmp_path)))
     shown("migrate", "--book", *given)
     with an_engine(empty_dsn, clock=utc_now) as engine:
+        # Not the second in which a test asks about another one: it would be the same signal.
+        fired = utc_now() - timedelta(seconds=5)
         gold = a_signal(
-            "BASE_ENTRY", instrument="GOLD_MINI", price=72_000, stop=71_500, atr=500, er="0.75", timestamp=utc_now()
+            "BASE_ENTRY", instrument="GOLD_MINI", price=72_000, stop=71_500, atr=500, er="0.75", timestamp=fired
         )
         (tmp_path / "gold.json").write_text(json.dumps(jsonable(canonical_payload(gold))))
         assert engine.process_signal(gold).outcome["status"] == "executed"

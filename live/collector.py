@@ -17,6 +17,20 @@ def collector_off() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def left_alone() -> Iterator[None]:
+    """A block during which what is there already is not looked through: that can take as long as the block itself. Not where
+    something is set aside for longer."""
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def set_aside() -> None:
     """Take all that is there now out of what is looked through from now on; what was set aside before, and is garbage by now,
     goes first."""

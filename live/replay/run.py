@@ -14,6 +14,7 @@ from core.fingerprint import fingerprint_of
 from core.inputs import SignalInput
 from core.portfolio import Portfolio
 from core.settings import Settings
+from live.collector import left_alone
 from live.deliveries import Delivery, first_of_each
 from live.recovery import recover
 from live.replay.collect import Collector
@@ -32,6 +33,7 @@ class Replayed(Struct, frozen=True, kw_only=True):
     portfolio: Portfolio
 
 
+@left_alone()
 def replay(
     manager: DatabaseStateManager,
     settings: Settings,

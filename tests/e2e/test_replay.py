@@ -1,5 +1,6 @@
 """`replay`: the real list of trades to the paisa, the same state twice, through HTTP, and nothing half-done left."""
 
+import gc
 import json
 import os
 import shutil
@@ -221,6 +222,22 @@ def test_a_replay_that_fails_half_way_leaves_nothing(empty_dsn):
     with pytest.raises(RuntimeError, match="disk"):
         replaying()
     assert schemas(empty_dsn) == ["public"]
+
+
+def test_the_collector_leaves_alone_what_was_there_before_a_replay(empty_dsn):
+    settings, seen = replay_settings(default_settings(), OVERRIDES), []
+    inputs = read_files(FILES, settings)
+    with scratch_portfolio(empty_dsn, None) as name, DatabaseStateManager(empty_dsn, portfolio=name) as manager:
+        replay(
+            manager,
+            settings,
+            CAPITAL,
+            inputs.recorded,
+            portfolio="main",
+            progress=lambda _: seen.append(gc.get_freeze_count() > 10_000),
+        )
+    assert set(seen) == {True}
+    assert gc.get_freeze_count() == 0
 
 
 # --- another instrument

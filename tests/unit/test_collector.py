@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from live.collector import collector_off, set_aside
+from live.collector import collector_off, left_alone, set_aside
 
 
 class _Node:
@@ -61,3 +61,28 @@ def test_what_is_there_is_set_aside_and_what_became_garbage_goes_the_next_time()
     assert seen() is not None
     set_aside()
     assert seen() is None
+
+
+def test_what_is_there_is_left_alone_within_the_block_and_looked_through_after_it_whatever_happens() -> None:
+    node = _Node()
+    seen = weakref.ref(node)
+    with pytest.raises(RuntimeError), left_alone():
+        made = _Node()
+        new = weakref.ref(made)
+        del node, made
+        gc.collect()
+        assert (seen() is None, new() is None) == (False, True)
+        raise RuntimeError
+    gc.collect()
+    assert (seen(), gc.get_freeze_count()) == (None, 0)
+
+
+def test_what_was_set_aside_for_longer_stays_so() -> None:
+    node = _Node()
+    seen = weakref.ref(node)
+    set_aside()
+    with left_alone():
+        pass
+    del node
+    gc.collect()
+    assert seen() is not None

@@ -66,13 +66,21 @@ def test_what_is_there_is_set_aside_and_what_became_garbage_goes_the_next_time()
 def test_what_is_there_is_left_alone_within_the_block_and_looked_through_after_it_whatever_happens() -> None:
     node = _Node()
     seen = weakref.ref(node)
-    with pytest.raises(RuntimeError), left_alone():
-        made = _Node()
-        new = weakref.ref(made)
-        del node, made
+    seen_within: list[bool] = []
+
+    @left_alone()
+    def fail(node: list[_Node]) -> None:
+        node[0] = _Node()
+        new = weakref.ref(node.pop())
         gc.collect()
-        assert (seen() is None, new() is None) == (False, True)
+        seen_within.extend((seen() is None, new() is None))
         raise RuntimeError
+
+    nodes = [node]
+    del node
+    with pytest.raises(RuntimeError):
+        fail(nodes)
+    assert seen_within == [False, True]
     gc.collect()
     assert (seen(), gc.get_freeze_count()) == (None, 0)
 

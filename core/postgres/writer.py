@@ -53,12 +53,14 @@ class Writer:
         self._connection: Connection | None = None
         self._limit = commit_limit
         self._closed = False
-        # The forms that this connection knows.
+        # The forms that this connection knows, and whether it has run the whole one.
         self._prepared: set[Form] = set()
+        self._has_run_whole = False
 
     def write(self, document: bytes, form: Form, accept: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
         """Run `commit_batch` in a form that writes all of the document, let `accept` look at its result, commit. What `accept`
-        raises rolls everything back.
+        raises rolls everything back. A connection's first batch goes in the whole form: a right or a table that is missing is
+        told at once, not by the first trade.
 
         Raises CommitUnknown when the connection was lost inside COMMIT: call landed() before anything else is written.
         """
@@ -68,8 +70,10 @@ class Writer:
                 # psycopg2 would send BEGIN by itself and wait for its answer; it goes with the statement.
                 connection.autocommit = True
                 with translated(), connection.cursor() as cursor:
+                    form = form if self._has_run_whole else Form.WHOLE
                     self._prepare(cursor, form)
                     cursor.execute(_begun(form, document))
+                    self._has_run_whole = True
                     names = [column.name for column in cursor.description or ()]
                     result = dict(zip(names, cursor.fetchone() or (), strict=True))
                 accept(result)
@@ -174,15 +178,20 @@ class Writer:
             except BaseException:
                 connection.close()
                 raise
-            self._connection = connection
-            self._prepared = set()
+            self._connection, self._prepared, self._has_run_whole = connection, set(), False
         return self._connection
 
     def _prepare(self, cursor: Any, form: Form) -> None:
-        """Have the server read a form, once a connection and when it is needed first: a start needs the narrowest only."""
-        if form not in self._prepared:
+        """Have the server read a form, once a connection and when it is needed first."""
+        if form in self._prepared:
+            return
+        try:
             cursor.execute(preparation(form))
-            self._prepared.add(form)
+        except BaseException:
+            # Whether the server knows it now is unknown, and it takes no second one of that name.
+            self._drop()
+            raise
+        self._prepared.add(form)
 
     def _commit(self, connection: Connection) -> None:
         # commit() after a failed statement would roll back without a word.

@@ -38,9 +38,10 @@ claimed AS (
     RETURNING fingerprint, id
 ),
 
--- Nothing else is touched unless every signal of the batch could be claimed.
+-- Nothing else is touched unless every signal of the batch could be claimed. Where rows are joined with what is there, CASE has
+-- the document read behind it: an error in it must not hide that the term is another's.
 kept AS MATERIALIZED (
-    SELECT 1 FROM continued
+    SELECT TRUE AS whole FROM continued
     WHERE (SELECT count(*) FROM claimed) = jsonb_array_length(%(batch)s::JSONB -> 'signals')
 ),
 
@@ -121,7 +122,11 @@ changed AS (
         is_base_position = p.is_base_position,
         version = p.version,
         updated_at = now()
-    FROM kept, jsonb_populate_recordset(NULL::PORTFOLIO_POSITIONS, %(batch)s::JSONB -> 'changed') AS p
+    FROM
+        kept,
+        jsonb_populate_recordset(
+            NULL::PORTFOLIO_POSITIONS, CASE WHEN kept.whole THEN %(batch)s::JSONB -> 'changed' END
+        ) AS p
     WHERE
         portfolio_positions.position_id = p.position_id
         AND portfolio_positions.version = (%(batch)s::JSONB -> 'expected' ->> p.position_id)::INTEGER
@@ -144,7 +149,7 @@ marked AS (
         updated_at = now()
     FROM
         kept,
-        jsonb_to_record(%(batch)s::JSONB -> 'marked') AS columns (
+        jsonb_to_record(CASE WHEN kept.whole THEN %(batch)s::JSONB -> 'marked' END) AS columns (
             position_id VARCHAR[],
             mark_price NUMERIC[],
             mark_time TIMESTAMPTZ[],
@@ -198,7 +203,11 @@ state_changed AS (
         statistics = r.statistics,
         version = r.version,
         updated_at = now()
-    FROM kept, jsonb_populate_recordset(NULL::PORTFOLIO_STATE, %(batch)s::JSONB -> 'state_changed') AS r
+    FROM
+        kept,
+        jsonb_populate_recordset(
+            NULL::PORTFOLIO_STATE, CASE WHEN kept.whole THEN %(batch)s::JSONB -> 'state_changed' END
+        ) AS r
     WHERE portfolio_state.id = 1 AND portfolio_state.version = (%(batch)s::JSONB ->> 'state_expected')::INTEGER
     RETURNING portfolio_state.id
 ),
@@ -284,7 +293,11 @@ reported AS (
         sent_at = o.sent_at,
         version = o.version,
         updated_at = now()
-    FROM kept, jsonb_populate_recordset(NULL::ORDERS, %(batch)s::JSONB -> 'orders_changed') AS o
+    FROM
+        kept,
+        jsonb_populate_recordset(
+            NULL::ORDERS, CASE WHEN kept.whole THEN %(batch)s::JSONB -> 'orders_changed' END
+        ) AS o
     WHERE
         orders.client_order_id = o.client_order_id
         AND orders.version = (%(batch)s::JSONB -> 'orders_expected' ->> o.client_order_id)::INTEGER

@@ -53,8 +53,7 @@ class Writer:
         self._connection: Connection | None = None
         self._limit = commit_limit
         self._closed = False
-        # The forms that this connection knows, and whether it has run the whole one.
-        self._prepared: set[Form] = set()
+        # Whether this connection has run the whole form.
         self._has_run_whole = False
 
     def write(self, document: bytes, form: Form, accept: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
@@ -71,7 +70,6 @@ class Writer:
                 connection.autocommit = True
                 with translated(), connection.cursor() as cursor:
                     form = form if self._has_run_whole else Form.WHOLE
-                    self._prepare(cursor, form)
                     cursor.execute(_begun(form, document))
                     self._has_run_whole = True
                     names = [column.name for column in cursor.description or ()]
@@ -152,7 +150,6 @@ class Writer:
                 connection.autocommit = True
                 with translated(), connection.cursor() as cursor:
                     for form in Form:
-                        self._prepare(cursor, form)
                         # Plans it as EXECUTE would, and keeps the plan; nothing is run.
                         cursor.execute(f"EXPLAIN (COSTS off) EXECUTE {form} ('{{}}')")
             finally:
@@ -174,24 +171,13 @@ class Writer:
                     cursor.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
                     cursor.execute(PLANNING)
                     cursor.execute(_STANDARD)
+                    cursor.execute(";\n".join(map(preparation, Form)))
                     connection.commit()
             except BaseException:
                 connection.close()
                 raise
-            self._connection, self._prepared, self._has_run_whole = connection, set(), False
+            self._connection, self._has_run_whole = connection, False
         return self._connection
-
-    def _prepare(self, cursor: Any, form: Form) -> None:
-        """Have the server read a form, once a connection and when it is needed first."""
-        if form in self._prepared:
-            return
-        try:
-            cursor.execute(preparation(form))
-        except BaseException:
-            # Whether the server knows it now is unknown, and it takes no second one of that name.
-            self._drop()
-            raise
-        self._prepared.add(form)
 
     def _commit(self, connection: Connection) -> None:
         # commit() after a failed statement would roll back without a word.

@@ -13,10 +13,9 @@ import core.postgres.written
 from core.db_state_manager import DatabaseStateManager
 from core.decide import decide
 from core.errors import StaleVersion
-from core.inputs import Halt, MoveCapital
+from core.inputs import MoveCapital
 from core.journal import Batch, Entry
 from core.postgres.connections import connect
-from core.postgres.errors import StatementFailed
 from core.postgres.forms import Form, preparation
 from core.postgres.writer import PLANNING
 from live.deliveries import Delivery
@@ -24,7 +23,6 @@ from live.recovery import recover
 from live.writer import PortfolioWriter
 from tests.builders import a_signal, given, minutes
 from tests.engines import Clock, an_engine, status_of, without_waiting
-from tests.listening_proxy import ListeningProxy
 from tests.queries import rows
 
 ODD = [
@@ -90,24 +88,6 @@ def test_a_form_that_leaves_out_what_a_batch_writes_is_refused_and_writes_nothin
     assert rows(dsn, "SELECT count(*) FROM capital_flows") == [(0,)]
 
 
-def test_a_connection_is_taught_a_form_once_and_when_it_is_needed(dsn: str) -> None:
-    with an_engine(dsn, clock=Clock(minutes(6))) as engine:
-        assert status_of(engine.deliver(a_signal(timestamp=minutes(1)))) == "executed"
-    with ListeningProxy(dsn) as proxy, an_engine(proxy.dsn, clock=Clock(minutes(6))) as engine:
-
-        def taught() -> list[str]:
-            return [text.split()[1] for text in proxy.asked if text.startswith("PREPARE")]
-
-        for minute in (2, 3):
-            bar = a_signal("MARKET_DATA", timestamp=minutes(minute), bar_time=minutes(minute))
-            assert status_of(engine.deliver(bar)) == "executed"
-        assert taught() == [Form.WHOLE, Form.BARS]  # the whole one by the start: what is missing is told there
-        for minute, kind in ((4, "EXIT"), (5, "BASE_ENTRY"), (6, "EXIT")):
-            assert status_of(engine.deliver(a_signal(kind, timestamp=minutes(minute)))) == "executed"
-        engine.command(Halt(reason="for a test"))
-        assert taught() == [Form.WHOLE, Form.BARS, Form.TRADES]
-
-
 def test_what_only_some_forms_need_is_waited_for_where_it_is_missing(dsn: str) -> None:
     given_back: list[Delivery] = []
     with DatabaseStateManager(dsn) as manager:
@@ -129,23 +109,6 @@ def test_what_only_some_forms_need_is_waited_for_where_it_is_missing(dsn: str) -
         writer.close("the test is over")
     assert [None if one.answer is None else one.answer.kind for one in (flow, bar)] == ["decided", "decided"]
     assert rows(dsn, "SELECT amount FROM capital_flows") == [(Decimal(1000),)]
-
-
-def test_a_form_that_failed_when_the_server_knew_it_already_is_learnt_by_a_new_connection(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with DatabaseStateManager(dsn) as manager:
-        before = recover(manager, without_waiting(), None, minutes(10)).portfolio
-        bar = given(a_signal("MARKET_DATA", timestamp=minutes(11), bar_time=minutes(11)))
-        decision = decide(before, bar, minutes(12))
-        entry = Entry(given=bar, decision=decision, decided_at=minutes(12))
-        batch = Batch(before=before, after=decision.portfolio, entries=(entry,))
-        with monkeypatch.context() as patch:
-            patch.setattr(core.postgres.writer, "preparation", lambda form: f"{preparation(form)}; SELECT nothing()")
-            with pytest.raises(StatementFailed):
-                manager.commit(batch)
-        manager.commit(batch)
-    assert rows(dsn, "SELECT count(*) FROM decision_journal WHERE kind = 'signal'") == [(1,)]
 
 
 @pytest.mark.parametrize("form", Form)

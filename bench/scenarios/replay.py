@@ -10,8 +10,10 @@ from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from bench import stories
-from bench.host import ROOT, BareWriter, Document, Host, document_of
+from bench.host import ROOT, BareWriter, Host
 from bench.measure import Comparisons, in_turns
 from core.alert import canonical_payload
 from core.config import default_settings
@@ -95,7 +97,7 @@ def listed_settings() -> Settings:
     return replay_settings(default_settings(), overrides)
 
 
-def documents_of(recorded: Sequence[Recorded], settings: Settings) -> list[Document]:
+def documents_of(recorded: Sequence[Recorded], settings: Settings) -> list[str]:
     """What a replay gives `commit_batch`, a document for every 128 at most, as live has them; the first one is the start."""
     empty = PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
     portfolio = Portfolio(name="main", settings=settings, state=empty)
@@ -117,7 +119,7 @@ def documents_of(recorded: Sequence[Recorded], settings: Settings) -> list[Docum
             instance_id="bench",
             previous_hash=last_hash,
         )
-        documents.append(document_of(rows))
+        documents.append(msgspec.json.encode(rows).decode())
         seq, last_hash = seq + len(entries), rows["journal"][-1]["content_hash"]
         portfolio = after.settled()
     return documents
@@ -128,7 +130,7 @@ def _given(one: Recorded) -> Input:
 
 
 def _pair(
-    host: Host, number: int, settings: Settings, recorded: Sequence[Recorded], documents: Sequence[Document]
+    host: Host, number: int, settings: Settings, recorded: Sequence[Recorded], documents: Sequence[str]
 ) -> dict[str, float]:
     figures: dict[str, float] = {}
     in_turns(
@@ -140,7 +142,7 @@ def _pair(
 
 
 def _round(
-    host: Host, number: int, settings: Settings, recorded: Sequence[Recorded], documents: Sequence[Document]
+    host: Host, number: int, settings: Settings, recorded: Sequence[Recorded], documents: Sequence[str]
 ) -> dict[str, float]:
     figures: dict[str, float] = {}
     in_turns(
@@ -163,7 +165,7 @@ def _replayed(dsn: str, settings: Settings, recorded: Sequence[Recorded]) -> flo
     return len(recorded) / seconds
 
 
-def written(dsn: str, documents: Sequence[Document], signals: int) -> float:
+def written(dsn: str, documents: Sequence[str], signals: int) -> float:
     """Signals a second of the bare writer, from the first document to the last one's COMMIT."""
     with closing(BareWriter(dsn)) as bare:
         begun = time.perf_counter()

@@ -8,19 +8,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+import msgspec
 import psycopg2
 from psycopg2 import extensions, sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extras import RealDictCursor
 
 from core.postgres.embedded import EmbeddedServer
+from core.postgres.forms import Form, form_of, preparation
 from core.postgres.migrations import migrate
-from core.postgres.statements import prepared
 from core.postgres.writer import PLANNING
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,20 +105,33 @@ def database_of(dsn: str) -> str:
     return str(extensions.parse_dsn(dsn)["dbname"])
 
 
+class Document(NamedTuple):
+    """A batch as it is written: `commit_batch`'s one parameter, and the form of it that writes all of that."""
+
+    form: Form
+    text: str
+
+
+def document_of(rows: Mapping[str, Any]) -> Document:
+    """The document of a batch's rows."""
+    return Document(form_of(rows), msgspec.json.encode(rows).decode())
+
+
 class BareWriter:
-    """The limit: one psycopg2 connection that runs the same statement, prepared, and commits it in one round trip."""
+    """The limit: one psycopg2 connection that runs the same statements, prepared, and commits it in one round trip."""
 
     def __init__(self, dsn: str) -> None:
         self._connection: Connection = psycopg2.connect(dsn)
         self._connection.autocommit = True
         self._cursor = self._connection.cursor(cursor_factory=RealDictCursor)
         self._cursor.execute(PLANNING)
-        self._cursor.execute(prepared("commit_batch", "JSONB"))
+        for form in Form:
+            self._cursor.execute(preparation(form))
         self._cursor.execute(_LEAD)
 
-    def write(self, document: str) -> None:
+    def write(self, document: Document) -> None:
         """One batch, durable when this returns; RuntimeError where the statement has refused it and nothing was written."""
-        self._cursor.execute("EXECUTE commit_batch (%s)", (document,))
+        self._cursor.execute(f"EXECUTE {document.form} (%s)", (document.text,))
         kept: dict[str, Any] = self._cursor.fetchone() or {}
         if not kept["journalled"]:
             raise RuntimeError(f"a document was not written: {kept}")

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from msgspec.structs import replace
 
-from bench.host import INSTRUMENT
+from bench.host import INSTRUMENT, Document, document_of
 from core.alert import parse_alert
 from core.config import default_instruments
 from core.decide import decide
@@ -83,11 +83,11 @@ class Recorder:
         """Follow on what is there already: this state, journalled up to the entry before `seq`."""
         self.portfolio, self._seq, self._last_hash = portfolio, seq, last_hash
 
-    def start(self) -> str:
+    def start(self) -> Document:
         """The first document of all: the portfolio's capital."""
         return self.document([(StartPortfolio(initial_capital=DEFAULT_CAPITAL), b"{}")])
 
-    def batch(self, clients: Sequence[int]) -> str:
+    def batch(self, clients: Sequence[int]) -> Document:
         """The next document: one alert of each of these clients."""
         now = datetime.now(UTC)
         inputs = []
@@ -98,7 +98,7 @@ class Recorder:
         inputs.sort(key=lambda pair: signal_in_order_key(pair[0].signal))
         return self.document(inputs)
 
-    def document(self, inputs: Sequence[tuple[Input, bytes]]) -> str:
+    def document(self, inputs: Sequence[tuple[Input, bytes]]) -> Document:
         """The next document: these inputs with their bodies, decided."""
         now = datetime.now(UTC)
         before = after = self.portfolio
@@ -112,4 +112,4 @@ class Recorder:
         self._seq, self._last_hash = self._seq + len(entries), rows["journal"][-1]["content_hash"]
         self.outcomes = [entry.decision.outcome for entry in entries]
         self.portfolio = after.settled()
-        return msgspec.json.encode(rows).decode()
+        return document_of(rows)

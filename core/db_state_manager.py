@@ -258,7 +258,7 @@ class DatabaseStateManager:
             if written.previous != self._end():
                 raise StaleVersion("the journal does not end where this batch was written down to follow")
             try:
-                result = self._writer.write(written.document, partial(require_effect, written.rows))
+                result = self._writer.write(written.document, written.form, partial(require_effect, written.rows))
             except CommitUnknown:
                 self._in_doubt = written
                 raise

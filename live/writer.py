@@ -408,14 +408,25 @@ class PortfolioWriter:
 
     def _still_refused(self, refused: list[Delivery]) -> list[Delivery]:
         """The database keeps what it is asked: who is refused again now never will be kept. What is left of the others."""
+        if not self._can_be_asked():
+            return refused
         left: list[Delivery] = []
         for delivery in refused:
             again, failure = self._tried([delivery])
-            if again and isinstance(failure, Halt):
+            if again and isinstance(failure, Halt) and self._can_be_asked():
                 settle_all(again, AnswerKind.UNDECIDABLE, REFUSED_IN_EVERY_FORM)
             else:
                 left.extend(again)
         return left
+
+    def _can_be_asked(self) -> bool:
+        """Whether nothing is missing, a right or a table, that others could do without."""
+        try:
+            self._manager.warm_up()
+        except PortfolioError as error:
+            log.warning("the database would not take every batch", error=str(error))
+            return False
+        return True
 
     def _later(self, deliveries: list[Delivery], failure: PortfolioError) -> None:
         """Nothing was kept: those whose caller was told so are dropped, the others are tried again in a moment, and what was

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import partial
 
-from bench.host import BareWriter, Host
+from bench.host import BareWriter, Document, Host
 from bench.measure import Comparisons, in_turns
 from bench.stories import Recorder, Story, settings
 from core.db_state_manager import DatabaseStateManager
@@ -116,7 +116,7 @@ class _Pair:
             for answer in answers
         )
 
-    def _written(self, documents: list[str]) -> float:
+    def _written(self, documents: list[Document]) -> float:
         begun = time.perf_counter()
         for document in documents:
             self._bare.write(document)

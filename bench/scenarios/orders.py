@@ -20,7 +20,7 @@ import httpx
 import msgspec
 
 from bench import host as hosts
-from bench.host import BareWriter, Host, a_child
+from bench.host import BareWriter, Document, Host, a_child
 from bench.measure import Comparisons, in_turns
 from bench.openalgo import EXCHANGE, PRICE
 from bench.stories import Recorder
@@ -53,7 +53,7 @@ _NEVER_AGAIN = 600
 class Writer(Protocol):
     """Keeps documents."""
 
-    def write(self, document: str) -> None:
+    def write(self, document: Document) -> None:
         """Keep one."""
 
 
@@ -288,7 +288,7 @@ class Bare:
         for document in documents:
             self._bare.write(document)
 
-    def _timed(self, instrument: str, figure: Figure, documents: list[str]) -> None:
+    def _timed(self, instrument: str, figure: Figure, documents: list[Document]) -> None:
         name = f"bare-{next(self._numbers)}"
         order = {
             "strategy": name,
@@ -316,7 +316,7 @@ class Bare:
         for endpoint in figure.posts:
             post(self._http, endpoint, fields.get(endpoint, {}))
 
-    def _documents(self, signal: Signal) -> list[str]:
+    def _documents(self, signal: Signal) -> list[Document]:
         """The rows of: the intent, that it is sent, that the broker has it, that it is filled."""
         now = _now()
         recorder = self._recorder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg2
 
-from bench.host import BareWriter, Host, a_child, database_of
+from bench.host import BareWriter, Document, Host, a_child, database_of
 from bench.load import Load, drive
 from bench.measure import Comparisons, in_turns, quantile
 from bench.stories import INSTRUMENTS, Recorder, Story
@@ -87,7 +87,7 @@ class _Bench:
         middle, slow = (quantile(ours.latencies, share) * 1000 for share in (0.50, 0.99))
         found.add(f"{name} p99", slow, middle, unit="ms", limit=OWN_P50, target=None if alone else _TAIL)
 
-    def _commit(self, documents: list[str], seconds: list[float]) -> None:
+    def _commit(self, documents: list[Document], seconds: list[float]) -> None:
         for document in documents:
             begun = time.perf_counter()
             self._bare.write(document)

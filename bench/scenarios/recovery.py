@@ -22,7 +22,7 @@ import msgspec
 import psycopg2
 from psycopg2 import extras
 
-from bench.host import READY_WITHIN_SECONDS, ROOT, Child, Host
+from bench.host import READY_WITHIN_SECONDS, ROOT, Child, Document, Host
 from bench.measure import Comparisons, in_turns
 from bench.scenarios.replay import OF_A_BARE_WRITER, TARGET_A_SECOND, documents_of, written
 from core.alert import canonical_payload
@@ -368,7 +368,7 @@ def _free_port() -> int:
 # --- verify
 
 
-def _rates(number: int, dsn: str, host: Host, documents: Sequence[str]) -> dict[str, float]:
+def _rates(number: int, dsn: str, host: Host, documents: Sequence[Document]) -> dict[str, float]:
     rates: dict[str, float] = {}
     in_turns(
         number,

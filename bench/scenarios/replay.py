@@ -10,10 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import msgspec
-
 from bench import stories
-from bench.host import ROOT, BareWriter, Host
+from bench.host import ROOT, BareWriter, Document, Host, document_of
 from bench.measure import Comparisons, in_turns
 from core.alert import canonical_payload
 from core.config import default_settings
@@ -97,7 +95,7 @@ def listed_settings() -> Settings:
     return replay_settings(default_settings(), overrides)
 
 
-def documents_of(recorded: Sequence[Recorded], settings: Settings) -> list[str]:
+def documents_of(recorded: Sequence[Recorded], settings: Settings) -> list[Document]:
     """What a replay gives `commit_batch`, a document for every 128 at most, as live has them; the first one is the start."""
     empty = PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
     portfolio = Portfolio(name="main", settings=settings, state=empty)
@@ -119,7 +117,7 @@ def documents_of(recorded: Sequence[Recorded], settings: Settings) -> list[str]:
             instance_id="bench",
             previous_hash=last_hash,
         )
-        documents.append(msgspec.json.encode(rows).decode())
+        documents.append(document_of(rows))
         seq, last_hash = seq + len(entries), rows["journal"][-1]["content_hash"]
         portfolio = after.settled()
     return documents
@@ -130,7 +128,7 @@ def _given(one: Recorded) -> Input:
 
 
 def _pair(
-    host: Host, number: int, settings: Settings, recorded: Sequence[Recorded], documents: Sequence[str]
+    host: Host, number: int, settings: Settings, recorded: Sequence[Recorded], documents: Sequence[Document]
 ) -> dict[str, float]:
     figures: dict[str, float] = {}
     in_turns(
@@ -142,7 +140,7 @@ def _pair(
 
 
 def _round(
-    host: Host, number: int, settings: Settings, recorded: Sequence[Recorded], documents: Sequence[str]
+    host: Host, number: int, settings: Settings, recorded: Sequence[Recorded], documents: Sequence[Document]
 ) -> dict[str, float]:
     figures: dict[str, float] = {}
     in_turns(
@@ -165,7 +163,7 @@ def _replayed(dsn: str, settings: Settings, recorded: Sequence[Recorded]) -> flo
     return len(recorded) / seconds
 
 
-def written(dsn: str, documents: Sequence[str], signals: int) -> float:
+def written(dsn: str, documents: Sequence[Document], signals: int) -> float:
     """Signals a second of the bare writer, from the first document to the last one's COMMIT."""
     with closing(BareWriter(dsn)) as bare:
         begun = time.perf_counter()

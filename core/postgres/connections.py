@@ -117,7 +117,14 @@ def connect(dsn: str, portfolio: str, application_name: str) -> Connection:
     """
     given = extensions.parse_dsn(dsn)
     options = f"{given.pop('options', '')} {_SESSION} -c search_path={schema_of(portfolio)}".strip()
-    ours = {**_DEFAULTS, **given, "options": options, "application_name": application_name[:63]}
+    # Of libpq's own parameters this one beats the session's options, and comes from a DSN or the environment too.
+    ours = {
+        **_DEFAULTS,
+        **given,
+        "options": options,
+        "application_name": application_name[:63],
+        "client_encoding": "UTF8",
+    }
     *preferred, everywhere = SERVERS.to_try(given)
     for hosts in preferred:
         with suppress(DatabaseAway):

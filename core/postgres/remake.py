@@ -12,6 +12,7 @@ from core.errors import PortfolioError
 from core.postgres.connections import schema_of
 from core.postgres.dump import PIECE, TableRows
 from core.postgres.errors import translated
+from core.postgres.forms import Form, preparation
 from core.postgres.journal_stream import JournalStream
 from core.postgres.migrations import Migration, functions, migration, tables
 from core.postgres.statements import statement
@@ -142,8 +143,11 @@ class Remaking:
     def keep(self, document: bytes) -> Mapping[str, Any]:
         """Run `commit_batch` as the writer does; what it met."""
         with translated(), self._connection.cursor(cursor_factory=RealDictCursor) as cursor:
-            cursor.execute(statement("commit_batch"), {"batch": document.decode()})
-            return dict(cursor.fetchone() or {})
+            cursor.execute(preparation(Form.WHOLE))
+            cursor.execute(f"EXECUTE {Form.WHOLE} (%s)", (document.decode(),))
+            met = dict(cursor.fetchone() or {})
+            cursor.execute(f"DEALLOCATE {Form.WHOLE}")
+            return met
 
     def _present(self) -> list[str]:
         return [row["name"] for row in self._list("tables_present", tables())]

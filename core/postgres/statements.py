@@ -7,6 +7,7 @@ from pathlib import Path
 _HEADER = re.compile(r"^-- name: (?P<name>[a-z_]+)\n", re.MULTILINE)
 _FOLDER = Path(__file__).parent / "sql"
 _PARAMETER = re.compile(r"%\((?P<name>[a-z_]+)\)s")
+_EACH_LINE = re.MULTILINE | re.DOTALL
 
 
 @cache
@@ -39,8 +40,13 @@ def parameters_of(name: str) -> tuple[str, ...]:
 
 
 @cache
-def prepared(name: str, types: str) -> str:
-    """The PREPARE of a statement whose one parameter is of `types`."""
+def prepared(name: str, types: str, *, called: str = "", without: tuple[str, ...] = ()) -> str:
+    """The PREPARE of a statement whose one parameter is of `types`, under its own name or another one. Its parts (common table
+    expressions) `without` do and find nothing. Raises ValueError for one that it does not have."""
     (only,) = parameters_of(name)
     text = statement(name).replace(f"%({only})s", "$1").replace("%%", "%")
-    return f"PREPARE {name} ({types}) AS {text}"
+    for part in without:
+        text, found = re.subn(rf"^{part} AS \(\n.*?^\)", f"{part} AS (SELECT WHERE FALSE)", text, flags=_EACH_LINE)
+        if found != 1:
+            raise ValueError(f"the statement {name} has no part {part}")
+    return f"PREPARE {called or name} ({types}) AS {text}"

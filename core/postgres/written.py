@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from core.errors import DataRefused
 from core.journal import Batch
+from core.postgres.forms import Form, form_of
 from core.postgres.rows import batch_rows
 
 
@@ -26,6 +27,7 @@ class Written(Struct, frozen=True, kw_only=True):
     end: End
     rows: dict[str, Any]
     document: bytes
+    form: Form
 
     @property
     def first_seq(self) -> int:
@@ -50,4 +52,4 @@ def written_down(batch: Batch, previous: End, instance_id: str) -> Written:
     end = End(
         seq=previous.seq + len(batch.entries), content_hash=rows["journal"][-1]["content_hash"], term=previous.term
     )
-    return Written(batch=batch, previous=previous, end=end, rows=rows, document=document)
+    return Written(batch=batch, previous=previous, end=end, rows=rows, document=document, form=form_of(rows))

@@ -8,6 +8,7 @@ import pytest
 
 from core.errors import ConfigurationError, DatabaseAway, LockHeld
 from core.inputs import MoveCapital
+from core.postgres.forms import Form
 from core.postgres.lease import PortfolioLock
 from core.postgres.scratch import drop_portfolio, scratch_portfolio
 from core.postgres.writer import Writer
@@ -88,7 +89,7 @@ def test_a_transaction_that_was_over_before_its_commit_is_not_taken_for_committe
     writer = Writer(make)
     try:
         with pytest.raises(DatabaseAway, match="already over"):
-            writer.write(b'{"signals": []}', lambda _: connections[-1].cursor().execute("ROLLBACK"))
+            writer.write(b'{"signals": []}', Form.WHOLE, lambda _: connections[-1].cursor().execute("ROLLBACK"))
     finally:
         writer.close()
 

@@ -26,7 +26,7 @@ from bench.document import BEGIN, DOCS, END, GUIDE, PICTURE, RESULTS, document, 
 from bench.echo import echo
 from bench.history import STORY_SIGNALS, fill, tell_story
 from bench.host import INSTRUMENT as CONTRACT
-from bench.host import BareWriter
+from bench.host import BareWriter, Document
 from bench.load import burst, drive
 from bench.machine import file_system_of, machine, processor_in
 from bench.measure import Comparison, Comparisons, in_turns, quantile, spread_of, values_in_turns
@@ -270,7 +270,7 @@ def test_a_busy_machine_is_told():
 
 def test_the_bare_writers_documents_hold_every_input_of_the_list_once_a_batch_each():
     recorded = read_trade_list(FILE, instrument=INSTRUMENT, timezone=ZoneInfo("Asia/Kolkata")).inputs
-    start, *batches = map(json.loads, documents_of(recorded, listed_settings()))
+    start, *batches = (json.loads(document.text) for document in documents_of(recorded, listed_settings()))
     assert [len(batch["signals"]) for batch in batches[:-1]] == [MOST_AT_ONCE] * (len(recorded) // MOST_AT_ONCE)
     assert len({signal["fingerprint"] for batch in batches for signal in batch["signals"]}) == len(recorded)
     assert [entry["seq"] for document in (start, *batches) for entry in document["journal"]] == list(
@@ -330,8 +330,8 @@ class _Documents:
     def __init__(self) -> None:
         self.kept: list[dict[str, Any]] = []
 
-    def write(self, document: str) -> None:
-        self.kept.append(json.loads(document))
+    def write(self, document: Document) -> None:
+        self.kept.append(json.loads(document.text))
 
 
 def test_the_limit_of_an_order_names_its_commits_and_posts():

@@ -1,27 +1,19 @@
 -- name: commit_batch
 -- One batch of decisions in one statement: fence, claims, versioned rows, journal. Says what each of them met.
-WITH batch AS MATERIALIZED (
-    SELECT %(batch)s::JSONB AS doc
-),
-
+WITH
 -- FOR SHARE, not a plain read: a zombie's write must not land after the term has risen.
 fence AS MATERIALIZED (
     SELECT leadership.term
     FROM leadership
-    WHERE leadership.id = 1 AND leadership.term = (SELECT (batch.doc ->> 'term')::BIGINT FROM batch)
+    WHERE leadership.id = 1 AND leadership.term = (%(batch)s::JSONB ->> 'term')::BIGINT
     FOR SHARE
-),
-
-fenced AS MATERIALIZED (
-    SELECT batch.doc FROM batch
-    WHERE EXISTS (SELECT 1 FROM fence)
 ),
 
 -- What was decided on is what is here: after a failover the journal may end earlier, or otherwise, than it was read.
 continued AS MATERIALIZED (
-    SELECT fenced.doc FROM fenced
+    SELECT 1 FROM fence
     WHERE
-        fenced.doc ->> 'previous_hash' = coalesce(
+        %(batch)s::JSONB ->> 'previous_hash' = coalesce(
             (SELECT decision_journal.content_hash FROM decision_journal ORDER BY decision_journal.seq DESC LIMIT 1),
             repeat('0', 64)
         )
@@ -34,8 +26,8 @@ claimed AS (
     )
     SELECT
         s.instrument, s.signal_type, s.position, s.signal_timestamp, s.bar_time, s.fingerprint, s.received_at, now(),
-        continued.doc ->> 'instance_id', s.processing_status, s.outcome, s.payload
-    FROM continued, jsonb_populate_recordset(NULL::SIGNAL_LOG, continued.doc -> 'signals') AS s
+        %(batch)s::JSONB ->> 'instance_id', s.processing_status, s.outcome, s.payload
+    FROM continued, jsonb_populate_recordset(NULL::SIGNAL_LOG, %(batch)s::JSONB -> 'signals') AS s
     ON CONFLICT (fingerprint) DO UPDATE
         SET
             processed_at = excluded.processed_at,
@@ -46,10 +38,11 @@ claimed AS (
     RETURNING fingerprint, id
 ),
 
--- Nothing else is touched unless every signal of the batch could be claimed.
+-- Nothing else is touched unless every signal of the batch could be claimed. Where rows are joined with what is there, CASE has
+-- the document read behind it: an error in it must not hide that the term is another's.
 kept AS MATERIALIZED (
-    SELECT continued.doc FROM continued
-    WHERE (SELECT count(*) FROM claimed) = jsonb_array_length(continued.doc -> 'signals')
+    SELECT TRUE AS whole FROM continued
+    WHERE (SELECT count(*) FROM claimed) = jsonb_array_length(%(batch)s::JSONB -> 'signals')
 ),
 
 opened AS (
@@ -71,7 +64,7 @@ opened AS (
         p.rollover_pnl, p.rollover_count, p.strike, p.expiry, p.pe_symbol, p.ce_symbol, p.pe_order_id,
         p.ce_order_id, p.pe_entry_price, p.ce_entry_price, p.contract_month, p.futures_symbol,
         p.futures_order_id, p.limiter, p.risk_contribution, p.vol_contribution, p.is_base_position, p.version
-    FROM kept, jsonb_populate_recordset(NULL::PORTFOLIO_POSITIONS, kept.doc -> 'opened') AS p
+    FROM kept, jsonb_populate_recordset(NULL::PORTFOLIO_POSITIONS, %(batch)s::JSONB -> 'opened') AS p
     ON CONFLICT (position_id) DO NOTHING
     RETURNING position_id
 ),
@@ -129,10 +122,14 @@ changed AS (
         is_base_position = p.is_base_position,
         version = p.version,
         updated_at = now()
-    FROM kept, jsonb_populate_recordset(NULL::PORTFOLIO_POSITIONS, kept.doc -> 'changed') AS p
+    FROM
+        kept,
+        jsonb_populate_recordset(
+            NULL::PORTFOLIO_POSITIONS, CASE WHEN kept.whole THEN %(batch)s::JSONB -> 'changed' END
+        ) AS p
     WHERE
         portfolio_positions.position_id = p.position_id
-        AND portfolio_positions.version = (kept.doc -> 'expected' ->> p.position_id)::INTEGER
+        AND portfolio_positions.version = (%(batch)s::JSONB -> 'expected' ->> p.position_id)::INTEGER
     RETURNING portfolio_positions.position_id
 ),
 
@@ -152,7 +149,7 @@ marked AS (
         updated_at = now()
     FROM
         kept,
-        jsonb_to_record(kept.doc -> 'marked') AS columns (
+        jsonb_to_record(CASE WHEN kept.whole THEN %(batch)s::JSONB -> 'marked' END) AS columns (
             position_id VARCHAR[],
             mark_price NUMERIC[],
             mark_time TIMESTAMPTZ[],
@@ -185,7 +182,7 @@ state_started AS (
     SELECT
         1, r.initial_capital, r.closed_equity, r.realized_total, r.flows_total, r.equity_high, r.total_risk_amount,
         r.total_risk_percent, r.total_vol_amount, r.margin_used, r.halted, r.statistics, r.version
-    FROM kept, jsonb_populate_recordset(NULL::PORTFOLIO_STATE, kept.doc -> 'state_started') AS r
+    FROM kept, jsonb_populate_recordset(NULL::PORTFOLIO_STATE, %(batch)s::JSONB -> 'state_started') AS r
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 ),
@@ -206,8 +203,12 @@ state_changed AS (
         statistics = r.statistics,
         version = r.version,
         updated_at = now()
-    FROM kept, jsonb_populate_recordset(NULL::PORTFOLIO_STATE, kept.doc -> 'state_changed') AS r
-    WHERE portfolio_state.id = 1 AND portfolio_state.version = (kept.doc ->> 'state_expected')::INTEGER
+    FROM
+        kept,
+        jsonb_populate_recordset(
+            NULL::PORTFOLIO_STATE, CASE WHEN kept.whole THEN %(batch)s::JSONB -> 'state_changed' END
+        ) AS r
+    WHERE portfolio_state.id = 1 AND portfolio_state.version = (%(batch)s::JSONB ->> 'state_expected')::INTEGER
     RETURNING portfolio_state.id
 ),
 
@@ -219,7 +220,7 @@ pyramids AS (
     SELECT
         y.instrument, y.last_pyramid_price, y.base_position_id, y.frozen_reason, y.accepted_difference, y.last_alert_seq,
         y.last_bar_atr, y.last_bar_time
-    FROM kept, jsonb_populate_recordset(NULL::PYRAMIDING_STATE, kept.doc -> 'pyramiding') AS y
+    FROM kept, jsonb_populate_recordset(NULL::PYRAMIDING_STATE, %(batch)s::JSONB -> 'pyramiding') AS y
     ON CONFLICT (instrument) DO UPDATE
         SET
             last_pyramid_price = excluded.last_pyramid_price,
@@ -241,14 +242,14 @@ journalled AS (
     SELECT
         j.seq, j.format, j.kind, j.fingerprint, j.request_id, j.input, j.figures, j.outcome, j.events, j.term,
         j.rules_version, j.decided_at, j.content_hash
-    FROM kept, jsonb_populate_recordset(NULL::DECISION_JOURNAL, kept.doc -> 'journal') AS j
+    FROM kept, jsonb_populate_recordset(NULL::DECISION_JOURNAL, %(batch)s::JSONB -> 'journal') AS j
     RETURNING seq
 ),
 
 flowed AS (
     INSERT INTO capital_flows (journal_seq, amount, note, flowed_at)
     SELECT f.journal_seq, f.amount, f.note, f.flowed_at
-    FROM kept, jsonb_populate_recordset(NULL::CAPITAL_FLOWS, kept.doc -> 'flows') AS f
+    FROM kept, jsonb_populate_recordset(NULL::CAPITAL_FLOWS, %(batch)s::JSONB -> 'flows') AS f
     RETURNING journal_seq
 ),
 
@@ -265,7 +266,7 @@ intended AS (
         o.average_price, o.broker_order_id, o.message, o.risk_reserved, o.vol_reserved, o.settled, o.leg, o.symbol,
         o.order_type, o.limit_price, o.trigger_price, o.leg_price, o.strike, o.near_price, o.roll_to,
         o.filled_before, o.try_over, o.sent_at, o.version
-    FROM kept, jsonb_populate_recordset(NULL::ORDERS, kept.doc -> 'orders_intended') AS o
+    FROM kept, jsonb_populate_recordset(NULL::ORDERS, %(batch)s::JSONB -> 'orders_intended') AS o
     ON CONFLICT (client_order_id) DO NOTHING
     RETURNING client_order_id
 ),
@@ -292,10 +293,14 @@ reported AS (
         sent_at = o.sent_at,
         version = o.version,
         updated_at = now()
-    FROM kept, jsonb_populate_recordset(NULL::ORDERS, kept.doc -> 'orders_changed') AS o
+    FROM
+        kept,
+        jsonb_populate_recordset(
+            NULL::ORDERS, CASE WHEN kept.whole THEN %(batch)s::JSONB -> 'orders_changed' END
+        ) AS o
     WHERE
         orders.client_order_id = o.client_order_id
-        AND orders.version = (kept.doc -> 'orders_expected' ->> o.client_order_id)::INTEGER
+        AND orders.version = (%(batch)s::JSONB -> 'orders_expected' ->> o.client_order_id)::INTEGER
     RETURNING orders.client_order_id
 ),
 
@@ -309,7 +314,7 @@ proposed AS (
         p.proposal_id, p.journal_seq, p.fingerprint, p.instrument, p.signal_type, p.layer, p.signal, p.rule, p.lots,
         p.limiter, p.proposed_at, p.expires_at, p.state, p.decided_at, p.decided_by, p.note, p.decided_lots,
         p.decided_price, p.version
-    FROM kept, jsonb_populate_recordset(NULL::PROPOSALS, kept.doc -> 'proposals') AS p
+    FROM kept, jsonb_populate_recordset(NULL::PROPOSALS, %(batch)s::JSONB -> 'proposals') AS p
     ON CONFLICT (proposal_id) DO UPDATE
         SET
             state = excluded.state,
@@ -327,7 +332,7 @@ proposed AS (
 filled AS (
     INSERT INTO fills (client_order_id, fill_id, number, lots, price, filled_at, journal_seq)
     SELECT f.client_order_id, f.fill_id, f.number, f.lots, f.price, f.filled_at, f.journal_seq
-    FROM kept, jsonb_populate_recordset(NULL::FILLS, kept.doc -> 'fills') AS f
+    FROM kept, jsonb_populate_recordset(NULL::FILLS, %(batch)s::JSONB -> 'fills') AS f
     RETURNING fill_id
 )
 

@@ -133,7 +133,7 @@ class BareWriter:
         """One batch, durable when this returns; RuntimeError where the statement has refused it and nothing was written."""
         self._cursor.execute(f"EXECUTE {document.form} (%s)", (document.text,))
         kept: dict[str, Any] = self._cursor.fetchone() or {}
-        if not kept["journalled"]:
+        if not kept["effects"]:
             raise RuntimeError(f"a document was not written: {kept}")
 
     def journalled(self) -> int:

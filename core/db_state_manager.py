@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from core.alert import canonical_payload
 from core.config import DatabaseSettings
 from core.decide.command import decide_save
-from core.errors import CommitUnknown, DatabaseAway, DataRefused, HistoryLost, LeadershipLost, StaleVersion
+from core.errors import CommitUnknown, DatabaseAway, DataRefused, StaleVersion
 from core.inputs import SaveRow
 from core.journal import NO_HASH, Batch, Entry, require_known_format
 from core.models import PortfolioState, Position, PyramidingState, Signal
@@ -44,8 +44,8 @@ from core.postgres.rows import (
     pyramiding_to_row,
     state_from_row,
 )
-from core.postgres.writer import COMMIT_LIMIT_SECONDS, AlreadyClaimed, Writer
-from core.postgres.written import End, Written, written_down
+from core.postgres.writer import COMMIT_LIMIT_SECONDS, Writer
+from core.postgres.written import End, Written, require_kept, written_down
 from core.proposals import Proposal
 from core.settings import Settings
 
@@ -105,6 +105,8 @@ class DatabaseStateManager:
         self._term: int | None = None
         self._last_seq = 0
         self._last_hash = NO_HASH
+        # Of our term: it rises when a batch was lost and has been looked for.
+        self._fencing_number = 0
         self._in_doubt: Written | None = None
         self._pool = ReaderPool(self.dsn, portfolio, f"portfolio-manager {portfolio} read", pool_size, shared)
         writer_name = f"portfolio-manager {portfolio} write {self.instance_id}"
@@ -174,7 +176,7 @@ class DatabaseStateManager:
         with self._writer.alone:
             # What this program could not go on from, it takes from nobody.
             self._journal_end()
-            self._term = self._writer.take_term(self.instance_id)
+            self._term, self._fencing_number = self._writer.take_term(self.instance_id), 0
             # Behind the term's lock whatever was in doubt has landed or never will: the journal's end tells.
             self._in_doubt = None
             self._last_seq, self._last_hash = self._journal_end()
@@ -258,7 +260,7 @@ class DatabaseStateManager:
             if written.previous != self._end():
                 raise StaleVersion("the journal does not end where this batch was written down to follow")
             try:
-                result = self._writer.write(written.document, written.form, partial(require_effect, written.rows))
+                found = self._writer.write(written.document, written.form)
             except CommitUnknown:
                 self._in_doubt = written
                 raise
@@ -266,13 +268,14 @@ class DatabaseStateManager:
                 if error.constraint == "pk_decision_journal":
                     raise StaleVersion("the journal has moved on since it was read; nothing was changed") from error
                 raise
+            require_kept(found)
             self._show(written)
-            return Kept(first_seq=written.first_seq, signal_ids=result["claimed"])
+            return Kept(first_seq=written.first_seq, signal_ids=found["claimed"])
 
     def _end(self) -> End:
         # First: who takes the term learns where the journal ends.
         term = self._held_term()
-        return End(seq=self._last_seq, content_hash=self._last_hash, term=term)
+        return End(seq=self._last_seq, content_hash=self._last_hash, term=term, fencing_number=self._fencing_number)
 
     def settle(self) -> Kept | None:
         """What became of the batch whose COMMIT was unknown; None if it never took place.
@@ -284,7 +287,7 @@ class DatabaseStateManager:
                 return None
             written = self._in_doubt
             try:
-                landed = self._writer.landed(written.end.seq, self._held_term())
+                landed, self._fencing_number = self._writer.landed(written.end.seq, self._held_term())
             except CommitUnknown as error:
                 raise DatabaseAway(str(error)) from error
             self._in_doubt = None
@@ -512,29 +515,3 @@ class DatabaseStateManager:
 
 def _no_state() -> PortfolioState:
     return PortfolioState(initial_capital=ZERO, closed_equity=ZERO, equity_high=ZERO)
-
-
-def require_effect(rows: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-    """Every part of the batch took effect, or none may."""
-    if not result["fenced"]:
-        raise LeadershipLost
-    if not result["continued"]:
-        # Under our term nobody else writes there.
-        raise HistoryLost
-    unclaimed = {signal["fingerprint"] for signal in rows["signals"]} - set(result["claimed"])
-    if unclaimed:
-        raise AlreadyClaimed(unclaimed)
-    wanted = {
-        "opened": len(rows["opened"]),
-        "changed": len(rows["changed"]) + len(rows["marked"]["expected"]),
-        "states": len(rows["state_started"]) + len(rows["state_changed"]),
-        "pyramids": len(rows["pyramiding"]),
-        "journalled": len(rows["journal"]),
-        "flowed": len(rows["flows"]),
-        "orders": len(rows["orders_intended"]) + len(rows["orders_changed"]),
-        "fills": len(rows["fills"]),
-        "proposals": len(rows["proposals"]),
-    }
-    met = {name: result[name] for name in wanted}
-    if met != wanted:
-        raise StaleVersion(f"a row has moved on since it was read; nothing was changed (wanted {wanted}, met {met})")

@@ -33,7 +33,7 @@ class DatabaseAway(Retryable):
 
 
 class CommitUnknown(Retryable):
-    """the connection was lost during COMMIT; whether it took place has to be found out"""
+    """the connection was lost while a COMMIT was under way; whether it took place has to be found out"""
 
 
 class PoolExhausted(Retryable):

@@ -9,7 +9,6 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct, structs
 
-from core.db_state_manager import require_effect
 from core.decide import decide
 from core.errors import PortfolioError
 from core.inputs import Halt, Input, StartTerm
@@ -20,6 +19,7 @@ from core.postgres.lease import PortfolioLock
 from core.postgres.migrations import SchemaTooNew, head
 from core.postgres.remake import Remaking, remaking
 from core.postgres.rows import batch_rows
+from core.postgres.written import require_kept
 from core.settings import Settings
 from live.backup import BackupRefused, Manifest, OpenBackup
 from live.recovery import doubts, loaded_from, portfolio_of
@@ -136,7 +136,7 @@ def _go_on_halted(made: Remaking, portfolio: str, term: int, holder: str, reason
         after = decision.portfolio
     batch = Batch(before=before, after=after, entries=tuple(entries))
     rows = batch_rows(batch, first_seq=loaded.last_seq + 1, term=term, instance_id=holder, previous_hash=last_hash)
-    require_effect(rows, made.keep(msgspec.json.encode(rows)))
+    require_kept(made.keep(msgspec.json.encode(rows)))
     return len(inputs) - 2
 
 

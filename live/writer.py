@@ -31,8 +31,7 @@ from core.inputs import OrderReport, SignalInput
 from core.journal import Batch, Entry
 from core.models import Status
 from core.portfolio import Portfolio
-from core.postgres.writer import AlreadyClaimed
-from core.postgres.written import Written
+from core.postgres.written import AlreadyClaimed, Written
 from live.ahead import NOTHING, Committer, Upcoming
 from live.answers import Answer, AnswerKind
 from live.deliveries import Delivery, has_another_body
@@ -313,7 +312,7 @@ class PortfolioWriter:
                     raise CommitUnknown(str(error)) from error
                 continue
             if kept is None:
-                raise DatabaseAway("the connection was lost before the COMMIT took place")
+                raise DatabaseAway("the connection was lost, and the batch took no effect")
             return kept
 
     # --- answers

@@ -15,12 +15,19 @@ from typing import Any, Self
 import psycopg2.extensions
 
 _COMMIT = b"COMMIT\x00"
+# A batch is its own transaction: in libpq's message, behind its type and its length.
+_BATCH = b"EXECUTE commit_"
 # Time enough for a client to have a new connection and to look.
 _LATE_SECONDS = 0.5
 
 
+def commits(data: bytes) -> bool:
+    """Whether a client asks for a COMMIT with this, or for a batch, which is its own."""
+    return data.endswith(_COMMIT) or data[5 : 5 + len(_BATCH)] == _BATCH
+
+
 class Cut(Enum):
-    """What happens at the next COMMIT."""
+    """What happens at the next COMMIT, or at the statement that is its own."""
 
     NEVER = "nothing"
     BEFORE = "it is not forwarded, both sides are cut"
@@ -168,7 +175,7 @@ class Proxy:
 
     def _cut_at(self, data: bytes) -> Cut:
         """What is to happen to this piece; that it is a COMMIT uses the cut up."""
-        if not data.endswith(_COMMIT):
+        if not commits(data):
             return Cut.NEVER
         with self._lock:
             cut = self.cut

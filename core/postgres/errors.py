@@ -2,13 +2,15 @@
 
 import psycopg2
 
-from core.errors import DatabaseAway, DataRefused, Halt, PortfolioError
+from core.errors import DatabaseAway, DataRefused, Halt, PortfolioError, StaleVersion
 
 # Connection lost or refused (08), no room or disk (53), ended or not yet up (57P), a transaction that idled too long (25P03,
 # 25P04), conflicts that a retry resolves (40, 55P03), a cancelled wait (57014), and what is the machine's or the server's own
 # trouble, no input's: a disk that fails (58), an internal error (XX).
 _RETRYABLE = ("08", "53", "57", "58", "XX", "40", "55P03", "25P03", "25P04")
 _DATA = ("21", "22", "23")
+# What refuse_batch() raises.
+_NOT_WHOLE = "PM001"
 
 
 class StatementFailed(Halt):
@@ -40,8 +42,16 @@ def as_ours(error: psycopg2.Error) -> PortfolioError:
         return DatabaseAway(text) if lost else DataRefused(text)
     if state.startswith(_DATA):
         return DataRefused(text, sqlstate=state, constraint=error.diag.constraint_name or "")
+    if state == _NOT_WHOLE:
+        return StaleVersion(error.diag.message_primary or text)
     if state == "25006":
         return ReadOnlyServer(text)
     if state.startswith(_RETRYABLE):
         return DatabaseAway(text)
     return StatementFailed(f"{state}: {text}")
+
+
+def was_refused(error: psycopg2.Error) -> bool:
+    """Whether the server itself has said that the transaction is undone. Of a session or a server that ends nobody knows: it may
+    do so behind its COMMIT, with an SQLSTATE of its own (a PANIC while the commit is being flushed)."""
+    return error.diag.severity_nonlocalized == "ERROR" and not (error.pgcode or "08").startswith("08")

@@ -42,6 +42,21 @@ _MARKED_VALUES = attrgetter(*MARKED_COLUMNS)
 STATE_COLUMNS = PortfolioState.__struct_fields__
 PYRAMIDING_COLUMNS = PyramidingState.__struct_fields__
 PROPOSAL_COLUMNS = Proposal.__struct_fields__
+# The parts of a batch whose every element is a row that is written; besides them there are the marked positions.
+_WRITTEN = (
+    "signals",
+    "opened",
+    "changed",
+    "state_started",
+    "state_changed",
+    "pyramiding",
+    "journal",
+    "flows",
+    "orders_intended",
+    "orders_changed",
+    "proposals",
+    "fills",
+)
 _LAST_BAR = ("last_bar_atr", "last_bar_time")
 
 
@@ -101,12 +116,11 @@ def proposal_from_row(row: Mapping[str, Any]) -> Proposal:
     return Proposal(**values)
 
 
-def batch_rows(batch: Batch, *, first_seq: int, term: int, instance_id: str, previous_hash: str) -> dict[str, Any]:
+def batch_rows(
+    batch: Batch, *, first_seq: int, term: int, instance_id: str, previous_hash: str, fencing_number: int = 0
+) -> dict[str, Any]:
     """The one JSON parameter of `commit_batch`, not yet encoded: what the batch's entries did to the rows."""
-    return {
-        "term": term,
-        "instance_id": instance_id,
-        "previous_hash": previous_hash,
+    rows = {
         "signals": [signal_record(entry, given) for entry, given in signals_of(batch.entries)],
         "journal": journal_records(batch.entries, first_seq, term, previous_hash),
         "pyramiding": _changed_pyramiding(batch),
@@ -116,6 +130,19 @@ def batch_rows(batch: Batch, *, first_seq: int, term: int, instance_id: str, pre
         **_changed_orders(batch, first_seq),
         "proposals": _changed_proposals(batch),
     }
+    return {
+        "term": term,
+        "fencing_number": fencing_number,
+        "instance_id": instance_id,
+        "previous_hash": previous_hash,
+        "effects": effects_of(rows),
+        **rows,
+    }
+
+
+def effects_of(rows: Mapping[str, Any]) -> int:
+    """How many rows a batch writes."""
+    return sum(len(rows[part]) for part in _WRITTEN) + len(rows["marked"]["expected"])
 
 
 def _changed_positions(batch: Batch) -> dict[str, Any]:

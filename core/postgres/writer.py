@@ -10,10 +10,10 @@ from psycopg2 import extensions, sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extras import RealDictCursor
 
-from core.errors import CommitUnknown, DatabaseAway, Retryable
+from core.errors import CommitUnknown, DatabaseAway, PortfolioError, Retryable
 from core.models import Position
 from core.postgres.connections import NOT_REPLICATED, confirm, is_dead, lacks_its_standby
-from core.postgres.errors import ReadOnlyServer, as_ours, translated
+from core.postgres.errors import ReadOnlyServer, as_ours, translated, was_refused
 from core.postgres.forms import Form, preparation
 from core.postgres.open_positions import copied_positions
 from core.postgres.statements import statement
@@ -36,14 +36,6 @@ SET enable_mergejoin = off
 _STANDARD = "SET standard_conforming_strings = on"
 
 
-class AlreadyClaimed(Retryable):
-    """signals of the batch were decided before; nothing was changed"""
-
-    def __init__(self, fingerprints: set[str]) -> None:
-        super().__init__()
-        self.fingerprints = fingerprints
-
-
 class Writer:
     """Not for two threads at once: its owner, the manager, holds `alone` around each call and what belongs to it."""
 
@@ -56,33 +48,36 @@ class Writer:
         # Whether this connection has run the whole form.
         self._has_run_whole = False
 
-    def write(self, document: bytes, form: Form, accept: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
-        """Run `commit_batch` in a form that writes all of the document, let `accept` look at its result, commit. What `accept`
-        raises rolls everything back. A connection's first batch goes in the whole form: a right or a table that is missing is
-        told at once, not by the first trade.
+    def write(self, document: bytes, form: Form) -> Mapping[str, Any]:
+        """Run `commit_batch` in a form that writes all of the document, as a transaction of its own: what it found. The first
+        batch of a connection goes in the whole form: a right or a table that is missing is told at once, not by the first
+        trade.
 
-        Raises CommitUnknown when the connection was lost inside COMMIT: call landed() before anything else is written.
+        Raises CommitUnknown when the connection was lost meanwhile: call landed() before anything else is written. Raises
+        StaleVersion where not all of the document could be written; whatever else it raises, nothing was.
         """
         connection = self._ready()
         with WATCHDOG.over(connection, self._limit):
+            del connection.notices[:]
             try:
-                # psycopg2 would send BEGIN by itself and wait for its answer; it goes with the statement.
+                # BEGIN and COMMIT would each wait for an answer of their own.
                 connection.autocommit = True
-                with translated(), connection.cursor() as cursor:
-                    form = form if self._has_run_whole else Form.WHOLE
-                    cursor.execute(_begun(form, document))
-                    self._has_run_whole = True
+                with connection.cursor() as cursor:
+                    cursor.execute(_call(form if self._has_run_whole else Form.WHOLE, document))
                     names = [column.name for column in cursor.description or ()]
-                    result = dict(zip(names, cursor.fetchone() or (), strict=True))
-                accept(result)
-            except BaseException as error:
-                self._after(error, connection)
-                raise
-            self._commit(connection)
-        return result
+                    found = dict(zip(names, cursor.fetchone() or (), strict=True))
+                connection.autocommit = False
+            except Exception as error:
+                ours = self._lost_or_refused(error)
+                self._after(ours, connection)
+                raise ours from error
+            self._has_run_whole = True
+            self._require_standby(connection)
+        return found
 
-    def landed(self, seq: int, term: int) -> bool:
-        """Whether the batch that ended with journal entry `seq` of `term` took place. Retryable until it can be known."""
+    def landed(self, seq: int, term: int) -> tuple[bool, int]:
+        """Whether the batch that ended with journal entry `seq` of `term` took place, and the fencing number that the next one
+        has to name: from here on what was sent before takes no effect. Retryable until it can be known."""
         connection = self._ready()
         with WATCHDOG.over(connection, self._limit):
             try:
@@ -185,26 +180,37 @@ class Writer:
             raise DatabaseAway("the transaction was already over before its COMMIT")
         del connection.notices[:]
         try:
-            _end(connection, "COMMIT")
+            connection.commit()
         except psycopg2.Error as error:
+            ours = self._lost_or_refused(error)
             self._drop()
-            ours = as_ours(error)
-            # With an SQLSTATE of its own the server has refused the COMMIT; without one nobody knows.
-            if error.pgcode is not None and not error.pgcode.startswith(("08", "57")):
-                raise ours from error
-            raise CommitUnknown(str(ours)) from error
+            raise ours from error
+        self._require_standby(connection)
+
+    def _lost_or_refused(self, error: Exception) -> PortfolioError:
+        """Our error for what ended a call that a COMMIT was part of. Only an ERROR of the server says that there was none: what
+        ends a session or the server, and what is the client's own, may come behind it. Then the connection is given up."""
+        if isinstance(error, psycopg2.Error) and was_refused(error):
+            return as_ours(error)
+        self._drop()
+        return CommitUnknown(str(error).strip())
+
+    def _require_standby(self, connection: Connection) -> None:
         if lacks_its_standby(connection):
             self._drop()
             raise CommitUnknown(NOT_REPLICATED)
 
-    def _look(self, connection: Connection, seq: int, term: int) -> bool:
+    def _look(self, connection: Connection, seq: int, term: int) -> tuple[bool, int]:
         self._lock_leadership(connection)
         with translated(), connection.cursor() as cursor:
             cursor.execute(statement("find_entry"), {"seq": seq, "term": term})
             found = cursor.fetchone() is not None
+            cursor.execute(statement("raise_fence"), {"term": term})
+            # Under another's term no number is ours.
+            (fencing_number,) = cursor.fetchone() or (0,)
             cursor.execute(statement("barrier"))
         self._commit(connection)
-        return found
+        return found, int(fencing_number)
 
     def _lock_leadership(self, connection: Connection) -> None:
         # Behind this lock no transaction of a lost connection is still on its way to land.
@@ -235,7 +241,8 @@ class Writer:
 
     def _roll_back(self, connection: Connection) -> None:
         try:
-            _end(connection, "ROLLBACK")
+            connection.rollback()
+            connection.autocommit = False
         except psycopg2.Error:
             self._drop()
 
@@ -246,18 +253,7 @@ class Writer:
                 connection.close()
 
 
-def _begun(form: Form, document: bytes) -> bytes:
-    """A transaction's begin, and the call of a form. psycopg2 would look at every character by itself, which takes forty times
-    as long: of a large batch some 3 %."""
-    return b"".join((b"BEGIN; EXECUTE ", form.encode(), b" ('", document.replace(b"'", b"''"), b"')"))
-
-
-def _end(connection: Connection, how: str) -> None:
-    """End the transaction, whether psycopg2 has begun it or we have. Raises psycopg2.Error."""
-    if not connection.autocommit:
-        (connection.commit if how == "COMMIT" else connection.rollback)()
-        return
-    if connection.info.transaction_status != extensions.TRANSACTION_STATUS_IDLE:
-        with connection.cursor() as cursor:
-            cursor.execute(how)
-    connection.autocommit = False
+def _call(form: Form, document: bytes) -> bytes:
+    """The call of a form. psycopg2 would look at every character by itself, which takes forty times as long: of a large batch
+    some 3 %."""
+    return b"".join((b"EXECUTE ", form.encode(), b" ('", document.replace(b"'", b"''"), b"')"))

@@ -1,22 +1,33 @@
 """A batch as it goes to PostgreSQL: encoded before it is sent, and perhaps while the batch before it is on its way."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from core.errors import DataRefused
+from core.errors import DataRefused, HistoryLost, LeadershipLost, Retryable
 from core.journal import Batch
 from core.postgres.forms import Form, form_of
 from core.postgres.rows import batch_rows
 
 
+class AlreadyClaimed(Retryable):
+    """signals of the batch were decided before; nothing was changed"""
+
+    def __init__(self, fingerprints: set[str]) -> None:
+        super().__init__()
+        self.fingerprints = fingerprints
+
+
 class End(Struct, frozen=True, kw_only=True):
-    """Where the journal ends, in which term: what is written next follows it."""
+    """Where the journal ends, in which term, and behind which fencing number: what is written next follows it."""
 
     seq: int
     content_hash: str
     term: int
+    fencing_number: int
 
 
 class Written(Struct, frozen=True, kw_only=True):
@@ -45,11 +56,21 @@ def written_down(batch: Batch, previous: End, instance_id: str) -> Written:
             term=previous.term,
             instance_id=instance_id,
             previous_hash=previous.content_hash,
+            fencing_number=previous.fencing_number,
         )
         document = msgspec.json.encode(rows)
     except Exception as error:
         raise DataRefused(f"{type(error).__name__}: {error}") from error
-    end = End(
-        seq=previous.seq + len(batch.entries), content_hash=rows["journal"][-1]["content_hash"], term=previous.term
-    )
+    end = replace(previous, seq=previous.seq + len(batch.entries), content_hash=rows["journal"][-1]["content_hash"])
     return Written(batch=batch, previous=previous, end=end, rows=rows, document=document, form=form_of(rows))
+
+
+def require_kept(found: Mapping[str, Any]) -> None:
+    """Raises the reason why a batch was not kept: LeadershipLost, HistoryLost, AlreadyClaimed. Nothing was changed then."""
+    if not found["fenced"]:
+        raise LeadershipLost
+    if not found["continued"]:
+        # Under our term nobody else writes there.
+        raise HistoryLost
+    if found["known"]:
+        raise AlreadyClaimed(set(found["known"]))

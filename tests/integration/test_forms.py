@@ -148,5 +148,6 @@ def test_no_form_writes_or_reads_on_where_the_batch_may_not_be_kept(dsn: str, fo
         "previous_hash": (True, False),
         "signals": (True, True),
     }[wrong]
-    assert not any(met[name] for name in met if name not in ("fenced", "continued"))
+    assert met["known"] == ([signal.fingerprint] if wrong == "signals" else [])
+    assert (met["claimed"], met["effects"]) == ({}, 0)
     assert rows(dsn, "SELECT count(*) FROM decision_journal") == entries

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
 from tests.builders import NOON, a_position, a_signal, minutes
 from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, spoil_decisions_of, status_of, without_waiting
-from tests.proxy import _COMMIT, Cut, Proxy, _end
+from tests.proxy import Cut, Proxy, _end, commits
 from tests.queries import rows
 from tests.waiting import Stopwatch, eventually
 
@@ -115,27 +115,48 @@ def test_a_manager_in_doubt_writes_nothing_before_it_has_looked(dsn, proxy):
 
 
 class LateCommit(Proxy):
-    """The client loses its connection at COMMIT; the COMMIT reaches the server a moment later all the same."""
+    """The client loses its connection at COMMIT; the COMMIT reaches the server a moment later all the same, and is done then."""
+
+    forwarded = 0
 
     def _upstream(self, client: socket.socket, server: socket.socket, state: dict[str, bool]) -> None:
         with suppress(OSError):
             while data := client.recv(65536):
-                if data.endswith(_COMMIT) and self.cut is Cut.BEFORE:
+                if commits(data) and self.cut is Cut.BEFORE:
                     self._done()
                     _end(client)
                     time.sleep(0.7)
                     server.sendall(data)
                     time.sleep(0.5)
+                    self.forwarded += 1
                     break
                 server.sendall(data)
         _end(client, server)
 
 
-def test_a_commit_that_lands_after_its_connection_was_lost_is_waited_for(dsn):
+def test_a_batch_that_arrives_after_it_was_looked_for_takes_no_effect(dsn):
+    """It was not found, and is decided again; what comes late names a fencing number of yesterday."""
     with LateCommit(dsn) as late, an_engine(late.dsn) as engine:
         late.cut = Cut.BEFORE
         assert status_of(engine.process_signal(a_signal())) == "executed"
+        assert eventually(lambda: late.forwarded == 1)
+        assert rows(dsn, "SELECT fencing_number FROM leadership") == [(1,)]
+        assert rows(dsn, "SELECT count(*) FROM decision_journal WHERE kind = 'signal'") == [(1,)]
         assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
+        assert status_of(engine.process_signal(a_signal(**GOLD))) == "executed"
+
+
+def test_a_batch_that_arrives_late_and_would_fit_again_takes_no_effect(dsn):
+    """The journal ends where it did when the batch was sent: nothing but the fencing number keeps it off."""
+    with LateCommit(dsn) as late, DatabaseStateManager(late.dsn) as manager:
+        manager.take_term()
+        entries = rows(dsn, "SELECT count(*) FROM decision_journal")
+        late.cut = Cut.BEFORE
+        with pytest.raises(core.db_state_manager.CommitUnknown):
+            manager.save_position(a_position())
+        assert eventually(lambda: late.forwarded == 1)
+        assert rows(dsn, "SELECT count(*) FROM decision_journal") == entries
+        assert manager.save_position(a_position()) is True
 
 
 def test_a_commit_that_its_standby_may_not_have_is_looked_up(dsn, monkeypatch):
@@ -156,18 +177,10 @@ def test_a_commit_that_its_standby_may_not_have_is_looked_up(dsn, monkeypatch):
         assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
 
 
-def test_a_zombie_between_its_statement_and_its_commit_does_not_land_behind_the_new_leaders_back(dsn, monkeypatch):
-    inside, proceed, outcomes = threading.Event(), threading.Event(), []
-    require_effect = core.db_state_manager.require_effect
-
-    def held(wanted, result):
-        require_effect(wanted, result)
-        inside.set()
-        proceed.wait(60)
-
-    with DatabaseStateManager(dsn) as old, DatabaseStateManager(dsn) as new:
+def test_a_zombie_in_the_middle_of_its_statement_does_not_land_behind_the_new_leaders_back(dsn):
+    outcomes: list[object] = []
+    with DatabaseStateManager(dsn) as old, DatabaseStateManager(dsn) as new, closing(psycopg2.connect(dsn)) as blocker:
         old.take_term()
-        monkeypatch.setattr(core.db_state_manager, "require_effect", held)
 
         def save() -> None:
             try:
@@ -175,13 +188,14 @@ def test_a_zombie_between_its_statement_and_its_commit_does_not_land_behind_the_
             except (DatabaseAway, LeadershipLost, core.db_state_manager.CommitUnknown) as error:
                 outcomes.append(type(error).__name__)
 
+        blocker.cursor().execute("LOCK TABLE portfolio_positions IN SHARE MODE")
         thread = threading.Thread(target=save)
         thread.start()
-        inside.wait(60)
-        monkeypatch.undo()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'EXECUTE commit_%'"
+        assert eventually(lambda: rows(dsn, waiting) == [(1,)])
         new.take_term()
         loaded = new.load()
-        proceed.set()
+        blocker.rollback()
         thread.join(60)
         assert rows(dsn, "SELECT count(*) FROM portfolio_positions") == [(len(loaded.positions),)]
         assert outcomes

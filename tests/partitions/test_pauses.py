@@ -37,7 +37,7 @@ _WRITER = """
 """
 Ask = Callable[[], None]
 Stopped = Callable[[Cluster, Instance, Ask], AbstractContextManager[None]]
-WAITS, IN_TRANSACTION = "wait_event_type = 'Lock'", "state = 'idle in transaction'"
+WAITS = "wait_event_type = 'Lock'"
 
 
 @contextmanager
@@ -79,17 +79,6 @@ def stopped_while_its_statement_waits(ours: Cluster, leader: Instance, ask: Ask)
 
 
 @contextmanager
-def stopped_before_its_commit(ours: Cluster, leader: Instance, ask: Ask) -> Iterator[None]:
-    """Its statement is done, and what it says waits to be read; the COMMIT would be sent next."""
-    with holding(ours.dsn, "SELECT FROM portfolio_state FOR UPDATE") as let_go:
-        ask()
-        with away_while_it_waits(ours, partial(ours.paused, leader)):
-            let_go()
-            the_writer(ours.dsn, IN_TRANSACTION)
-            yield
-
-
-@contextmanager
 def stopped_in_its_commit(ours: Cluster, leader: Instance, ask: Ask) -> Iterator[None]:
     """It takes place, and nobody hears of it."""
     held_back(ours.dsn, "decision_journal", "TRUE")
@@ -103,11 +92,7 @@ def stopped_in_its_commit(ours: Cluster, leader: Instance, ask: Ask) -> Iterator
             yield
 
 
-COMMITS = (
-    stopped_before_its_commit,
-    stopped_in_its_commit,
-    *([stopped_while_its_statement_waits] if FULL else []),
-)
+COMMITS = (stopped_while_its_statement_waits, stopped_in_its_commit)
 
 
 @pytest.mark.parametrize("lease", LEASES if FULL else LEASES[:1])

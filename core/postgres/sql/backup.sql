@@ -113,7 +113,7 @@ WITH given AS (
     VALUES (1, %(term)s, %(instance_id)s)
     ON CONFLICT (id) DO UPDATE
         SET
-            term = excluded.term, instance_id = excluded.instance_id, acquired_at = now()
+            term = excluded.term, fencing_number = 0, instance_id = excluded.instance_id, acquired_at = now()
     RETURNING term, instance_id, acquired_at
 )
 

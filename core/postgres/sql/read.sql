@@ -159,6 +159,13 @@ SELECT term FROM leadership
 WHERE id = 1
 FOR UPDATE;
 
+-- name: raise_fence
+-- What was sent under our term before, and is still on its way, takes no effect behind this COMMIT.
+UPDATE leadership
+SET fencing_number = fencing_number + 1
+WHERE id = 1 AND term = %(term)s
+RETURNING fencing_number;
+
 -- name: barrier
 -- What was read before this COMMIT is replicated where replication is synchronous.
 SELECT pg_logical_emit_message(TRUE, 'barrier', '');

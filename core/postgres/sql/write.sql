@@ -1,11 +1,17 @@
 -- name: commit_batch
--- One batch of decisions in one statement: fence, claims, versioned rows, journal. Says what each of them met.
+-- One batch of decisions in one statement, which is its own transaction: fence, claims, versioned rows, journal. All of it takes
+-- effect or nothing does. Nothing, without an error: under another's term, behind another end of the journal, or where signals were
+-- decided before. Those are `known`; the others' ids are `claimed`.
 WITH
--- FOR SHARE, not a plain read: a zombie's write must not land after the term has risen.
+-- FOR SHARE, not a plain read: a zombie's write must not land after the term has risen, nor a statement that was looked for and not
+-- found after the fencing number has.
 fence AS MATERIALIZED (
     SELECT leadership.term
     FROM leadership
-    WHERE leadership.id = 1 AND leadership.term = (%(batch)s::JSONB ->> 'term')::BIGINT
+    WHERE
+        leadership.id = 1
+        AND leadership.term = (%(batch)s::JSONB ->> 'term')::BIGINT
+        AND leadership.fencing_number = (%(batch)s::JSONB ->> 'fencing_number')::BIGINT
     FOR SHARE
 ),
 
@@ -19,15 +25,37 @@ continued AS MATERIALIZED (
         )
 ),
 
+given AS MATERIALIZED (
+    SELECT
+        s.instrument, s.signal_type, s.position, s.signal_timestamp, s.bar_time, s.fingerprint, s.received_at,
+        s.processing_status, s.outcome, s.payload
+    FROM continued, jsonb_populate_recordset(NULL::SIGNAL_LOG, %(batch)s::JSONB -> 'signals') AS s
+),
+
+-- Behind the fence nobody else decides: what is not there now is there at most as received when it is claimed.
+known AS MATERIALIZED (
+    SELECT signal_log.fingerprint
+    FROM given
+    INNER JOIN signal_log ON given.fingerprint = signal_log.fingerprint
+    WHERE signal_log.processing_status <> 'received'
+),
+
+-- Nothing is touched unless every signal of the batch can be claimed. Where rows are joined with what is there, CASE has the document
+-- read behind it: an error in it must not hide that the term is another's.
+kept AS MATERIALIZED (
+    SELECT TRUE AS whole FROM continued
+    WHERE NOT EXISTS (SELECT 1 FROM known)
+),
+
 claimed AS (
     INSERT INTO signal_log (
         instrument, signal_type, position, signal_timestamp, bar_time, fingerprint, received_at, processed_at,
         processed_by_instance, processing_status, outcome, payload
     )
     SELECT
-        s.instrument, s.signal_type, s.position, s.signal_timestamp, s.bar_time, s.fingerprint, s.received_at, now(),
-        %(batch)s::JSONB ->> 'instance_id', s.processing_status, s.outcome, s.payload
-    FROM continued, jsonb_populate_recordset(NULL::SIGNAL_LOG, %(batch)s::JSONB -> 'signals') AS s
+        given.instrument, given.signal_type, given.position, given.signal_timestamp, given.bar_time, given.fingerprint,
+        given.received_at, now(), %(batch)s::JSONB ->> 'instance_id', given.processing_status, given.outcome, given.payload
+    FROM kept, given
     ON CONFLICT (fingerprint) DO UPDATE
         SET
             processed_at = excluded.processed_at,
@@ -36,13 +64,6 @@ claimed AS (
             outcome = excluded.outcome
         WHERE signal_log.processing_status = 'received'
     RETURNING fingerprint, id
-),
-
--- Nothing else is touched unless every signal of the batch could be claimed. Where rows are joined with what is there, CASE has
--- the document read behind it: an error in it must not hide that the term is another's.
-kept AS MATERIALIZED (
-    SELECT TRUE AS whole FROM continued
-    WHERE (SELECT count(*) FROM claimed) = jsonb_array_length(%(batch)s::JSONB -> 'signals')
 ),
 
 opened AS (
@@ -334,21 +355,49 @@ filled AS (
     SELECT f.client_order_id, f.fill_id, f.number, f.lots, f.price, f.filled_at, f.journal_seq
     FROM kept, jsonb_populate_recordset(NULL::FILLS, %(batch)s::JSONB -> 'fills') AS f
     RETURNING fill_id
+),
+
+effects AS MATERIALIZED (
+    SELECT count(*) AS met
+    FROM (
+        SELECT 1 FROM claimed
+        UNION ALL
+        SELECT 1 FROM opened
+        UNION ALL
+        SELECT 1 FROM changed
+        UNION ALL
+        SELECT 1 FROM marked
+        UNION ALL
+        SELECT 1 FROM state_started
+        UNION ALL
+        SELECT 1 FROM state_changed
+        UNION ALL
+        SELECT 1 FROM pyramids
+        UNION ALL
+        SELECT 1 FROM journalled
+        UNION ALL
+        SELECT 1 FROM flowed
+        UNION ALL
+        SELECT 1 FROM intended
+        UNION ALL
+        SELECT 1 FROM reported
+        UNION ALL
+        SELECT 1 FROM proposed
+        UNION ALL
+        SELECT 1 FROM filled
+    ) AS written
 )
 
 SELECT
     exists(SELECT 1 FROM fence) AS fenced,
     exists(SELECT 1 FROM continued) AS continued,
+    (SELECT coalesce(jsonb_agg(known.fingerprint), '[]') FROM known) AS known,
     (SELECT coalesce(jsonb_object_agg(claimed.fingerprint, claimed.id), '{}') FROM claimed) AS claimed,
-    (SELECT count(*) FROM opened) AS opened,
-    (SELECT count(*) FROM changed) + (SELECT count(*) FROM marked) AS changed,
-    (SELECT count(*) FROM state_started) + (SELECT count(*) FROM state_changed) AS states,
-    (SELECT count(*) FROM pyramids) AS pyramids,
-    (SELECT count(*) FROM journalled) AS journalled,
-    (SELECT count(*) FROM flowed) AS flowed,
-    (SELECT count(*) FROM intended) + (SELECT count(*) FROM reported) AS orders,
-    (SELECT count(*) FROM proposed) AS proposals,
-    (SELECT count(*) FROM filled) AS fills;
+    CASE
+        WHEN effects.met = (%(batch)s::JSONB ->> 'effects')::INTEGER OR NOT EXISTS (SELECT 1 FROM kept) THEN effects.met
+        ELSE refuse_batch((%(batch)s::JSONB ->> 'effects')::INTEGER, effects.met)
+    END AS effects
+FROM effects;
 
 -- name: insert_received
 -- Keep a signal to be decided later; needs no term. No row: its fingerprint is known already.
@@ -371,61 +420,3 @@ SELECT pg_notify(%(channel)s, '');
 UPDATE signal_log
 SET deliveries = deliveries + 1, is_duplicate = TRUE
 WHERE fingerprint = %(fingerprint)s;
-
--- name: take_term
--- Become the writer: the term rises by one, whoever had it before can write no more. Each term is remembered.
-WITH taken AS (
-    INSERT INTO leadership (id, term, instance_id)
-    VALUES (1, 1, %(instance_id)s)
-    ON CONFLICT (id) DO UPDATE
-        SET
-            term = leadership.term + 1, instance_id = excluded.instance_id, acquired_at = now()
-    RETURNING term, instance_id, acquired_at
-)
-
-INSERT INTO leadership_history (term, instance_id, acquired_at, hostname, port, version)
-SELECT
-    taken.term, taken.instance_id, taken.acquired_at, instance_metadata.hostname, instance_metadata.port,
-    instance_metadata.version
-FROM taken
-LEFT JOIN instance_metadata ON taken.instance_id = instance_metadata.instance_id
-RETURNING term;
-
--- name: register_instance
--- This instance starts, or tells anew what it is.
-INSERT INTO instance_metadata (
-    instance_id, started_at, last_heartbeat, is_leader, leader_acquired_at, status, hostname, port, version
-)
-VALUES (%(instance_id)s, now(), now(), FALSE, NULL, 'recovering', %(hostname)s, %(port)s, %(version)s)
-ON CONFLICT (instance_id) DO UPDATE SET
-    last_heartbeat = now(), status = excluded.status, hostname = excluded.hostname, port = excluded.port,
-    version = excluded.version, stopped_at = NULL, updated_at = now();
-
--- name: heartbeat
--- This instance is alive.
-UPDATE instance_metadata
-SET
-    last_heartbeat = now(),
-    last_signal_processed = coalesce(%(last_signal)s::TIMESTAMPTZ, last_signal_processed),
-    leader_acquired_at = CASE WHEN %(is_leader)s::BOOLEAN THEN coalesce(leader_acquired_at, now()) END,
-    is_leader = %(is_leader)s::BOOLEAN,
-    status = %(status)s::VARCHAR,
-    updated_at = now()
-WHERE instance_id = %(instance_id)s;
-
--- name: mark_crashed
--- Whoever holds the portfolio's lock knows that no other instance leads, and which ones have fallen silent.
-UPDATE instance_metadata
-SET status = 'crashed', is_leader = FALSE, updated_at = now()
-WHERE
-    instance_id <> %(instance_id)s
-    AND (
-        status = 'active'
-        OR (status <> 'crashed' AND stopped_at IS NULL AND last_heartbeat < now() - INTERVAL '5 seconds')
-    );
-
--- name: leave_instance
--- This instance ends as it was asked to.
-UPDATE instance_metadata
-SET status = 'standby', is_leader = FALSE, leader_acquired_at = NULL, stopped_at = now(), updated_at = now()
-WHERE instance_id = %(instance_id)s;

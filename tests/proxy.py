@@ -87,9 +87,9 @@ class Proxy:
         if refusing:
             self.cut_all()
 
-    def cut_commit(self, number: int) -> None:
-        """Lose the answer to the COMMIT of that number, counted from now."""
-        self._spared, self.cut = number - 1, Cut.AFTER
+    def cut_commit(self, number: int, cut: Cut = Cut.AFTER) -> None:
+        """Lose the answer to the COMMIT of that number, counted from now, or do something else about it."""
+        self._spared, self.cut = number - 1, cut
 
     def silence(self, *ways: Way) -> None:
         """Forward nothing more in these directions; every socket stays open, and new ones are accepted."""

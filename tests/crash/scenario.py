@@ -2,8 +2,8 @@
 
 Run as `python -m tests.crash.scenario` it is a zygote: imported once, it forks a child for each line of its stdin,
 `{"dsn": ..., "spool": ..., "kill_at": N}`, and answers `{"told": S, "answered": A, "killed": true}` when the child is gone,
-with the number of its steps if it was not killed. A step is a statement before it is sent, a statement whose answer has come,
-a COMMIT before and after; and each statement to the spool, before it and after it has been synced to the disk.
+with the number of its steps if it was not killed. A step is a statement before it is sent, a batch and a COMMIT before and
+after; and each statement to the spool, before it and after it has been synced to the disk.
 """
 
 import os
@@ -135,15 +135,19 @@ class Database:
 
 
 def counted_connections(steps: Steps) -> type[Connection]:
-    """A connection class whose every statement is a step, before it is sent, and whose every COMMIT is two.
+    """A connection class whose every statement is a step, before it is sent, and whose every COMMIT is two, also that which is
+    part of a batch.
 
-    Once it was answered nothing happens until the next one that anybody could see: killed there is killed before that.
+    Once another was answered nothing happens until the next one that anybody could see: killed there is killed before that.
     """
 
     class Counted:
         def execute(self, *arguments: Any) -> Any:
             steps.step()
-            return super().execute(*arguments)  # type: ignore[misc]
+            answer = super().execute(*arguments)  # type: ignore[misc]
+            if isinstance(arguments[0], bytes) and arguments[0].startswith(b"EXECUTE commit_"):
+                steps.step()
+            return answer
 
     class CountedCursor(Counted, Cursor):
         pass

@@ -8,9 +8,9 @@ import pytest
 
 from core.errors import ConfigurationError, DatabaseAway, LockHeld
 from core.inputs import MoveCapital
-from core.postgres.forms import Form
 from core.postgres.lease import PortfolioLock
 from core.postgres.scratch import drop_portfolio, scratch_portfolio
+from core.postgres.statements import statement
 from core.postgres.writer import Writer
 from tests.engines import an_engine
 from tests.queries import rows
@@ -76,20 +76,16 @@ def test_a_lock_on_a_server_that_is_away_says_so(dsn):
         lock.acquire(0)
 
 
-def test_a_transaction_that_was_over_before_its_commit_is_not_taken_for_committed(dsn):
+def test_a_transaction_that_was_over_before_its_commit_is_not_taken_for_committed(dsn, monkeypatch):
     """COMMIT of a transaction that is over raises nothing: the status is looked at first."""
+    import core.postgres.writer as module
     from core.postgres.connections import connect
 
-    connections = []
-
-    def make():
-        connections.append(connect(dsn, "main", "test"))
-        return connections[-1]
-
-    writer = Writer(make)
+    monkeypatch.setattr(module, "statement", lambda name: "ROLLBACK" if name == "barrier" else statement(name))
+    writer = Writer(lambda: connect(dsn, "main", "test"))
     try:
         with pytest.raises(DatabaseAway, match="already over"):
-            writer.write(b'{"signals": []}', Form.WHOLE, lambda _: connections[-1].cursor().execute("ROLLBACK"))
+            writer.landed(1, 1)
     finally:
         writer.close()
 
@@ -99,17 +95,12 @@ def test_a_commit_that_its_standby_may_not_have_is_unknown_until_it_was_looked_u
     import core.postgres.writer as module
 
     with an_engine(dsn) as engine:
-        real, told = Writer._commit, []
-
-        def commit(self, connection):
-            real(self, connection)
-            if not told:
-                told.append(1)
-                raise module.CommitUnknown("canceling wait for synchronous replication")
-
-        monkeypatch.setattr(Writer, "_commit", commit)
+        told = iter([True])
+        monkeypatch.setattr(module, "lacks_its_standby", lambda _: next(told, False))
         assert engine.command(MoveCapital(amount=Decimal(5))).outcome["status"] == "executed"
+        assert next(told, None) is None
     assert rows(dsn, "SELECT amount FROM capital_flows") == [(Decimal(5),)]
+    assert rows(dsn, "SELECT fencing_number FROM leadership") == [(1,)]
 
 
 # --- scratch portfolios

@@ -177,6 +177,25 @@ def test_a_commit_that_its_standby_may_not_have_is_looked_up(dsn, monkeypatch):
         assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
 
 
+def test_a_session_that_is_ended_in_the_middle_of_its_batch_leaves_it_in_doubt(dsn):
+    """What the server says then has an SQLSTATE of its own, and might have been said behind the COMMIT as well."""
+    rows(
+        dsn,
+        "CREATE SEQUENCE batches; CREATE FUNCTION end_the_first() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN"
+        " IF nextval('batches') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NULL; END $f$;",
+    )
+    with an_engine(dsn) as engine:
+        rows(
+            dsn,
+            "CREATE CONSTRAINT TRIGGER ends AFTER INSERT ON decision_journal DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION end_the_first()",
+        )
+        assert status_of(engine.process_signal(a_signal())) == "executed"
+        assert rows(dsn, "SELECT fencing_number FROM leadership") == [(1,)]
+        assert rows(dsn, "SELECT count(*) FROM decision_journal WHERE kind = 'signal'") == [(1,)]
+        assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
+
+
 def test_a_zombie_in_the_middle_of_its_statement_does_not_land_behind_the_new_leaders_back(dsn):
     outcomes: list[object] = []
     rows(

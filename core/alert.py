@@ -134,7 +134,7 @@ def parse_alert(
     """The alert that `body` holds, whatever its Content-Type said; AlertRefused names the first problem.
 
     A time without an offset is of `naive_timezone`; there, an hour that comes twice is the earlier one and an hour
-    that is skipped is read with the offset before the change. `max_layers` (at most 9) includes the base. `as_listed`:
+    that is skipped is read with the offset before the change. `max_layers` (at most 6) includes the base. `as_listed`:
     an entry needs its lots, and neither stop nor ATR nor ER. `max_bytes` None: a body that was taken once is taken again.
     """
     given = read_object(body, AlertRefused, max_bytes=max_bytes)

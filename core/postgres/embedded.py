@@ -14,7 +14,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -300,7 +300,9 @@ class EmbeddedServer:
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
                     if cursor.rowcount == 0:
-                        cursor.execute(f"CREATE DATABASE {DATABASE}")
+                        # Of a start that was killed the server may still be making it: then it is there now.
+                        with suppress(psycopg2.errors.DuplicateDatabase, psycopg2.errors.UniqueViolation):
+                            cursor.execute(f"CREATE DATABASE {DATABASE}")
         except psycopg2.OperationalError as error:
             if _is_full(error):
                 return True  # whoever has all its connections found it usable

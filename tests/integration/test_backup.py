@@ -300,6 +300,8 @@ AS_004 = (
     "DROP TABLE leadership_history, leader_lease, signal_totals, notification_cursors, proposals",
     "ALTER TABLE instance_metadata DROP COLUMN stopped_at",
     "ALTER TABLE pyramiding_state DROP COLUMN last_bar_atr, DROP COLUMN last_bar_time",
+    "ALTER TABLE leadership DROP COLUMN fencing_number",
+    "DROP FUNCTION refuse_batch",
     "UPDATE alembic_version SET version_num = '004'",
 )
 

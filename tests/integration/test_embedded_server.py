@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,26 @@ def test_half_made_clusters_of_killed_starts_are_removed(data_dir: Path) -> None
     _eventually(lambda: not _working_below(data_dir))  # an initdb lives on when its starter is killed
     with EmbeddedServer(data_dir):
         assert not list(Layout.of(data_dir).base.glob("cluster.new-*"))
+
+
+def test_a_database_that_a_killed_start_is_still_making_is_taken_as_it_is(data_dir: Path) -> None:
+    """Whoever looks finds none yet, and makes it at the same time as the others."""
+    with EmbeddedServer(data_dir) as server:
+        as_postgres = psycopg2.extensions.make_dsn(server.dsn, dbname="postgres")
+        for _ in range(3):
+            with closing(psycopg2.connect(as_postgres)) as connection:
+                connection.autocommit = True
+                connection.cursor().execute(f"DROP DATABASE {embedded.DATABASE}")
+            together = threading.Barrier(6)
+
+            def look(together: threading.Barrier = together) -> bool:
+                together.wait(60)
+                return server._has_database()
+
+            with ThreadPoolExecutor(6) as pool:
+                found = [one.result(60) for one in [pool.submit(look) for _ in range(6)]]
+            assert any(found)
+            assert _value(server.dsn, "SELECT 1") == 1
 
 
 def test_an_existing_cluster_goes_on_with_its_own_major_version(

@@ -179,7 +179,7 @@ class DatabaseStateManager:
             self._term, self._fencing_number = self._writer.take_term(self.instance_id), 0
             # Behind the term's lock whatever was in doubt has landed or never will: the journal's end tells.
             self._in_doubt = None
-            self._last_seq, self._last_hash = self._journal_end()
+            self._last_seq, self._last_hash, _ = self._journal_end()
             return self._term
 
     def warm_up(self) -> None:
@@ -191,7 +191,7 @@ class DatabaseStateManager:
     def load(self) -> Loaded:
         """Read the state anew and show it. Take the term first: a reader that is not the writer may read what is stale."""
         with self._writer.alone:
-            last_seq, last_hash = self._journal_end()
+            last_seq, last_hash, fencing_number = self._journal_end()
             positions = self._writer.read_positions()
             loaded = Loaded(
                 positions=tuple(positions),
@@ -205,7 +205,7 @@ class DatabaseStateManager:
                 proposals=tuple(map(proposal_from_row, self._writer.read("load_proposals"))),
             )
             # Not before all of it was read: what is written next is behind what was read, or is not written.
-            self._last_seq, self._last_hash = last_seq, last_hash
+            self._last_seq, self._last_hash, self._fencing_number = last_seq, last_hash, fencing_number
             self.cache.publish(
                 Committed(
                     positions=loaded.by_id,
@@ -256,21 +256,31 @@ class DatabaseStateManager:
                 # What this batch was decided on may be what the other one has changed meanwhile.
                 self.settle()
                 raise StaleVersion("an earlier batch had to be found out first; decide again")
-            written = self.write_down(batch) if isinstance(batch, Batch) else batch
-            if written.previous != self._end():
-                raise StaleVersion("the journal does not end where this batch was written down to follow")
+            written = self._written_behind(self._end(), batch)
             try:
                 found = self._writer.write(written.document, written.form)
-            except CommitUnknown:
-                self._in_doubt = written
-                raise
             except DataRefused as error:
                 if error.constraint == "pk_decision_journal":
                     raise StaleVersion("the journal has moved on since it was read; nothing was changed") from error
                 raise
+            except BaseException as error:
+                # An interrupt is no Exception, and tells nothing of the batch either.
+                if isinstance(error, CommitUnknown) or not isinstance(error, Exception):
+                    self._in_doubt = written
+                raise
             require_kept(found)
             self._show(written)
             return Kept(first_seq=written.first_seq, signal_ids=found["claimed"])
+
+    def _written_behind(self, end: End, batch: Batch | Written) -> Written:
+        if isinstance(batch, Batch):
+            return self.write_down(batch)
+        if batch.previous == end:
+            return batch
+        if replace(batch.previous, fencing_number=end.fencing_number) == end:
+            # A batch before it was lost, and found: what this one was decided on is there.
+            return self.write_down(batch.batch)
+        raise StaleVersion("the journal does not end where this batch was written down to follow")
 
     def _end(self) -> End:
         # First: who takes the term learns where the journal ends.
@@ -446,10 +456,17 @@ class DatabaseStateManager:
             entry = Entry(given=given, decision=decision, decided_at=self._server_time())
             try:
                 self.commit(Batch(before=before, after=decision.portfolio, entries=(entry,)))
-            except CommitUnknown:
-                if self._retried(self.settle, RETRY_FOR_SECONDS) is None:
-                    raise
+            except CommitUnknown as unknown:
+                self._require_landed(unknown)
         return True
+
+    def _require_landed(self, unknown: CommitUnknown) -> None:
+        try:
+            kept = self._retried(self.settle, RETRY_FOR_SECONDS)
+        except DatabaseAway as error:
+            raise CommitUnknown(str(error)) from unknown
+        if kept is None:
+            raise DatabaseAway("the connection was lost, and nothing was changed") from unknown
 
     def _before_save(self, given: SaveRow, position_id: str | None) -> Portfolio:
         """The committed state, with the row's own version as the one that has to be there still."""
@@ -474,12 +491,13 @@ class DatabaseStateManager:
         row = self._one("load_state")
         return None if row is None else state_from_row(row)
 
-    def _journal_end(self) -> tuple[int, str]:
-        row = self._one("last_seq")
+    def _journal_end(self) -> tuple[int, str, int]:
+        """The last entry's seq and hash, and the fencing number."""
+        row = self._one("writers_place")
         if row is None:
-            return 0, NO_HASH
+            return 0, NO_HASH, self._fencing_number
         require_known_format(row["seq"], row["format"])
-        return int(row["seq"]), row["content_hash"]
+        return int(row["seq"]), row["content_hash"], int(row["fencing_number"])
 
     def _server_time(self) -> datetime:
         row = self._one("server_clock")

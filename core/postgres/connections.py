@@ -50,6 +50,8 @@ _DEFAULTS = {
 _OF_SEVERAL = ("connect_timeout", "target_session_attrs")
 _SESSION = (
     "-c timezone=UTC -c client_encoding=UTF8 -c statement_timeout=30s -c idle_in_transaction_session_timeout=3s "
+    # What is looked for behind a lock must be what is there once the lock is had.
+    "-c default_transaction_isolation=read\\ committed "
     # What is asked for is found by an index: workers, which a long history suggests, take longer to start than it to be read.
     "-c max_parallel_workers_per_gather=0 "
     # The server notices a lost client as soon as the client a lost server: its locks go with it.

@@ -53,5 +53,6 @@ def as_ours(error: psycopg2.Error) -> PortfolioError:
 
 def was_refused(error: psycopg2.Error) -> bool:
     """Whether the server itself has said that the transaction is undone. Of a session or a server that ends nobody knows: it may
-    do so behind its COMMIT, with an SQLSTATE of its own (a PANIC while the commit is being flushed)."""
-    return error.diag.severity_nonlocalized == "ERROR" and not (error.pgcode or "08").startswith("08")
+    do so behind its COMMIT, with an SQLSTATE of its own (a PANIC while the commit is being flushed). 08 and 40003 say themselves
+    that it is not known."""
+    return error.diag.severity_nonlocalized == "ERROR" and not (error.pgcode or "08").startswith(("08", "40003"))

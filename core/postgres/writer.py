@@ -67,7 +67,10 @@ class Writer:
                     names = [column.name for column in cursor.description or ()]
                     found = dict(zip(names, cursor.fetchone() or (), strict=True))
                 connection.autocommit = False
-            except Exception as error:
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    self._drop()
+                    raise
                 ours = self._lost_or_refused(error)
                 self._after(ours, connection)
                 raise ours from error

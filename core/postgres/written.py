@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.errors import DataRefused, HistoryLost, LeadershipLost, Retryable
+from core.errors import DataRefused, HistoryLost, LeadershipLost, Retryable, StaleVersion
 from core.journal import Batch
 from core.postgres.forms import Form, form_of
 from core.postgres.rows import batch_rows
@@ -66,11 +66,15 @@ def written_down(batch: Batch, previous: End, instance_id: str) -> Written:
 
 
 def require_kept(found: Mapping[str, Any]) -> None:
-    """Raises the reason why a batch was not kept: LeadershipLost, HistoryLost, AlreadyClaimed. Nothing was changed then."""
+    """Raises the reason why a batch was not kept: LeadershipLost, HistoryLost, StaleVersion, AlreadyClaimed. Nothing was changed
+    then."""
     if not found["fenced"]:
         raise LeadershipLost
     if not found["continued"]:
         # Under our term nobody else writes there.
         raise HistoryLost
+    if not found["in_time"]:
+        # Only where the database went back, and has lost no decision by it.
+        raise StaleVersion("the fencing number is another one: read it anew")
     if found["known"]:
         raise AlreadyClaimed(set(found["known"]))

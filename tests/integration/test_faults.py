@@ -11,16 +11,20 @@ from pathlib import Path
 import psycopg2
 import pytest
 from flask import Flask
+from msgspec.structs import replace
 
+import core.db_state_manager
 import live.writer
 from core.db_state_manager import DatabaseStateManager
+from core.errors import CommitUnknown, DatabaseAway, StaleVersion
 from core.inputs import Halt, Resume
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.migrations import migrate
 from core.postgres.patience import within
+from core.postgres.writer import Writer
 from live.answers import AnswerKind
 from live.engine import LiveTradingEngine
-from tests.builders import NOON, a_signal, minutes
+from tests.builders import NOON, a_position, a_signal, minutes
 from tests.engines import Clock, an_engine, rows_as_portfolio, spoil_decisions_of, status_of, without_waiting
 from tests.fake_engine import an_app
 from tests.proxy import Cut, Way
@@ -45,19 +49,33 @@ def test_a_commit_whose_answer_is_lost_takes_effect_once_and_is_answered_truly(d
 
 @pytest.mark.parametrize("cut", [Cut.BEFORE, Cut.AFTER])
 def test_a_save_whose_commit_is_cut_is_not_guessed(dsn, proxy, cut):
-    from core.errors import CommitUnknown
-    from tests.builders import a_position
-
     with DatabaseStateManager(proxy.dsn) as manager:
         manager.take_term()
         proxy.cut = cut
         if cut is Cut.AFTER:
             assert manager.save_position(a_position()) is True
         else:
-            with pytest.raises(CommitUnknown):
+            with pytest.raises(DatabaseAway, match="nothing was changed"):
                 manager.save_position(a_position())
             assert manager.get_position("GOLD_MINI-Long_1-abc") is None
             assert manager.save_position(a_position()) is True
+    assert rows(dsn, "SELECT version FROM portfolio_positions") == [(1,)]
+
+
+def test_a_save_that_cannot_be_looked_for_is_unknown(dsn, proxy, monkeypatch):
+    with DatabaseStateManager(proxy.dsn) as manager:
+        manager.take_term()
+        monkeypatch.setattr(core.db_state_manager, "RETRY_FOR_SECONDS", 0.3)
+        landed = Writer.landed
+        monkeypatch.setattr(Writer, "landed", lambda *asked: proxy.refuse(True) or landed(*asked))
+        proxy.cut = Cut.AFTER
+        with pytest.raises(CommitUnknown):
+            manager.save_position(a_position())
+        monkeypatch.undo()
+        proxy.refuse(False)
+        with pytest.raises(StaleVersion, match="found out first"):
+            manager.save_position(a_position())
+        assert manager.get_position("GOLD_MINI-Long_1-abc") == replace(a_position(), version=1)
     assert rows(dsn, "SELECT version FROM portfolio_positions") == [(1,)]
 
 

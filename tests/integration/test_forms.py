@@ -112,7 +112,7 @@ def test_what_only_some_forms_need_is_waited_for_where_it_is_missing(dsn: str) -
 
 
 @pytest.mark.parametrize("form", Form)
-@pytest.mark.parametrize("wrong", ["term", "previous_hash", "signals"])
+@pytest.mark.parametrize("wrong", ["term", "previous_hash", "fencing_number", "signals"])
 def test_no_form_writes_or_reads_on_where_the_batch_may_not_be_kept(dsn: str, form: Form, wrong: str) -> None:
     """Not even an error in the rest of the document is met then: it would hide what is wrong."""
     with DatabaseStateManager(dsn) as manager:
@@ -130,7 +130,7 @@ def test_no_form_writes_or_reads_on_where_the_batch_may_not_be_kept(dsn: str, fo
             (last,) = rows(dsn, "SELECT content_hash FROM decision_journal ORDER BY seq DESC LIMIT 1")
             document["previous_hash"] = last[0]
         else:
-            document[wrong] = {"term": 99, "previous_hash": "0" * 64}[wrong]
+            document[wrong] = {"term": 99, "previous_hash": "0" * 64, "fencing_number": 99}[wrong]
         poison = {"position_id": "x", "entry_price": "1e40", "initial_capital": "1e40", "lots": "1e40"}
         for part in ("changed", "state_changed", "orders_changed"):
             document[part] = [poison]
@@ -143,10 +143,11 @@ def test_no_form_writes_or_reads_on_where_the_batch_may_not_be_kept(dsn: str, fo
             names = [column.name for column in cursor.description or ()]
             met = dict(zip(names, cursor.fetchone() or (), strict=True))
             connection.commit()
-    assert (met["fenced"], met["continued"]) == {
-        "term": (False, False),
-        "previous_hash": (True, False),
-        "signals": (True, True),
+    assert (met["fenced"], met["continued"], met["in_time"]) == {
+        "term": (False, False, False),
+        "previous_hash": (True, False, False),
+        "fencing_number": (True, True, False),
+        "signals": (True, True, True),
     }[wrong]
     assert met["known"] == ([signal.fingerprint] if wrong == "signals" else [])
     assert (met["claimed"], met["effects"]) == ({}, 0)

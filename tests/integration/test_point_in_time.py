@@ -15,6 +15,7 @@ import psycopg2
 import psycopg2.extensions
 import pytest
 
+import core.postgres.writer
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.embedded_account import give, server_account
 from core.postgres.embedded_binaries import shipped_versions
@@ -255,7 +256,12 @@ def test_the_embedded_database_is_recovered_from_base_backup_and_received_wal(fo
         alerts.send(1)
 
 
-def test_an_engine_under_which_the_database_goes_back_reads_it_anew_and_is_halted(dsn: str) -> None:
+@pytest.mark.parametrize("in_doubt", [False, True])
+def test_an_engine_under_which_the_database_goes_back_reads_it_anew_and_is_halted(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, in_doubt: bool
+) -> None:
+    """Also where it goes back behind the moment at which a batch in doubt was looked for."""
+    doubts = iter([in_doubt])
     name = psycopg2.extensions.parse_dsn(dsn)["dbname"]
     with (
         closing(psycopg2.connect(psycopg2.extensions.make_dsn(dsn, dbname="postgres"))) as connection,
@@ -265,9 +271,11 @@ def test_an_engine_under_which_the_database_goes_back_reads_it_anew_and_is_halte
         engine.process_signal(a_signal())
         with connection.cursor() as cursor, nobody_in(cursor, name):
             cursor.execute(f"CREATE DATABASE {name}_then TEMPLATE {name}")
+        monkeypatch.setattr(core.postgres.writer, "lacks_its_standby", lambda _: next(doubts, False))
         assert (
             status_of(engine.process_signal(a_signal(timestamp=minutes(1)))) == "rejected: base position already open"
         )
+        assert rows(dsn, "SELECT fencing_number FROM leadership") == [(int(in_doubt),)]
         with connection.cursor() as cursor, nobody_in(cursor, name):
             cursor.execute(f"ALTER DATABASE {name} RENAME TO {name}_lost")
             cursor.execute(f"ALTER DATABASE {name}_then RENAME TO {name}")

@@ -16,13 +16,16 @@ import psycopg2.extensions
 import pytest
 
 import core.db_state_manager
+import core.postgres.writer
 import live.engine
 import live.writer
 import tests.proxy
 from core.db_state_manager import DatabaseStateManager
-from core.errors import DatabaseAway, LeadershipLost, StateDiverged
+from core.decide import decide
+from core.errors import DatabaseAway, StateDiverged
 from core.fingerprint import fingerprint_of
 from core.inputs import Halt, MoveCapital
+from core.journal import Batch, Entry
 from core.postgres.embedded import EmbeddedServer
 from core.postgres.lease import PortfolioLock
 from core.postgres.migrations import migrate
@@ -31,6 +34,7 @@ from live.answers import AnswerKind
 from live.deliveries import Delivery
 from live.engine import LiveTradingEngine
 from live.heartbeat import Heartbeat
+from live.recovery import recover
 from tests.builders import NOON, a_position, a_signal, minutes
 from tests.engines import Clock, an_engine, led_by, rows_as_portfolio, spoil_decisions_of, status_of, without_waiting
 from tests.proxy import Cut, Proxy, _end, commits
@@ -152,7 +156,7 @@ def test_a_batch_that_arrives_late_and_would_fit_again_takes_no_effect(dsn):
         manager.take_term()
         entries = rows(dsn, "SELECT count(*) FROM decision_journal")
         late.cut = Cut.BEFORE
-        with pytest.raises(core.db_state_manager.CommitUnknown):
+        with pytest.raises(DatabaseAway, match="nothing was changed"):
             manager.save_position(a_position())
         assert eventually(lambda: late.forwarded == 1)
         assert rows(dsn, "SELECT count(*) FROM decision_journal") == entries
@@ -175,6 +179,71 @@ def test_a_commit_that_its_standby_may_not_have_is_looked_up(dsn, monkeypatch):
         assert status_of(engine.process_signal(a_signal())) == "executed"
         assert len(looked) == 1
         assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
+
+
+def test_a_fencing_number_that_was_lost_alone_is_read_anew(dsn, monkeypatch):
+    """A failover that has lost nothing but that a batch was looked for."""
+    with an_engine(dsn, on_fatal=pytest.fail) as engine:
+        doubts = iter([True])
+        monkeypatch.setattr(core.postgres.writer, "lacks_its_standby", lambda _: next(doubts, False))
+        engine.process_signal(a_signal())
+        assert rows(dsn, "UPDATE leadership SET fencing_number = fencing_number - 1 RETURNING fencing_number") == [(0,)]
+        assert status_of(engine.process_signal(a_signal(**GOLD))) == "executed"
+        assert not engine.portfolio.state.halted
+        assert rows_as_portfolio(dsn, engine.portfolio) == engine.portfolio
+
+
+def test_a_batch_that_was_written_down_behind_a_lost_one_is_written_down_again(dsn, monkeypatch):
+    """The lost one was found: what the next one was decided on is there, and is not read anew."""
+    with DatabaseStateManager(dsn) as manager:
+        before = recover(manager, without_waiting(), None, NOON).portfolio
+        batches, behind = [], None
+        for request_id in ("first", "second"):
+            flow = MoveCapital(request_id=request_id, amount=Decimal(1000))
+            decision = decide(before, flow, NOON)
+            entry = Entry(given=flow, decision=decision, decided_at=NOON)
+            batch = Batch(before=before, after=decision.portfolio, entries=(entry,))
+            batches.append(manager.write_down(batch, behind))
+            before, behind = decision.portfolio.settled(), batches[-1].end
+        doubts = iter([True])
+        monkeypatch.setattr(core.postgres.writer, "lacks_its_standby", lambda _: next(doubts, False))
+        with pytest.raises(core.db_state_manager.CommitUnknown):
+            manager.commit(batches[0])
+        assert manager.settle() is not None
+        assert manager.commit(batches[1]).first_seq == batches[1].first_seq
+    assert rows(dsn, "SELECT count(*) FROM capital_flows") == [(2,)]
+
+
+@pytest.mark.parametrize("level", ["read committed", "repeatable read"])
+def test_a_batch_that_is_still_running_when_it_is_looked_for_is_found(dsn, level):
+    database = psycopg2.extensions.parse_dsn(dsn)["dbname"]
+    rows(dsn, f"ALTER DATABASE \"{database}\" SET default_transaction_isolation = '{level}'")
+    with an_engine(dsn, commit_limit=0.8, answer_within=15) as engine:
+        rows(
+            dsn,
+            "CREATE SEQUENCE batches; CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN"
+            " IF nextval('batches') = 1 THEN PERFORM pg_sleep(1.2); END IF; RETURN NULL; END $f$;"
+            " CREATE TRIGGER pause AFTER INSERT ON decision_journal FOR EACH ROW EXECUTE FUNCTION pause()",
+        )
+        assert status_of(engine.process_signal(a_signal())) == "executed"
+        assert rows(dsn, "SELECT kind FROM decision_journal ORDER BY seq DESC LIMIT 1") == [("signal",)]
+        assert rows(dsn, "SELECT fencing_number FROM leadership") == [(1,)]
+
+
+def test_a_save_that_is_interrupted_is_in_doubt_until_it_was_looked_for(dsn, monkeypatch):
+    with DatabaseStateManager(dsn) as manager:
+        manager.take_term()
+
+        def interrupt(_: object) -> bool:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(core.postgres.writer, "dict", interrupt, raising=False)
+            with pytest.raises(KeyboardInterrupt):
+                manager.save_position(a_position())
+        assert manager.settle() is not None
+        assert set(manager.cache.current.positions) == {a_position().position_id}
+    assert rows(dsn, "SELECT count(*) FROM portfolio_positions") == [(1,)]
 
 
 def test_a_session_that_is_ended_in_the_middle_of_its_batch_leaves_it_in_doubt(dsn):
@@ -209,8 +278,8 @@ def test_a_zombie_in_the_middle_of_its_statement_does_not_land_behind_the_new_le
         def save() -> None:
             try:
                 outcomes.append(old.save_position(a_position()))
-            except (LeadershipLost, core.db_state_manager.CommitUnknown) as error:
-                outcomes.append(type(error).__name__)
+            except DatabaseAway as error:
+                outcomes.append(str(error))
 
         thread = threading.Thread(target=save)
         thread.start()
@@ -221,7 +290,7 @@ def test_a_zombie_in_the_middle_of_its_statement_does_not_land_behind_the_new_le
         thread.join(60)
         assert loaded.positions == ()
         assert rows(dsn, "SELECT count(*) FROM portfolio_positions") == [(0,)]
-        assert outcomes == ["CommitUnknown"]
+        assert outcomes == ["the connection was lost, and nothing was changed"]
 
 
 # --- the database fails while a failure is dealt with

@@ -112,6 +112,15 @@ FROM decision_journal
 ORDER BY seq DESC
 LIMIT 1;
 
+-- name: writers_place
+-- The same, and the number that its writer has to name.
+SELECT
+    seq, format, content_hash,
+    coalesce((SELECT leadership.fencing_number FROM leadership WHERE leadership.id = 1), 0) AS fencing_number
+FROM decision_journal
+ORDER BY seq DESC
+LIMIT 1;
+
 -- name: last_settings
 -- The settings in force.
 SELECT input -> 'settings' AS settings

@@ -1,23 +1,21 @@
 -- name: commit_batch
 -- One batch of decisions in one statement, which is its own transaction: fence, claims, versioned rows, journal. All of it takes
--- effect or nothing does. Nothing, without an error: under another's term, behind another end of the journal, or where signals were
--- decided before. Those are `known`; the others' ids are `claimed`.
+-- effect or nothing does. Nothing, without an error: under another's term or fencing number, behind another end of the journal, or
+-- where signals were decided before. Those are `known`; the others' ids are `claimed`.
 WITH
 -- FOR SHARE, not a plain read: a zombie's write must not land after the term has risen, nor a statement that was looked for and not
 -- found after the fencing number has.
 fence AS MATERIALIZED (
-    SELECT leadership.term
+    SELECT leadership.fencing_number
     FROM leadership
-    WHERE
-        leadership.id = 1
-        AND leadership.term = (%(batch)s::JSONB ->> 'term')::BIGINT
-        AND leadership.fencing_number = (%(batch)s::JSONB ->> 'fencing_number')::BIGINT
+    WHERE leadership.id = 1 AND leadership.term = (%(batch)s::JSONB ->> 'term')::BIGINT
     FOR SHARE
 ),
 
 -- What was decided on is what is here: after a failover the journal may end earlier, or otherwise, than it was read.
 continued AS MATERIALIZED (
-    SELECT 1 FROM fence
+    SELECT fence.fencing_number = (%(batch)s::JSONB ->> 'fencing_number')::BIGINT AS in_time
+    FROM fence
     WHERE
         %(batch)s::JSONB ->> 'previous_hash' = coalesce(
             (SELECT decision_journal.content_hash FROM decision_journal ORDER BY decision_journal.seq DESC LIMIT 1),
@@ -30,6 +28,7 @@ given AS MATERIALIZED (
         s.instrument, s.signal_type, s.position, s.signal_timestamp, s.bar_time, s.fingerprint, s.received_at,
         s.processing_status, s.outcome, s.payload
     FROM continued, jsonb_populate_recordset(NULL::SIGNAL_LOG, %(batch)s::JSONB -> 'signals') AS s
+    WHERE continued.in_time
 ),
 
 -- Behind the fence nobody else decides: what is not there now is there at most as received when it is claimed.
@@ -44,7 +43,7 @@ known AS MATERIALIZED (
 -- read behind it: an error in it must not hide that the term is another's.
 kept AS MATERIALIZED (
     SELECT TRUE AS whole FROM continued
-    WHERE NOT EXISTS (SELECT 1 FROM known)
+    WHERE continued.in_time AND NOT EXISTS (SELECT 1 FROM known)
 ),
 
 claimed AS (
@@ -391,6 +390,7 @@ effects AS MATERIALIZED (
 SELECT
     exists(SELECT 1 FROM fence) AS fenced,
     exists(SELECT 1 FROM continued) AS continued,
+    exists(SELECT 1 FROM continued WHERE continued.in_time) AS in_time,
     (SELECT coalesce(jsonb_agg(known.fingerprint), '[]') FROM known) AS known,
     (SELECT coalesce(jsonb_object_agg(claimed.fingerprint, claimed.id), '{}') FROM claimed) AS claimed,
     CASE

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
+from http import HTTPStatus
 
 import psycopg2
 from psycopg2 import sql
@@ -66,7 +67,10 @@ class _Servers:
                 lambda: other.add(drive(self.other.port, clients, self._seconds, self.other.body)),
             )
         ours.require_all_good()
-        other.require_all_good()
+        other.require_all_good(or_shed=True)
+        if shed := other.statuses[HTTPStatus.SERVICE_UNAVAILABLE]:
+            # Whoever waits there for more than a second is told to come again.
+            found.notes["shed by the lock"] = found.notes.get("shed by the lock", 0) + shed
         name, target = f"{clients} clients{suffix} rate", _RATES[suffix]
         found.add(name, ours.rate, other.rate, unit="/s", limit=_LOCK, better="higher", target=target)
 

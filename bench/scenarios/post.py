@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg2
 
-from bench.host import BareWriter, Document, Host, a_child, database_of
+from bench.host import BareWriter, Host, a_child, database_of
 from bench.load import Load, drive
 from bench.measure import Comparisons, in_turns, quantile
 from bench.stories import INSTRUMENTS, Recorder, Story
@@ -18,6 +18,7 @@ CLIENTS = (1, 32, 128)
 ECHO = "echo: same server, framework, checks"
 OWN_P50 = "its own p50"
 _COMMIT = "bare commit of one signal, one trip"
+_PACED = "the same, at the pace of ours"
 _TURNS = 4
 _TURN_SECONDS = 0.5
 _QUICK_TURN_SECONDS = 0.15
@@ -56,25 +57,31 @@ class _Bench:
         self._bare, self._recorder = bare, Recorder()
         self._story, self._echoed = Story(), Story()
         self.statuses: Counter[int] = Counter()
+        # Seconds from one answer to the next, of one client.
+        self._pace = 0.0
         bare.write(self._recorder.start())
 
     def round(self, number: int, clients: int, *, told: bool) -> None:
         """One cell: ours, the echo and the bare commits, in short turns: a noisy moment meets all three."""
-        ours, echo, commits = Load(), Load(), list[float]()
+        ours, echo, commits, paced = Load(), Load(), list[float](), list[float]()
         for turn in range(_TURNS):
-            documents = [self._recorder.batch((0,)) for _ in range(int(_COMMITS_A_SECOND * self._seconds))]
             in_turns(
                 number + turn,
                 lambda: ours.add(drive(self._live, clients, self._seconds, self._story.body)),
                 lambda: echo.add(drive(self._echo, clients, self._seconds, self._echoed.body)),
-                partial(self._commit, documents, commits),
+                partial(self._commit, commits),
+                *([partial(self._commit, paced, self._pace)] if clients == 1 else []),
             )
         self.statuses.update(ours.statuses)
         if shed := echo.statuses[HTTPStatus.SERVICE_UNAVAILABLE]:
             # Its threads wait for each other; one that waited for a second is told to come again.
             self._found.notes["shed by the echo"] = self._found.notes.get("shed by the echo", 0) + shed
+        if clients == 1:
+            self._pace = quantile(ours.latencies, 0.50)
         if told:
             self._tell(clients, ours, echo, commits)
+        if told and paced:
+            self._found.add_latencies("1 client", ours.latencies, paced, limit=_PACED)
 
     def _tell(self, clients: int, ours: Load, echo: Load, commits: list[float]) -> None:
         found, alone = self._found, clients == 1
@@ -87,11 +94,14 @@ class _Bench:
         middle, slow = (quantile(ours.latencies, share) * 1000 for share in (0.50, 0.99))
         found.add(f"{name} p99", slow, middle, unit="ms", limit=OWN_P50, target=None if alone else _TAIL)
 
-    def _commit(self, documents: list[Document], seconds: list[float]) -> None:
+    def _commit(self, seconds: list[float], pace: float = 0.0) -> None:
+        """One after the other, or one each `pace` seconds: what rests in between takes longer to do its work."""
+        documents = [self._recorder.batch((0,)) for _ in range(int(_COMMITS_A_SECOND * self._seconds))]
         for document in documents:
             begun = time.perf_counter()
             self._bare.write(document)
             seconds.append(time.perf_counter() - begun)
+            time.sleep(max(0.0, pace - seconds[-1]))
 
 
 def live_command(host: Host, dsn: str, config: Path | None = None) -> list[str]:

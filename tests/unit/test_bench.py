@@ -241,6 +241,10 @@ def test_a_burst_is_answered_to_the_last_and_who_is_told_to_send_again_does():
     assert load.latencies == sorted(load.latencies)
     with pytest.raises(RuntimeError, match="503"):
         load.require_all_good()
+    load.require_all_good(or_shed=True)
+    load.statuses[500] += 1
+    with pytest.raises(RuntimeError, match="500"):
+        load.require_all_good(or_shed=True)
 
 
 def test_the_echo_checks_alerts_and_answers_as_much_as_ours():

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,19 @@ def rows_of(results: Mapping[str, Any]) -> list[Comparison]:
 def _machine(results: Mapping[str, Any]) -> str:
     on = results["machine"]
     versions = ", ".join(f"{name} {on[name]}" for name in _VERSIONS)
-    apart = "".join(
-        f" `{scenario}` is from a run of its own, load average {run['load_average_before']}."
-        for scenario, run in results.get("again", {}).items()
-    )
+    again = sorted(results.get("again", {}).items())
+    apart = f" From runs of their own: {', '.join(_apart(*one) for one in again)}." if again else ""
     return (
         f"Measured on {results['started'][:10]}, {results['rounds']} rounds, on {on['cores']} cores of {on['processor']} with "
         f"{on['memory_gib']} GiB, {on['kernel']}, {on['file_system']}; {versions}. The load average before the run was "
         f"{on['load_average_before']}.{apart}\n"
     )
+
+
+def _apart(scenario: str, run: Mapping[str, Any]) -> str:
+    # Files of before the date was kept have none.
+    day = f"{run['started'][:10]}, " if "started" in run else ""
+    return f"`{scenario}` ({day}load average {run['load_average_before']})"
 
 
 def _table(rows: Sequence[Comparison]) -> str:
@@ -69,15 +74,24 @@ def together(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     `again` tells what was not measured with the others."""
     first, *others = runs
     again: dict[str, Any] = dict(first.get("again", {}))
-    rows: list[Any] = list(first["comparisons"])
+    rows = _by_scenario(first)
     notes = dict(first["notes"])
     for run in others:
-        anew = {row["scenario"] for row in run["comparisons"]}
-        rows = [row for row in rows if row["scenario"] not in anew] + run["comparisons"]
+        anew = _by_scenario(run)
+        # Each keeps its place.
+        rows |= anew
         notes.update(run["notes"])
         load = run["machine"]["load_average_before"]
-        again |= {scenario: {"load_average_before": load} for scenario in sorted(anew)}
-    return {**first, "comparisons": rows, "notes": notes, **({"again": again} if again else {})}
+        again |= {scenario: {"started": run["started"], "load_average_before": load} for scenario in anew}
+    comparisons = list(chain.from_iterable(rows.values()))
+    return {**first, "comparisons": comparisons, "notes": notes, **({"again": again} if again else {})}
+
+
+def _by_scenario(run: Mapping[str, Any]) -> dict[str, list[Any]]:
+    rows: dict[str, list[Any]] = {}
+    for row in run["comparisons"]:
+        rows.setdefault(row["scenario"], []).append(row)
+    return rows
 
 
 def main(given: Sequence[str] | None = None) -> int:

@@ -435,9 +435,12 @@ def test_of_several_runs_each_scenario_is_the_last_ones_that_measured_it():
     newest["comparisons"] = [{**row, "figure": "another"} for row in newest["comparisons"][:1]]
     results = together([first, again, newest])
     told = [(row.scenario, row.figure) for row in rows_of(results)]
-    assert told == [("engine", "1 client p50"), ("post", "another")]
-    assert "`engine` is from a run of its own" in document(f"{BEGIN}{END}", results)
-    assert "of its own" not in document(f"{BEGIN}{END}", together([first]))
+    # Where it was before.
+    assert told == [("post", "another"), ("engine", "1 client p50")]
+    day = f"{STARTED:%Y-%m-%d}"
+    told_apart = f"From runs of their own: `engine` ({day}, load average 0.1), `post` ({day}, load average 0.1)."
+    assert told_apart in document(f"{BEGIN}{END}", results)
+    assert "of their own" not in document(f"{BEGIN}{END}", together([first]))
 
 
 def test_a_picture_shows_what_has_a_target_green_where_it_is_met():

@@ -259,14 +259,12 @@ class DatabaseStateManager:
             written = self._written_behind(self._end(), batch)
             try:
                 found = self._writer.write(written.document, written.form)
+            except (CommitUnknown, KeyboardInterrupt, SystemExit):
+                self._in_doubt = written
+                raise
             except DataRefused as error:
                 if error.constraint == "pk_decision_journal":
                     raise StaleVersion("the journal has moved on since it was read; nothing was changed") from error
-                raise
-            except BaseException as error:
-                # An interrupt is no Exception, and tells nothing of the batch either.
-                if isinstance(error, CommitUnknown) or not isinstance(error, Exception):
-                    self._in_doubt = written
                 raise
             require_kept(found)
             self._show(written)
@@ -493,7 +491,7 @@ class DatabaseStateManager:
 
     def _journal_end(self) -> tuple[int, str, int]:
         """The last entry's seq and hash, and the fencing number."""
-        row = self._one("writers_place")
+        row = self._one("journal_head")
         if row is None:
             return 0, NO_HASH, self._fencing_number
         require_known_format(row["seq"], row["format"])

@@ -67,13 +67,14 @@ class Writer:
                     names = [column.name for column in cursor.description or ()]
                     found = dict(zip(names, cursor.fetchone() or (), strict=True))
                 connection.autocommit = False
-            except BaseException as error:
-                if not isinstance(error, Exception):
-                    self._drop()
-                    raise
+            except Exception as error:
                 ours = self._lost_or_refused(error)
                 self._after(ours, connection)
                 raise ours from error
+            except BaseException:
+                # An interrupt: nobody knows how far it came.
+                self._drop()
+                raise
             self._has_run_whole = True
             self._require_standby(connection)
         return found

@@ -576,6 +576,19 @@ def test_the_runtime_role_has_no_right_that_it_could_do_without(runtime_dsn: str
     _start_once(runtime_dsn)
 
 
+def test_where_functions_are_nobodys_to_execute_the_runtime_role_needs_one(
+    runtime_dsn: str, installed: Installed
+) -> None:
+    (grant,) = re.findall(
+        r"`(GRANT EXECUTE ON FUNCTION refuse_batch.*?)`", (ROOT / "DATABASE_SETUP.md").read_text("utf-8")
+    )
+    installed.run("REVOKE EXECUTE ON FUNCTION refuse_batch FROM PUBLIC", **OWNER)
+    with pytest.raises(StatementFailed, match="permission denied for function refuse_batch"):
+        _start_once(runtime_dsn)
+    installed.run(grant, **OWNER)
+    _start_once(runtime_dsn)
+
+
 def test_the_runtime_role_serves_what_the_owner_has_restored_in_the_place_of_another(
     runtime_dsn: str, installed: Installed, tmp_path: Path
 ) -> None:

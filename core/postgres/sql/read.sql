@@ -112,8 +112,8 @@ FROM decision_journal
 ORDER BY seq DESC
 LIMIT 1;
 
--- name: writers_place
--- The same, and the number that its writer has to name.
+-- name: journal_head
+-- The same, and the fencing number that what is written next has to name.
 SELECT
     seq, format, content_hash,
     coalesce((SELECT leadership.fencing_number FROM leadership WHERE leadership.id = 1), 0) AS fencing_number
